@@ -1,1 +1,23 @@
-fn main() {}
+//! The executable: command line → `Config` → server; the exit code; nothing else.
+
+use std::process::ExitCode;
+
+use httpipe::{cli::Cli, config::Config, log, server};
+
+fn main() -> ExitCode {
+    let config = match Config::from_cli(Cli::parse_or_exit()) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("httpipe: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    log::init();
+    match server::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("httpipe: {error}");
+            ExitCode::from(1)
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Replies on their way out: written into the shard's buffer, sent, and what becomes of the
+//! connection afterwards.
+//!
+//! Every function here answers the request that a connection has in hand and returns the step that
+//! its task takes next. It may be called by another task of the shard, which then hands the step
+//! over ([`Conn::hand`]).
+
+use std::rc::Rc;
+
+use crate::{
+    conn::{Close, Conn, Step},
+    error::{Refusal, Status},
+    http::reply::{self, Persistence},
+    shard::Shard,
+    socket::Sent,
+};
+
+/// What becomes of a connection once its reply is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// It may send its next request.
+    Keep,
+    /// It ends so.
+    Close(Close),
+}
+
+impl After {
+    /// What `persistence` has told the client. A close lingers: the client may be sending already.
+    #[must_use]
+    pub const fn of(persistence: Persistence) -> Self {
+        match persistence {
+            Persistence::Implied | Persistence::KeepAlive => Self::Keep,
+            Persistence::Close => Self::Close(Close::Linger),
+        }
+    }
+}
+
+/// `asked`, unless the server is about to end: then the connection closes.
+#[must_use]
+pub fn persistence(shard: &Shard, asked: Persistence) -> Persistence {
+    if shard.draining.get() {
+        Persistence::Close
+    } else {
+        asked
+    }
+}
+
+/// Tells a producer that its body was handed over whole.
+pub fn delivered(shard: &Rc<Shard>, conn: &Rc<Conn>, asked: Persistence) -> Step {
+    let persistence = persistence(shard, asked);
+    let write = |out: &mut Vec<u8>, date: &str| reply::delivered(out, date, persistence);
+    send(shard, conn, Status::Ok, After::of(persistence), write)
+}
+
+/// Sends a whole reply with a body.
+pub fn document(
+    shard: &Rc<Shard>,
+    conn: &Rc<Conn>,
+    asked: Persistence,
+    status: Status,
+    content_type: &str,
+    body: &[u8],
+) -> Step {
+    let persistence = persistence(shard, asked);
+    let write = |out: &mut Vec<u8>, date: &str| {
+        reply::document(out, date, persistence, status, content_type, body);
+    };
+    send(shard, conn, status, After::of(persistence), write)
+}
+
+/// Says that there is nothing to say (204); `allow` where the methods were asked for.
+pub fn no_content(
+    shard: &Rc<Shard>,
+    conn: &Rc<Conn>,
+    asked: Persistence,
+    allow: Option<&str>,
+) -> Step {
+    let persistence = persistence(shard, asked);
+    let write = |out: &mut Vec<u8>, date: &str| reply::no_content(out, date, persistence, allow);
+    send(
+        shard,
+        conn,
+        Status::NoContent,
+        After::of(persistence),
+        write,
+    )
+}
+
+/// Says no. `body_unread`: the request's body, or a part of it, was not read, so the connection
+/// cannot go on to another request.
+pub fn refuse(
+    shard: &Rc<Shard>,
+    conn: &Rc<Conn>,
+    asked: Persistence,
+    body_unread: bool,
+    refusal: &Refusal,
+) -> Step {
+    let persistence = if body_unread || refusal.closes {
+        Persistence::Close
+    } else {
+        persistence(shard, asked)
+    };
+    let write = |out: &mut Vec<u8>, date: &str| reply::refusal(out, date, persistence, refusal);
+    send(shard, conn, refusal.status, After::of(persistence), write)
+}
+
+/// Writes a reply and sends it; what the kernel does not take at once is sent by the connection's
+/// own task.
+fn send(
+    shard: &Rc<Shard>,
+    conn: &Rc<Conn>,
+    status: Status,
+    after: After,
+    write: impl FnOnce(&mut Vec<u8>, &str),
+) -> Step {
+    let mut out = shard.out.borrow_mut();
+    out.clear();
+    shard.clock.with_date(|date| write(&mut out, date));
+    shard.counters.replied(status);
+    match conn.socket.send(&out, false) {
+        Sent::Bytes(sent) if sent == out.len() => finish(shard, conn, after),
+        Sent::Bytes(sent) => Step::Work(Box::pin(send_rest(
+            Rc::clone(shard),
+            Rc::clone(conn),
+            out[sent..].to_vec(),
+            after,
+        ))),
+        Sent::PeerGone => Step::Close(Close::Now),
+    }
+}
+
+/// The request in hand is answered: the connection goes on to its next one, or ends.
+pub fn finish(shard: &Shard, conn: &Conn, after: After) -> Step {
+    match after {
+        After::Keep => next_request(shard, conn),
+        After::Close(close) => Step::Close(close),
+    }
+}
+
+fn next_request(shard: &Shard, conn: &Conn) -> Step {
+    if conn.half_closed.get() {
+        return Step::Close(Close::Now);
+    }
+    conn.begin_reading(shard.clock.deadline(shard.config().timeouts.keep_alive));
+    if conn.has_unread() {
+        Step::Parse
+    } else {
+        Step::Wait
+    }
+}
+
+async fn send_rest(shard: Rc<Shard>, conn: Rc<Conn>, rest: Vec<u8>, after: After) -> Step {
+    conn.deadline
+        .set(shard.clock.deadline(shard.config().timeouts.keep_alive));
+    let mut sent = 0;
+    while sent < rest.len() {
+        if conn.poked_or(conn.socket.writable()).await.is_none() && conn.take_stop().is_some() {
+            return Step::Close(Close::Now);
+        }
+        match conn.socket.send(&rest[sent..], false) {
+            Sent::Bytes(more) => sent += more,
+            Sent::PeerGone => return Step::Close(Close::Now),
+        }
+    }
+    finish(&shard, &conn, after)
+}

@@ -1,0 +1,89 @@
+//! A shard's coarse clock: advanced by the sweep, read for nothing.
+//!
+//! Time limits here are seconds long, so a reading that is up to one sweep old is exact enough and
+//! spares every request a look at the real clock.
+
+use std::{
+    cell::{Cell, RefCell},
+    time::{Duration, Instant, SystemTime},
+};
+
+use crate::limits::SWEEP_PERIOD;
+
+/// A point in a shard's time, in milliseconds since the shard began. `Moment::NEVER` is past every
+/// moment that comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(u64);
+
+impl Moment {
+    /// A deadline that does not come.
+    pub const NEVER: Self = Self(u64::MAX);
+}
+
+/// The clock itself.
+#[derive(Debug)]
+pub struct Clock {
+    began: Instant,
+    now: Cell<Moment>,
+    date: RefCell<String>,
+    date_second: Cell<u64>,
+}
+
+impl Clock {
+    /// A clock that stands at its beginning.
+    #[must_use]
+    pub fn new() -> Self {
+        let clock = Self {
+            began: Instant::now(),
+            now: Cell::new(Moment(0)),
+            date: RefCell::new(String::new()),
+            date_second: Cell::new(u64::MAX),
+        };
+        clock.advance();
+        clock
+    }
+
+    /// Reads the real clocks.
+    pub fn advance(&self) {
+        let elapsed = self.began.elapsed();
+        self.now.set(Moment(elapsed.as_millis() as u64));
+        let wall = SystemTime::now();
+        let second = wall
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        if self.date_second.replace(second) != second {
+            *self.date.borrow_mut() = httpdate::fmt_http_date(wall);
+        }
+    }
+
+    /// The moment of the last `advance`.
+    #[must_use]
+    pub fn now(&self) -> Moment {
+        self.now.get()
+    }
+
+    /// The deadline of something that begins now and may take `limit`. Never early: the reading may
+    /// be one sweep old, so one sweep is added.
+    #[must_use]
+    pub fn deadline(&self, limit: Duration) -> Moment {
+        let limit = (limit + SWEEP_PERIOD).as_millis() as u64;
+        Moment(self.now.get().0.saturating_add(limit))
+    }
+
+    /// As `deadline`, where no limit means never.
+    #[must_use]
+    pub fn deadline_if(&self, limit: Option<Duration>) -> Moment {
+        limit.map_or(Moment::NEVER, |limit| self.deadline(limit))
+    }
+
+    /// The value of a `Date` field, at most a sweep old (RFC 9110 §6.6.1 allows seconds).
+    pub fn with_date<R>(&self, read: impl FnOnce(&str) -> R) -> R {
+        read(&self.date.borrow())
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new()
+    }
+}

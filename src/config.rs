@@ -1,0 +1,96 @@
+//! What the command line means: validated, in units of its own, nothing optional left that has a
+//! default. Pure but for the look at this process's own limits (cores, open files).
+
+use std::{fmt, net::SocketAddr, time::Duration};
+
+use crate::{cli::Cli, limits, sys};
+
+/// How the server runs.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// How many shards, each on a thread of its own; at least 1.
+    pub shards: usize,
+    /// Time limits.
+    pub timeouts: Timeouts,
+    /// Most connections at once, in all shards together.
+    pub connections_max: usize,
+    /// Most requests that wait at once, in all; each shard takes an equal share.
+    pub waiting_max: usize,
+    /// Most requests that wait on one channel at once.
+    pub waiting_per_channel_max: usize,
+    /// Most channels in use at once, in all; each shard takes an equal share.
+    pub channels_max: usize,
+    /// Whether large bodies are spliced.
+    pub splice: bool,
+}
+
+/// How long things may take. `None`: as long as they like.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// For a request to find its counterpart.
+    pub request: Option<Duration>,
+    /// For the whole head of a request, from its first byte or from the connection's start.
+    pub header: Duration,
+    /// Between two requests on a connection.
+    pub keep_alive: Duration,
+    /// For an exchange in which nothing moves.
+    pub idle: Option<Duration>,
+    /// For exchanges under way when the server is told to end.
+    pub drain: Duration,
+}
+
+/// Why the options cannot be used together or on this machine.
+#[derive(Debug)]
+pub struct ConfigError(String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Config {
+    /// Validates `cli` and fills in what depends on the machine. Raises the limit of open files to
+    /// its hard limit (`getrlimit(2)`), because the default for `connections_max` follows from it.
+    ///
+    /// # Errors
+    /// A limit that this process cannot keep, with the option, the value and what is allowed.
+    pub fn from_cli(cli: Cli) -> Result<Self, ConfigError> {
+        let shards = cli.threads.map_or_else(sys::allowed_cores, usize::from);
+        let open_files = sys::raise_open_files_limit();
+        let allowed = open_files
+            .saturating_sub(limits::RESERVED_FILES + limits::RESERVED_FILES_PER_SHARD * shards)
+            .max(1);
+        let connections_max = match cli.max_connections {
+            Some(wanted) if wanted as usize > allowed => {
+                return Err(ConfigError(format!(
+                    "--max-connections {wanted}: at most {allowed} are possible with a limit of \
+                     {open_files} open files; raise it (ulimit -n, LimitNOFILE=) or ask for less"
+                )));
+            }
+            Some(wanted) => wanted as usize,
+            None => allowed,
+        };
+        let waiting_max = cli.max_waiting.map_or(connections_max, |n| n as usize);
+        Ok(Self {
+            listen: SocketAddr::new(cli.host, cli.port),
+            shards,
+            timeouts: Timeouts {
+                request: cli.request_timeout.map(Duration::from_secs_f64),
+                header: Duration::from_secs_f64(cli.header_timeout),
+                keep_alive: Duration::from_secs_f64(cli.keep_alive_timeout),
+                idle: cli.idle_timeout.map(Duration::from_secs_f64),
+                drain: Duration::from_secs_f64(cli.drain_timeout),
+            },
+            connections_max,
+            waiting_max,
+            waiting_per_channel_max: cli
+                .max_waiting_per_channel
+                .map_or(waiting_max, |n| n as usize),
+            channels_max: cli.max_channels.map_or(connections_max, |n| n as usize),
+            splice: !cli.no_splice,
+        })
+    }
+}

@@ -1,0 +1,432 @@
+//! One exchange: from the match to both replies.
+//!
+//! The producer's task drives it and owns both sockets meanwhile. Whatever goes wrong ends in
+//! `Exchange::conclude`, the one place that decides what each side hears:
+//!
+//! ```text
+//! match ─▶ 100 Continue ─▶ first payload ─▶ consumer's head and first payload ─▶ rest ─▶ 200
+//!          (if expected)   └──── nothing is lost yet: who stays waits on ────┘    └─ a cut shows ─┘
+//! ```
+//!
+//! A body that is in hand whole is sent within the turn that makes the match: [`meet`].
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use crate::{
+    answer::{self, After},
+    conn::{Close, Conn, Party, Step, Stop},
+    error::Status,
+    http::{
+        head::RequestHead,
+        reply::{self, Framing, Persistence},
+    },
+    metrics::{Outcome, Path},
+    registry::ChannelId,
+    request::{ConsumerRequest, ProducerRequest},
+    shard::Shard,
+    socket::Sent,
+    transfer::{Broken, Transfer},
+    wait,
+};
+
+/// What a producer brings to a match.
+pub enum Offer<'a> {
+    /// A request that arrives with its whole body, still in the shard's buffer.
+    Arriving {
+        /// Its head.
+        head: &'a RequestHead,
+        /// Head, body and what was read behind it.
+        bytes: &'a [u8],
+        /// Where the body ends.
+        end: usize,
+    },
+    /// A request that has waited, or whose body is not all there.
+    Kept(Box<ProducerRequest>),
+}
+
+impl Offer<'_> {
+    fn head(&self) -> &RequestHead {
+        match self {
+            Self::Arriving { head, .. } => head,
+            Self::Kept(request) => &request.head,
+        }
+    }
+
+    /// The bytes that the head's spans point into.
+    fn head_bytes(&self) -> &[u8] {
+        match self {
+            Self::Arriving { bytes, .. } => bytes,
+            Self::Kept(request) => request.head_bytes(),
+        }
+    }
+
+    fn whole_body(&self) -> Option<&[u8]> {
+        match self {
+            Self::Arriving { head, bytes, end } => Some(&bytes[usize::from(head.head_bytes)..*end]),
+            Self::Kept(request) => request.is_whole().then(|| request.payload()),
+        }
+    }
+
+    /// The request as one that can outlive this turn.
+    #[must_use]
+    pub fn into_request(self) -> Box<ProducerRequest> {
+        match self {
+            Self::Arriving { head, bytes, .. } => {
+                let request = ProducerRequest::new(head, bytes);
+                Box::new(request.expect("a declared length has no framing to break"))
+            }
+            Self::Kept(request) => request,
+        }
+    }
+}
+
+/// What came of a match.
+pub enum Met<'a> {
+    /// The body was delivered at once. The offer, to be answered, and the consumer's next step.
+    Delivered(Offer<'a>, Step),
+    /// The consumer was gone and was sent nothing. The offer stands.
+    ConsumerLeft(Offer<'a>),
+    /// The producer's task has to do this.
+    UnderWay(Step),
+}
+
+/// A producer and a consumer have met on `channel`, on which no exchange is under way.
+pub fn meet<'a>(
+    shard: &Rc<Shard>,
+    channel: ChannelId,
+    producer: &Rc<Conn>,
+    offer: Offer<'a>,
+    consumer: &Rc<Conn>,
+    wanted: ConsumerRequest,
+) -> Met<'a> {
+    let reply = Reply::choose(shard, offer.head(), wanted);
+    let Some(body) = offer.whole_body() else {
+        let exchange = Exchange::begin(
+            shard,
+            channel,
+            producer,
+            offer.into_request(),
+            consumer,
+            wanted,
+        );
+        return Met::UnderWay(exchange.into_step());
+    };
+    let mut out = shard.out.borrow_mut();
+    reply.start(
+        &mut out,
+        shard,
+        offer.head(),
+        offer.head_bytes(),
+        body,
+        true,
+    );
+    match consumer.socket.send(&out, false) {
+        Sent::PeerGone => Met::ConsumerLeft(offer),
+        Sent::Bytes(sent) if sent == out.len() => {
+            shard.counters.replied(Status::Ok);
+            shard.counters.moved(Path::WithHead, body.len() as u64);
+            shard.counters.exchange_ended(Outcome::Delivered);
+            let next = answer::finish(shard, consumer, reply.after());
+            Met::Delivered(offer, next)
+        }
+        Sent::Bytes(sent) => {
+            let mut exchange = Exchange::begin(
+                shard,
+                channel,
+                producer,
+                offer.into_request(),
+                consumer,
+                wanted,
+            );
+            if sent > 0 {
+                exchange.started(reply, Bytes::copy_from_slice(&out[sent..]));
+            }
+            Met::UnderWay(exchange.into_step())
+        }
+    }
+}
+
+/// How the consumer's reply is framed and what it says about the connection.
+#[derive(Clone, Copy)]
+struct Reply {
+    framing: Framing,
+    persistence: Persistence,
+}
+
+impl Reply {
+    fn choose(shard: &Shard, head: &RequestHead, wanted: ConsumerRequest) -> Self {
+        Self {
+            framing: Framing::choose(head.body, wanted.version),
+            persistence: answer::persistence(shard, wanted.persistence),
+        }
+    }
+
+    /// Writes the head, the payload that is in hand, and what ends the body if that is all of it.
+    fn start(
+        self,
+        out: &mut Vec<u8>,
+        shard: &Shard,
+        head: &RequestHead,
+        head_bytes: &[u8],
+        payload: &[u8],
+        whole: bool,
+    ) {
+        out.clear();
+        shard.clock.with_date(|date| {
+            reply::consumer_head(out, date, self.framing, self.persistence, head, head_bytes);
+        });
+        reply::payload(out, self.framing, payload, whole);
+    }
+
+    fn after(self) -> After {
+        match self.framing {
+            Framing::Close => After::Close(Close::Linger),
+            Framing::Length(_) | Framing::Chunked => After::of(self.persistence),
+        }
+    }
+
+    /// How the consumer's connection ends if the body is cut: where the framing shows the cut the
+    /// end of the stream will do, so that earlier replies arrive whole.
+    fn cut(self) -> Close {
+        match self.framing {
+            Framing::Close => Close::Reset,
+            Framing::Length(_) | Framing::Chunked => Close::Linger,
+        }
+    }
+}
+
+/// An exchange that takes more than one turn.
+struct Exchange {
+    shard: Rc<Shard>,
+    wanted: ConsumerRequest,
+    transfer: Transfer,
+    /// Chosen when the consumer's reply starts; until then nothing is lost if a side leaves.
+    reply: Option<Reply>,
+    /// Last, so that it is let go of when all else is decided.
+    hold: Hold,
+}
+
+/// The channel, held for one exchange. Letting go ends the exchange and starts the next one.
+struct Hold {
+    shard: Rc<Shard>,
+    channel: ChannelId,
+    consumer: Rc<Conn>,
+    /// How the consumer's connection ends if the producer's task ends without a conclusion.
+    cut: Close,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // Only a panic leaves the consumer without a word; it sees the cut.
+        if self.consumer.is_consuming() {
+            self.consumer.hand(Step::Close(self.cut));
+        }
+        self.shard.registry.borrow_mut().end_exchange(self.channel);
+        begin_next(&self.shard, self.channel);
+    }
+}
+
+/// Starts the next exchange on `channel` if both sides wait and none is under way.
+fn begin_next(shard: &Rc<Shard>, channel: ChannelId) {
+    loop {
+        let matched = shard.registry.borrow_mut().next_match(channel);
+        let Some((producer, consumer)) = matched else {
+            return shard.registry.borrow_mut().close_if_unused(channel);
+        };
+        let (producer, consumer) = (shard.conn(producer), shard.conn(consumer));
+        match (wait::claim(&producer), wait::claim(&consumer)) {
+            (Some(Party::Producer(request)), Some(Party::Consumer(wanted))) => {
+                let exchange =
+                    Exchange::begin(shard, channel, &producer, request, &consumer, wanted);
+                return producer.hand(exchange.into_step());
+            }
+            (Some(stays), None) => wait::rejoin(shard, channel, &producer, stays),
+            (None, Some(stays)) => wait::rejoin(shard, channel, &consumer, stays),
+            _ => {}
+        }
+    }
+}
+
+impl Exchange {
+    /// Marks the exchange as under way. The producer's task is to drive it: `into_step`.
+    fn begin(
+        shard: &Rc<Shard>,
+        channel: ChannelId,
+        producer: &Rc<Conn>,
+        request: Box<ProducerRequest>,
+        consumer: &Rc<Conn>,
+        wanted: ConsumerRequest,
+    ) -> Self {
+        shard
+            .registry
+            .borrow_mut()
+            .begin_exchange(channel, producer.id);
+        consumer.begin_consuming(producer);
+        // What was told to the producer before does not concern this exchange.
+        let _ = producer.take_stop();
+        let hold = Hold {
+            shard: Rc::clone(shard),
+            channel,
+            consumer: Rc::clone(consumer),
+            cut: Close::Now,
+        };
+        Self {
+            shard: Rc::clone(shard),
+            wanted,
+            transfer: Transfer::new(shard, producer, request, consumer),
+            reply: None,
+            hold,
+        }
+    }
+
+    fn into_step(self) -> Step {
+        Step::Work(Box::pin(self.drive()))
+    }
+
+    async fn drive(mut self) -> Step {
+        let result = self.run().await;
+        self.conclude(result)
+    }
+
+    async fn run(&mut self) -> Result<(), Broken> {
+        let reply = match self.reply {
+            Some(reply) => reply,
+            None => {
+                self.transfer.first_payload().await?;
+                self.start_reply().await?
+            }
+        };
+        self.transfer.run(reply.framing).await
+    }
+
+    /// Sends the consumer's head with the payload in hand.
+    async fn start_reply(&mut self) -> Result<Reply, Broken> {
+        loop {
+            let reply = Reply::choose(&self.shard, &self.transfer.request.head, self.wanted);
+            if let Some(unsent) = self.send_start(reply)? {
+                self.started(reply, unsent);
+                return Ok(reply);
+            }
+            self.transfer.consumer_writable().await?;
+        }
+    }
+
+    /// Tries to send the start of the reply. What is left of it, or `None` if nothing could be sent.
+    fn send_start(&self, reply: Reply) -> Result<Option<Bytes>, Broken> {
+        let mut out = self.shard.out.borrow_mut();
+        let Transfer {
+            request, consumer, ..
+        } = &self.transfer;
+        let whole = request.is_whole();
+        reply.start(
+            &mut out,
+            &self.shard,
+            &request.head,
+            request.head_bytes(),
+            request.payload(),
+            whole,
+        );
+        match consumer.socket.send(&out, false) {
+            Sent::PeerGone => Err(Broken::ConsumerLeft),
+            Sent::Bytes(0) => Ok(None),
+            Sent::Bytes(sent) => Ok(Some(Bytes::copy_from_slice(&out[sent..]))),
+        }
+    }
+
+    /// The consumer was sent the beginning of `reply` and of the payload in hand; `unsent` is left.
+    fn started(&mut self, reply: Reply, unsent: Bytes) {
+        let Transfer {
+            request, consumer, ..
+        } = &mut self.transfer;
+        self.shard.counters.replied(Status::Ok);
+        self.shard
+            .counters
+            .moved(Path::WithHead, request.payload().len() as u64);
+        request.drop_payload();
+        consumer.mark_started();
+        self.transfer.unsent = unsent;
+        self.hold.cut = reply.cut();
+        self.reply = Some(reply);
+    }
+
+    /// Decides what each side hears and who waits on.
+    fn conclude(self, result: Result<(), Broken>) -> Step {
+        match (result, self.reply) {
+            (Ok(()), Some(reply)) => self.delivered(reply),
+            (Ok(()), None) => unreachable!("an exchange cannot end before it starts"),
+            (Err(broken), None) => self.broken_before_start(broken),
+            (Err(broken), Some(reply)) => self.broken_midway(broken, reply),
+        }
+    }
+
+    fn delivered(mut self, reply: Reply) -> Step {
+        let Transfer {
+            producer,
+            consumer,
+            request,
+            ..
+        } = &mut self.transfer;
+        self.shard.counters.exchange_ended(Outcome::Delivered);
+        consumer.hand(answer::finish(&self.shard, consumer, reply.after()));
+        producer.keep_unread(request.take_rest());
+        answer::delivered(&self.shard, producer, Persistence::of(&request.head))
+    }
+
+    /// No byte was sent on: who stays waits on, in front of its queue.
+    fn broken_before_start(self, broken: Broken) -> Step {
+        let (outcome, refusal) = broken.meaning(false);
+        self.shard.counters.exchange_ended(outcome);
+        let Transfer {
+            producer,
+            consumer,
+            mut request,
+            ..
+        } = self.transfer;
+        let channel = self.hold.channel;
+        match broken {
+            Broken::ConsumerLeft => {
+                consumer.hand(Step::Close(Close::Now));
+                wait::rejoin(&self.shard, channel, &producer, Party::Producer(request));
+                return Step::Wait;
+            }
+            Broken::Stopped(Stop::Deleted | Stop::Drained) => {
+                let asked = self.wanted.persistence;
+                consumer.hand(answer::refuse(
+                    &self.shard,
+                    &consumer,
+                    asked,
+                    false,
+                    &refusal,
+                ));
+            }
+            _ => wait::rejoin(
+                &self.shard,
+                channel,
+                &consumer,
+                Party::Consumer(self.wanted),
+            ),
+        }
+        wait::refuse_producer(&self.shard, &producer, &mut request, &refusal)
+    }
+
+    /// The consumer was sent a part: it sees the cut, and the producer hears why.
+    fn broken_midway(mut self, broken: Broken, reply: Reply) -> Step {
+        let (outcome, refusal) = broken.meaning(true);
+        self.shard.counters.exchange_ended(outcome);
+        let Transfer {
+            producer,
+            consumer,
+            request,
+            ..
+        } = &mut self.transfer;
+        let close = if broken == Broken::ConsumerLeft {
+            Close::Now
+        } else {
+            reply.cut()
+        };
+        consumer.hand(Step::Close(close));
+        wait::refuse_producer(&self.shard, producer, request, &refusal)
+    }
+}

@@ -1,0 +1,80 @@
+//! `DELETE`: destroys a channel, or every channel of a namespace.
+
+use std::rc::Rc;
+
+use super::Target;
+use crate::{
+    answer,
+    conn::{Conn, Step},
+    error::Refusal,
+    http::reply::Persistence,
+    limits,
+    mesh::{Answer, Question},
+    route::ChannelName,
+    shard::Shard,
+    wait,
+};
+
+/// Destroys a channel that this shard owns.
+pub fn channel(target: &Target<'_>, hash: u64, name: &ChannelName<'_>) -> Step {
+    let shard = target.shard;
+    let found = shard
+        .registry
+        .borrow()
+        .find(hash, &name.namespace, &name.channel);
+    let Some(channel) = found else {
+        return target.refuse(&Refusal::NOT_IN_USE);
+    };
+    target.keep_rest_of_bodiless();
+    wait::destroy(shard, channel);
+    answer::no_content(shard, target.conn, target.persistence(), None)
+}
+
+/// Destroys every channel of `namespace`, on all shards.
+pub fn namespace(target: &Target<'_>, namespace: String) -> Step {
+    let (shard, conn) = (Rc::clone(target.shard), Rc::clone(target.conn));
+    Step::Work(Box::pin(everywhere(
+        shard,
+        conn,
+        target.persistence(),
+        namespace,
+    )))
+}
+
+async fn everywhere(
+    shard: Rc<Shard>,
+    conn: Rc<Conn>,
+    asked: Persistence,
+    namespace: String,
+) -> Step {
+    let question = Question::DeleteNamespace(namespace.clone());
+    let answers = shard.ask_others(&question).await;
+    let elsewhere = answers.iter().map(|answer| match answer {
+        Answer::Deleted(channels) => *channels,
+        _ => 0,
+    });
+    match elsewhere.sum::<usize>() + own_channels(&shard, &namespace) {
+        0 => answer::refuse(&shard, &conn, asked, false, &Refusal::NOT_IN_USE),
+        _ => answer::no_content(&shard, &conn, asked, None),
+    }
+}
+
+/// Destroys this shard's channels of `namespace` and returns how many they were.
+pub fn own_channels(shard: &Rc<Shard>, namespace: &str) -> usize {
+    let mut doomed = Vec::new();
+    let mut cursor = Some(0);
+    while let Some(from) = cursor {
+        cursor = shard
+            .registry
+            .borrow()
+            .list_from(from, limits::LISTED_AT_ONCE, |id, of, _| {
+                if of == namespace {
+                    doomed.push(id);
+                }
+            });
+    }
+    for &channel in &doomed {
+        wait::destroy(shard, channel);
+    }
+    doomed.len()
+}

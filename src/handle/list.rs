@@ -1,0 +1,129 @@
+//! Listings and metrics: every shard is asked for its share, and the shares are put together.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
+
+use super::Target;
+use crate::{
+    answer,
+    conn::{Conn, Step},
+    error::{Refusal, Status},
+    http::reply::Persistence,
+    limits,
+    mesh::{Answer, Question},
+    metrics::Snapshot,
+    shard::Shard,
+};
+
+/// A reply's media type and body, or why there is none.
+type Document = Result<(&'static str, Vec<u8>), Refusal>;
+
+const JSON: &str = "application/json";
+
+/// Asks all shards `question` and answers with what `form` makes of their answers.
+pub fn ask(target: &Target<'_>, question: Question, form: fn(Vec<Answer>) -> Document) -> Step {
+    let (shard, conn) = (Rc::clone(target.shard), Rc::clone(target.conn));
+    Step::Work(Box::pin(gather(
+        shard,
+        conn,
+        target.persistence(),
+        question,
+        form,
+    )))
+}
+
+async fn gather(
+    shard: Rc<Shard>,
+    conn: Rc<Conn>,
+    asked: Persistence,
+    question: Question,
+    form: fn(Vec<Answer>) -> Document,
+) -> Step {
+    let mut answers = shard.ask_others(&question).await;
+    answers.push(match question {
+        Question::Metrics => Answer::Metrics(Box::new(shard.snapshot())),
+        Question::Channels(namespace) => {
+            Answer::Channels(own_channels(&shard, namespace.as_deref()).await)
+        }
+        Question::DeleteNamespace(_) => unreachable!("nothing is listed there"),
+    });
+    match form(answers) {
+        Ok((media_type, body)) => {
+            answer::document(&shard, &conn, asked, Status::Ok, media_type, &body)
+        }
+        Err(refusal) => answer::refuse(&shard, &conn, asked, false, &refusal),
+    }
+}
+
+/// This shard's channels, of one namespace or of all, as pairs of namespace and name. Other work
+/// gets its turn in between, so what comes and goes meanwhile may or may not be among them.
+pub async fn own_channels(shard: &Shard, namespace: Option<&str>) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut cursor = Some(0);
+    while let Some(from) = cursor {
+        cursor = shard
+            .registry
+            .borrow()
+            .list_from(from, limits::LISTED_AT_ONCE, |_, of, name| {
+                if namespace.is_none_or(|namespace| namespace == of) {
+                    found.push((of.to_owned(), name.to_owned()));
+                }
+            });
+        if cursor.is_some() {
+            shard.turn().await;
+        }
+    }
+    found
+}
+
+fn pairs(answers: Vec<Answer>) -> impl Iterator<Item = (String, String)> {
+    answers.into_iter().flat_map(|answer| match answer {
+        Answer::Channels(pairs) => pairs,
+        Answer::Deleted(_) | Answer::Metrics(_) => Vec::new(),
+    })
+}
+
+fn json(value: impl Into<serde_json::Value>) -> Document {
+    Ok((JSON, value.into().to_string().into_bytes()))
+}
+
+/// The namespaces in use, sorted.
+pub fn namespaces(answers: Vec<Answer>) -> Document {
+    let names: BTreeSet<String> = pairs(answers).map(|(namespace, _)| namespace).collect();
+    json(Vec::from_iter(names))
+}
+
+/// The channels in use of the one namespace that was asked for, sorted.
+pub fn channels(answers: Vec<Answer>) -> Document {
+    let names: BTreeSet<String> = pairs(answers).map(|(_, name)| name).collect();
+    if names.is_empty() {
+        Err(Refusal::NOT_IN_USE)
+    } else {
+        json(Vec::from_iter(names))
+    }
+}
+
+/// Every namespace in use with its channels, sorted.
+pub fn state(answers: Vec<Answer>) -> Document {
+    let mut state = BTreeMap::<String, BTreeSet<String>>::new();
+    for (namespace, name) in pairs(answers) {
+        state.entry(namespace).or_default().insert(name);
+    }
+    let object = state
+        .into_iter()
+        .map(|(namespace, names)| (namespace, Vec::from_iter(names).into()));
+    json(serde_json::Map::from_iter(object))
+}
+
+/// The sum of all counters, in the text format that Prometheus reads.
+pub fn metrics(answers: Vec<Answer>) -> Document {
+    let mut sum = Snapshot::default();
+    for answer in answers {
+        if let Answer::Metrics(share) = answer {
+            sum.add(&share);
+        }
+    }
+    Ok((Snapshot::MEDIA_TYPE, sum.to_text().into_bytes()))
+}

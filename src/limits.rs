@@ -1,0 +1,116 @@
+//! Every bound of the server, in one place.
+//!
+//! Owns numbers only: the unit is the last word of the name, and each says why it has this value and
+//! what happens at it. Must never hold a value that a client can change, nor one that depends on the
+//! machine it runs on.
+
+use std::time::Duration;
+
+/// Longest request head, in bytes: from the first byte after the previous request (leading empty
+/// lines included) up to and with the empty line that ends it.
+///
+/// 16 KiB is what nginx and Apache allow in all by default or more, so no head that comes through a
+/// proxy is refused here first; and every offset into a head fits a `u16`. A longer head is answered
+/// with 431 and the connection closes.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Most field lines in one request head.
+///
+/// Browsers send about 20 and proxies add about 10; the table of fields (32 bytes each) stays at
+/// 2 KiB of stack. One more is answered with 431 and the connection closes.
+pub const HEAD_FIELDS_MAX: usize = 64;
+
+/// Longest request target, in bytes, as sent (before percent-decoding).
+///
+/// RFC 9110 §4.1 asks for 8000 at least. The longest useful target (two names of 255 bytes, each byte
+/// escaped) has 1,541. A longer one is answered with 414 and the connection closes, also while the
+/// head is still incomplete.
+pub const TARGET_BYTES_MAX: usize = 8 * 1024;
+
+/// Longest namespace or channel name, in bytes after percent-decoding; the shortest has one.
+///
+/// The length of a file name on Linux, so a name can be a file's name. A longer one is answered with
+/// 400; an empty one is another path and answered with 404.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// Most field lines of a producer that are passed on to its consumer.
+///
+/// Twice the number of field names that are passed on, so each may come in two lines; the table stays
+/// small enough to be copied with the head. One more is answered with 431 and the connection closes.
+pub const FORWARDED_FIELDS_MAX: usize = 8;
+
+/// Longest line in front of a chunk, in bytes: size, extensions and CRLF.
+///
+/// A size has 16 digits at most and extensions are rare and dropped; the bound keeps a sender from
+/// streaming an extension without end (RFC 9112 §7.1.1 asks for one). At it the body is refused as
+/// broken framing.
+pub const CHUNK_LINE_BYTES_MAX: usize = 1024;
+
+/// Longest trailer section, in bytes, with the empty line that ends it.
+///
+/// As much as a head may have: trailers are fields that came late. At it the body is refused as
+/// broken framing.
+pub const TRAILER_BYTES_MAX: usize = 16 * 1024;
+
+/// Most field lines in a trailer section; as many as a head may have. One more is refused as broken
+/// framing.
+pub const TRAILER_FIELDS_MAX: usize = 64;
+
+/// Most bytes received at once while a head is read: the head and whatever of the body came along.
+///
+/// A producer that waits keeps no more of its body than this in the server's memory; the rest stays
+/// in the kernel's and the sender's buffers.
+pub const HEAD_READ_BYTES: usize = HEAD_BYTES_MAX;
+
+/// Most bytes received at once while a body is copied, and so the most that one exchange holds for a
+/// consumer that does not take them.
+pub const COPY_BYTES: usize = 64 * 1024;
+
+/// Longest body of a request that takes none (`GET`, `DELETE`), in bytes: it is read and dropped. A
+/// longer one is answered with 413 and the connection closes.
+pub const DROPPED_BODY_BYTES_MAX: u64 = 64 * 1024;
+
+/// Most bytes read and dropped after a last reply, so that closing does not destroy the reply on its
+/// way (RFC 9112 §9.6). Beyond it the client is no longer read, and blocks until it looks.
+pub const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How long a client has to close after a last reply; then the connection closes under it.
+pub const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// How often a shard looks at its deadlines and at peers whose leaving nothing else reports. A time
+/// limit ends no earlier than it says, and at most two periods late.
+pub const SWEEP_PERIOD: Duration = Duration::from_millis(100);
+
+/// Connections accepted in one go before a shard turns to its other work.
+pub const ACCEPT_BATCH: usize = 64;
+
+/// Connections that the kernel may keep waiting for `accept`; it lowers this to
+/// `net.core.somaxconn` (4096 by default).
+pub const LISTEN_BACKLOG: i32 = 4096;
+
+/// Connections beyond `--max-connections` that are accepted to be told 503. Beyond them, newcomers
+/// wait in the listen queue.
+pub const OVER_LIMIT_CONNECTIONS: usize = 64;
+
+/// Descriptors kept for what is no connection: standard streams, the listener, the log, pipes that
+/// are being made.
+pub const RESERVED_FILES: usize = 64;
+
+/// Descriptors that each shard needs for itself: ring, listener, bell, timer, and its pooled pipes.
+pub const RESERVED_FILES_PER_SHARD: usize = 16 + 2 * POOLED_PIPES_MAX;
+
+/// Pipes that a shard keeps for the next large body.
+pub const POOLED_PIPES_MAX: usize = 32;
+
+/// Channels that a listing looks at before other work gets its turn.
+pub const LISTED_AT_ONCE: usize = 1024;
+
+/// How long a connection is silent before TCP asks whether the peer is still there (`tcp(7)`,
+/// `TCP_KEEPIDLE`).
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+
+/// How long between two such questions (`TCP_KEEPINTVL`).
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How many of them go unanswered before the peer counts as gone (`TCP_KEEPCNT`).
+pub const KEEPALIVE_PROBES: u32 = 6;

@@ -1,0 +1,609 @@
+//! What a request asks for: from method and target to [`Route`].
+//!
+//! Owns the paths, the methods that each takes, and the rules for names. Must never know what is in
+//! use: a route says what was asked, not whether it can be had. Must never allocate, except for a
+//! name with an escape in it.
+//!
+//! Two decisions that show from outside:
+//! - The fixed parts of a path are compared as sent: `/%63hannels` is not `/channels`, and
+//!   `/channels/%6eamespaces` is the namespace of that name, which can be listed no other way. Only
+//!   names are decoded.
+//! - `.` and `..` are names like any other. Nothing is resolved here, so no two readers can come to
+//!   different ends; a client or a proxy in front may still resolve them before they arrive.
+
+use std::borrow::Cow;
+
+use memchr::{memchr, memchr2};
+
+use crate::{http::head::Method, limits::NAME_BYTES_MAX};
+
+/// What a request asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route<'a> {
+    /// Give the request's body to a consumer of the channel.
+    Produce(ChannelName<'a>),
+    /// Take a producer's body from the channel.
+    Consume(ChannelName<'a>),
+    /// Destroy the channel.
+    DeleteChannel(ChannelName<'a>),
+    /// Destroy every channel of the namespace.
+    DeleteNamespace(Cow<'a, str>),
+    /// List the namespaces in use.
+    ListNamespaces,
+    /// List the channels in use of the namespace.
+    ListChannels(Cow<'a, str>),
+    /// List the namespaces in use, each with its channels.
+    State,
+    /// The help text.
+    Help,
+    /// The counters.
+    Metrics,
+    /// Whether the process lives.
+    Health,
+    /// Whether new requests are welcome.
+    Ready,
+    /// Which methods the target takes.
+    Options(Allow),
+}
+
+/// A channel's name: both parts decoded, each valid under the rules for names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelName<'a> {
+    /// The namespace.
+    pub namespace: Cow<'a, str>,
+    /// The channel within it.
+    pub channel: Cow<'a, str>,
+}
+
+/// The methods that a target takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allow(&'static str);
+
+/// Why there is no route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteError {
+    /// 404: no such path; an empty name makes one.
+    NotFound,
+    /// 405: the path is known and does not take the method (RFC 9110 §15.5.6).
+    Method(Allow),
+    /// 400, with what is wrong with the name or the target and what to do.
+    BadName(&'static str),
+}
+
+/// Says what `method` on `target` asks for.
+///
+/// Takes the target as sent, in any of its forms (RFC 9112 §3.2): a path, `http://host/path` (the host
+/// is not looked at), `*`, or that of a CONNECT. The query is dropped, and so is one trailing slash.
+///
+/// # Errors
+/// See [`RouteError`]. A path that is not known is reported first, then a bad name, then the method.
+pub fn parse<'a>(method: Method, target: &'a [u8]) -> Result<Route<'a>, RouteError> {
+    let Some(path) = path(method, target)? else {
+        return Ok(Route::Options(Allow::SERVER));
+    };
+    match path.strip_prefix(b"/channels/") {
+        Some(names) => under_channels(method, without_trailing_slash(names)),
+        None => fixed(method, path),
+    }
+}
+
+/// The path of a target; `None` if the target is the server as a whole.
+fn path(method: Method, target: &[u8]) -> Result<Option<&[u8]>, RouteError> {
+    let (rest, form) = match target {
+        [b'/', ..] => (target, Form::Origin),
+        b"*" if method == Method::Options => return Ok(None),
+        // The authority that a CONNECT names is never here: this is not a proxy.
+        _ if method == Method::Connect => return Err(RouteError::NotFound),
+        _ => (behind_scheme(target)?, Form::Absolute),
+    };
+    // RFC 9112 §3.2: a target has no fragment, so it is not clear where the path of this one ends.
+    let rest = match memchr2(b'?', b'#', rest) {
+        None => rest,
+        Some(end) if memchr(b'#', &rest[end..]).is_none() => &rest[..end],
+        Some(_) => {
+            return Err(RouteError::BadName(
+                "the request target has a `#`: send it as %23",
+            ));
+        }
+    };
+    match form {
+        Form::Origin => Ok(Some(rest)),
+        Form::Absolute => behind_authority(rest).map(Some),
+    }
+}
+
+enum Form {
+    Origin,
+    Absolute,
+}
+
+const NOT_A_TARGET: RouteError = RouteError::BadName(
+    "the request target is neither a path nor an http URL: send `/channels/NAMESPACE/CHANNEL`",
+);
+
+/// What follows `http://` or `https://`; a scheme is case-insensitive (RFC 3986 §3.1).
+fn behind_scheme(target: &[u8]) -> Result<&[u8], RouteError> {
+    for scheme in ["http://", "https://"] {
+        if let Some((front, rest)) = target.split_at_checked(scheme.len())
+            && front.eq_ignore_ascii_case(scheme.as_bytes())
+        {
+            return Ok(rest);
+        }
+    }
+    Err(NOT_A_TARGET)
+}
+
+/// The path behind the authority, `/` if there is none (RFC 9110 §4.2.3).
+fn behind_authority(rest: &[u8]) -> Result<&[u8], RouteError> {
+    match memchr(b'/', rest) {
+        // RFC 9110 §4.2.1: a recipient must reject an http URI with an empty host.
+        Some(0) => Err(NOT_A_TARGET),
+        None if rest.is_empty() => Err(NOT_A_TARGET),
+        Some(end) => Ok(&rest[end..]),
+        None => Ok(b"/"),
+    }
+}
+
+fn without_trailing_slash(path: &[u8]) -> &[u8] {
+    path.strip_suffix(b"/").unwrap_or(path)
+}
+
+/// Routes what stands behind `/channels/`, without its trailing slash.
+fn under_channels(method: Method, names: &[u8]) -> Result<Route<'_>, RouteError> {
+    let Some(slash) = memchr(b'/', names) else {
+        return match (method, names) {
+            (_, b"") => Err(RouteError::NotFound),
+            (Method::Get, b"namespaces") => Ok(Route::ListNamespaces),
+            _ => namespace(method, name(names)?),
+        };
+    };
+    let (namespace, channel) = (&names[..slash], &names[slash + 1..]);
+    if namespace.is_empty() || channel.is_empty() || memchr(b'/', channel).is_some() {
+        return Err(RouteError::NotFound);
+    }
+    let (namespace, channel) = (name(namespace)?, name(channel)?);
+    let name = ChannelName { namespace, channel };
+    match method {
+        Method::Get => Ok(Route::Consume(name)),
+        Method::Post | Method::Put => Ok(Route::Produce(name)),
+        Method::Delete => Ok(Route::DeleteChannel(name)),
+        Method::Options => Ok(Route::Options(Allow::CHANNEL)),
+        _ => Err(RouteError::Method(Allow::CHANNEL)),
+    }
+}
+
+fn namespace(method: Method, name: Cow<'_, str>) -> Result<Route<'_>, RouteError> {
+    match method {
+        Method::Get => Ok(Route::ListChannels(name)),
+        Method::Delete => Ok(Route::DeleteNamespace(name)),
+        Method::Options => Ok(Route::Options(Allow::NAMESPACE)),
+        _ => Err(RouteError::Method(Allow::NAMESPACE)),
+    }
+}
+
+/// Routes a path that has no names in it; all of them are read only.
+fn fixed(method: Method, path: &[u8]) -> Result<Route<'static>, RouteError> {
+    let route = match path {
+        b"/" => Route::Help,
+        _ => match without_trailing_slash(path) {
+            b"/state" => Route::State,
+            b"/metrics" => Route::Metrics,
+            b"/healthz" => Route::Health,
+            b"/readyz" => Route::Ready,
+            _ => return Err(RouteError::NotFound),
+        },
+    };
+    match method {
+        Method::Get => Ok(route),
+        Method::Options => Ok(Route::Options(Allow::READ_ONLY)),
+        _ => Err(RouteError::Method(Allow::READ_ONLY)),
+    }
+}
+
+/// A name, decoded. `segment` is not empty, so neither is the name.
+fn name(segment: &[u8]) -> Result<Cow<'_, str>, RouteError> {
+    let name = match memchr(b'%', segment) {
+        None => Cow::Borrowed(std::str::from_utf8(segment).map_err(|_| NOT_UTF8)?),
+        Some(first) => Cow::Owned(unescape(segment, first)?),
+    };
+    if name.len() > NAME_BYTES_MAX {
+        return Err(RouteError::BadName(
+            "a name is over 255 bytes long: use a shorter one",
+        ));
+    }
+    if name.chars().any(char::is_control) {
+        return Err(RouteError::BadName(
+            "a name has a control character in it: leave it out",
+        ));
+    }
+    Ok(name)
+}
+
+/// Undoes percent-encoding (RFC 3986 §2.1), whose first escape is at `first`.
+fn unescape(segment: &[u8], first: usize) -> Result<String, RouteError> {
+    let mut rest = &segment[first..];
+    while let Some(escape) = memchr(b'%', rest) {
+        // The crate passes a broken escape through as if it were text.
+        let Some([_, high, low]) = rest.get(escape..escape + 3) else {
+            return Err(BROKEN_ESCAPE);
+        };
+        if !(high.is_ascii_hexdigit() && low.is_ascii_hexdigit()) {
+            return Err(BROKEN_ESCAPE);
+        }
+        rest = &rest[escape + 3..];
+    }
+    let bytes = percent_encoding::percent_decode(segment).collect();
+    String::from_utf8(bytes).map_err(|_| NOT_UTF8)
+}
+
+const NOT_UTF8: RouteError =
+    RouteError::BadName("a name is not valid UTF-8: percent-encode the bytes of its UTF-8 form");
+
+const BROKEN_ESCAPE: RouteError =
+    RouteError::BadName("a `%` is not followed by two hex digits: send a plain `%` as %25");
+
+impl Allow {
+    /// `OPTIONS *`: what the server takes on one path or another (RFC 9110 §9.3.7).
+    const SERVER: Self = Self("GET, POST, PUT, DELETE, OPTIONS");
+    const CHANNEL: Self = Self("GET, POST, PUT, DELETE, OPTIONS");
+    const NAMESPACE: Self = Self("GET, DELETE, OPTIONS");
+    const READ_ONLY: Self = Self("GET, OPTIONS");
+
+    /// The value of an `Allow` field (RFC 9110 §10.2.1).
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const METHODS: [Method; 9] = [
+        Method::Get,
+        Method::Head,
+        Method::Post,
+        Method::Put,
+        Method::Delete,
+        Method::Connect,
+        Method::Options,
+        Method::Trace,
+        Method::Patch,
+    ];
+
+    fn channel<'a>(namespace: &'a str, channel: &'a str) -> ChannelName<'a> {
+        ChannelName {
+            namespace: namespace.into(),
+            channel: channel.into(),
+        }
+    }
+
+    fn get(target: &[u8]) -> Result<Route<'_>, RouteError> {
+        parse(Method::Get, target)
+    }
+
+    /// The channel that a GET of `target` consumes.
+    fn consumed(target: &[u8]) -> ChannelName<'_> {
+        match get(target) {
+            Ok(Route::Consume(name)) => name,
+            other => panic!("{}: {other:?}", target.escape_ascii()),
+        }
+    }
+
+    #[test]
+    fn every_method_on_every_path_does_what_the_contract_says() {
+        use Method::{Delete, Get, Options, Post, Put};
+        let name = || channel("v1", "a");
+        let read_only = |route| {
+            vec![
+                (Get, route),
+                (Options, Route::Options(Allow("GET, OPTIONS"))),
+            ]
+        };
+        let of_namespace = |name: &'static str, listed| {
+            vec![
+                (Get, listed),
+                (Delete, Route::DeleteNamespace(name.into())),
+                (Options, Route::Options(Allow("GET, DELETE, OPTIONS"))),
+            ]
+        };
+        let everything = Allow("GET, POST, PUT, DELETE, OPTIONS");
+        let of_channel = vec![
+            (Get, Route::Consume(name())),
+            (Post, Route::Produce(name())),
+            (Put, Route::Produce(name())),
+            (Delete, Route::DeleteChannel(name())),
+            (Options, Route::Options(everything)),
+        ];
+        let paths = [
+            ("/", read_only(Route::Help)),
+            ("/state", read_only(Route::State)),
+            ("/metrics", read_only(Route::Metrics)),
+            ("/healthz", read_only(Route::Health)),
+            ("/readyz", read_only(Route::Ready)),
+            (
+                "/channels/namespaces",
+                of_namespace("namespaces", Route::ListNamespaces),
+            ),
+            (
+                "/channels/v1",
+                of_namespace("v1", Route::ListChannels("v1".into())),
+            ),
+            ("/channels/v1/a", of_channel),
+        ];
+        for (path, taken) in paths {
+            let Some((_, Route::Options(allow))) = taken.last() else {
+                unreachable!()
+            };
+            for method in METHODS {
+                let expected = match taken.iter().find(|(taken, _)| *taken == method) {
+                    Some((_, route)) => Ok(route.clone()),
+                    None => Err(RouteError::Method(*allow)),
+                };
+                let forms = [
+                    "{}",
+                    "{}?a=/b?c",
+                    "http://h{}",
+                    "HTTP://h:1{}",
+                    "https://h{}?x",
+                ];
+                for form in forms {
+                    let target = form.replace("{}", path);
+                    if method != Method::Connect || target.starts_with('/') {
+                        assert_eq!(
+                            parse(method, target.as_bytes()),
+                            expected,
+                            "{method:?} {target}"
+                        );
+                    }
+                }
+                if path != "/" {
+                    let target = format!("{path}/");
+                    assert_eq!(
+                        parse(method, target.as_bytes()),
+                        expected,
+                        "{method:?} {target}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn any_other_path_is_not_found_whatever_the_method() {
+        for path in [
+            "//",
+            "/x",
+            "/state/x",
+            "/state//",
+            "/State",
+            "/states",
+            "/stat",
+            "//state",
+            "/%73tate",
+            "/metrics/x",
+            "/channels",
+            "/channels/",
+            "/channels//",
+            "/channels///",
+            "/channels//a",
+            "/channels/a//",
+            "/channels/a/b//",
+            "/channels/a/b/c",
+            "/channels/a/b/c/",
+            "/channels//a/b",
+            "//channels/a/b",
+            "/Channels/a/b",
+            "/%63hannels/a/b",
+            "/channels%2Fa%2Fb",
+            "/channels/?a",
+            "/channels?a/b",
+            "/channels/a//?b",
+            "/channels/namespaces/a/b",
+            "/channelsx/a/b",
+        ] {
+            for method in METHODS {
+                let found = parse(method, path.as_bytes());
+                assert_eq!(found, Err(RouteError::NotFound), "{method:?} {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_decoded_and_nothing_else_is_done_to_them() {
+        for (target, namespace, channel_name) in [
+            ("/channels/v1/ab", "v1", "ab"),
+            ("/channels/v1/a%62", "v1", "ab"),
+            ("/channels/%761/%61b", "v1", "ab"),
+            ("/channels/v1/a%2Fb", "v1", "a/b"),
+            ("/channels/v1/a%2fb%2F/", "v1", "a/b/"),
+            ("/channels/%2F/%2f", "/", "/"),
+            ("/channels/v1/a%25b", "v1", "a%b"),
+            ("/channels/v1/%2562", "v1", "%62"),
+            ("/channels/v1/a+b%20c", "v1", "a+b c"),
+            ("/channels/v1/a%3Fb%23c?d", "v1", "a?b#c"),
+            ("/channels/v1/%C3%BC%e2%82%ac", "v1", "ü€"),
+            ("/channels/v1/\u{fc}", "v1", "ü"),
+            ("/channels/./..", ".", ".."),
+            ("/channels/../v1", "..", "v1"),
+            ("/channels/%2e/%2E%2e", ".", ".."),
+            ("/channels/v1/A", "v1", "A"),
+            ("/channels/namespaces/a", "namespaces", "a"),
+            ("/channels/channels/channels", "channels", "channels"),
+            ("/channels/v1/a;b=c&d", "v1", "a;b=c&d"),
+            ("/channels/v1/%C2%A0", "v1", "\u{a0}"),
+            ("http://user@h:80/channels/v1/a", "v1", "a"),
+        ] {
+            assert_eq!(
+                consumed(target.as_bytes()),
+                channel(namespace, channel_name),
+                "{target}"
+            );
+        }
+        let escaped = get(b"/channels/%6eamespaces");
+        assert_eq!(escaped, Ok(Route::ListChannels("namespaces".into())));
+    }
+
+    #[test]
+    fn a_name_without_an_escape_is_borrowed() {
+        let name = consumed(b"http://h/channels/v1/a?%62");
+        assert!(matches!(name.namespace, Cow::Borrowed("v1")));
+        assert!(matches!(name.channel, Cow::Borrowed("a")));
+    }
+
+    #[test]
+    fn a_name_has_at_most_255_bytes_after_decoding() {
+        for unit in ["a", "%61", "%C3%BCa%62x"] {
+            let unit_bytes = percent_encoding::percent_decode_str(unit).count();
+            let fits = unit.repeat(NAME_BYTES_MAX / unit_bytes);
+            for path in ["/channels/{}", "/channels/{}/b", "/channels/b/{}"] {
+                let target = path.replace("{}", &fits);
+                assert!(get(target.as_bytes()).is_ok(), "{target}");
+                let target = path.replace("{}", &format!("{fits}a"));
+                assert!(
+                    matches!(get(target.as_bytes()), Err(RouteError::BadName(_))),
+                    "{target}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn bad_names_are_refused_wherever_they_stand() {
+        let names: [&[u8]; 24] = [
+            b"%", b"a%", b"%4", b"a%4", b"%zz", b"%4z", b"%z4", b"%%41", b"%61%", b"%+1", b"% 1",
+            b"%00", b"a%0Ab", b"%0D", b"%09", b"%1f", b"%7F", b"%C2%80", b"%c2%9F", b"a\x01",
+            b"a\x7f", b"%FF", b"\xff", b"%C3",
+        ];
+        let more: [&[u8]; 4] = [b"%ED%A0%80", b"%C0%AF", b"\xc3%41", b"%F4%90%80%80"];
+        for name in names.into_iter().chain(more) {
+            for (before, after) in [
+                ("/channels/", ""),
+                ("/channels/", "/b"),
+                ("/channels/b/", "/"),
+            ] {
+                let target = [before.as_bytes(), name, after.as_bytes()].concat();
+                for method in METHODS {
+                    let refused = matches!(parse(method, &target), Err(RouteError::BadName(_)));
+                    assert!(refused, "{method:?} {}", target.escape_ascii());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn targets_of_no_known_form_are_refused() {
+        for target in [
+            "",
+            "*",
+            "channels/a/b",
+            "h:80",
+            "http:",
+            "http:/",
+            "http://",
+            "http:///",
+            "http:///channels/a/b",
+            "http://?a",
+            "https://",
+            "ftp://h/channels/a/b",
+            "http:/h/channels/a/b",
+            "httpx://h/",
+            "/channels/a/b#c",
+            "/#",
+            "/?a#b",
+            "http://h#",
+            "http://h/#a",
+            "/channels/a#b/c",
+        ] {
+            let found = get(target.as_bytes());
+            assert!(
+                matches!(found, Err(RouteError::BadName(_))),
+                "{target}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_absolute_target_without_a_path_is_the_root() {
+        for target in [
+            "http://h",
+            "HTTP://H:80",
+            "http://h?a=/state",
+            "https://[::1]",
+        ] {
+            assert_eq!(get(target.as_bytes()), Ok(Route::Help), "{target}");
+        }
+    }
+
+    #[test]
+    fn options_of_the_server_as_a_whole_is_known_and_connect_leads_nowhere() {
+        let everything = Ok(Route::Options(Allow("GET, POST, PUT, DELETE, OPTIONS")));
+        assert_eq!(parse(Method::Options, b"*"), everything);
+        for target in ["h:80", "h", "*", "http://h/channels/a/b", ""] {
+            let found = parse(Method::Connect, target.as_bytes());
+            assert_eq!(found, Err(RouteError::NotFound), "{target}");
+        }
+    }
+
+    #[test]
+    fn the_longest_useful_target_fits() {
+        let name = "%ff".repeat(NAME_BYTES_MAX);
+        let target = format!("/channels/{name}/{name}");
+        assert_eq!(target.len(), 1541);
+        assert!(target.len() <= crate::limits::TARGET_BYTES_MAX);
+    }
+
+    fn valid_name() -> impl Strategy<Value = String> {
+        "[^\\p{Cc}]{1,60}"
+    }
+
+    /// Percent-encodes the bytes of `name` that must be, and those that `also` picks, in either case.
+    fn encode(name: &str, also: &[u8]) -> String {
+        let mut out = String::new();
+        for (at, &byte) in name.as_bytes().iter().enumerate() {
+            match also.get(at).map_or(0, |pick| pick % 4) {
+                1 => out += &format!("%{byte:02x}"),
+                2 => out += &format!("%{byte:02X}"),
+                _ if byte.is_ascii_graphic() && !b"/?#%".contains(&byte) => {
+                    out.push(char::from(byte))
+                }
+                _ => out += &format!("%{byte:02X}"),
+            }
+        }
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_is_the_same_however_it_is_escaped(
+            (namespace, other) in (valid_name(), valid_name()),
+            also in proptest::collection::vec(any::<u8>(), 240),
+            more in proptest::collection::vec(any::<u8>(), 240),
+            absolute in any::<bool>(),
+        ) {
+            let host = if absolute { "http://h" } else { "" };
+            let names = (encode(&namespace, &also), encode(&other, &more));
+            let target = format!("{host}/channels/{}/{}", names.0, names.1);
+            prop_assert_eq!(consumed(target.as_bytes()), channel(&namespace, &other));
+            let target = format!("{host}/channels/{}/", encode(&namespace, &more));
+            let deleted = parse(Method::Delete, target.as_bytes());
+            prop_assert_eq!(deleted, Ok(Route::DeleteNamespace(Cow::Owned(namespace))));
+        }
+
+        #[test]
+        fn arbitrary_targets_never_panic_and_names_that_come_out_are_valid(
+            tail in proptest::collection::vec(any::<u8>(), 0..40),
+            front in proptest::sample::select(vec!["", "/", "http://", "/channels/", "/channels/a/"]),
+        ) {
+            let target = [front.as_bytes(), &tail].concat();
+            if let Ok(Route::Consume(name)) = get(&target) {
+                for part in [name.namespace, name.channel] {
+                    prop_assert!((1..=NAME_BYTES_MAX).contains(&part.len()));
+                    prop_assert!(!part.chars().any(char::is_control));
+                }
+            }
+        }
+    }
+}

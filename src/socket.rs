@@ -1,0 +1,196 @@
+//! A descriptor whose readiness the ring reports, with the non-blocking calls that follow.
+//!
+//! Every wait of the server is a wait for readiness, and every byte moves by a direct call on a
+//! non-blocking descriptor. A wait that is dropped loses nothing, no buffer is lent to the kernel,
+//! and a socket that waits holds no memory. On a bare request/response server this costs the same
+//! CPU as receiving and sending through the ring (10.2 to 10.6 µs a request against 9.4 to 10.8,
+//! medians of three rounds; nginx 14.2).
+
+use std::{
+    io::{self, IoSlice},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::Duration,
+};
+
+use monoio::net::TcpStream;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sendmsg, sockopt},
+};
+
+use crate::{limits, sys};
+
+/// The descriptor. monoio offers readiness on its stream types alone and looks at nothing but the
+/// descriptor in them, so this one carries any: a socket, a listener, an eventfd.
+#[derive(Debug)]
+pub struct Socket {
+    stream: TcpStream,
+}
+
+/// What became of bytes that were to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// The kernel took so many, perhaps none, perhaps all.
+    Bytes(usize),
+    /// The peer is gone.
+    PeerGone,
+}
+
+/// What became of an attempt to receive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// So many bytes, at least one.
+    Bytes(usize),
+    /// Nothing yet.
+    Nothing,
+    /// The peer has sent its last byte.
+    End,
+    /// The connection is broken.
+    PeerGone,
+}
+
+/// What TCP knows of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// As far as TCP knows, there.
+    There,
+    /// It has said that it sends nothing more; whether it still reads cannot be known.
+    HalfClosed,
+    /// The connection is broken.
+    Gone,
+}
+
+impl Peer {
+    /// What `poll(2)` reported, asked for `POLLRDHUP`.
+    #[must_use]
+    pub fn of(events: PollFlags) -> Self {
+        if events.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL) {
+            Self::Gone
+        } else if events.contains(PollFlags::RDHUP) {
+            Self::HalfClosed
+        } else {
+            Self::There
+        }
+    }
+}
+
+impl Socket {
+    /// Takes over `fd`, which must be non-blocking.
+    ///
+    /// # Errors
+    /// The runtime refuses the descriptor.
+    pub fn new(fd: OwnedFd) -> io::Result<Self> {
+        Ok(Self {
+            stream: TcpStream::from_std(std::net::TcpStream::from(fd))?,
+        })
+    }
+
+    /// Gives the descriptor back. No wait for readiness may be under way.
+    #[must_use]
+    pub fn into_fd(self) -> OwnedFd {
+        sys::take_fd(self.stream)
+    }
+
+    /// Waits until a receive would not block. May be dropped at any time.
+    pub async fn readable(&self) {
+        // An error of the wait itself shows in the call that follows.
+        let _ = self.stream.readable(true).await;
+    }
+
+    /// Waits until a send would not block. May be dropped at any time.
+    pub async fn writable(&self) {
+        let _ = self.stream.writable(true).await;
+    }
+
+    /// Receives into `buffer` what is there.
+    pub fn receive(&self, buffer: &mut [u8]) -> Received {
+        loop {
+            return match rustix::net::recv(self, &mut *buffer, RecvFlags::DONTWAIT) {
+                Ok((_, 0)) => Received::End,
+                Ok((_, bytes)) => Received::Bytes(bytes),
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => Received::Nothing,
+                Err(_) => Received::PeerGone,
+            };
+        }
+    }
+
+    /// Sends as much of `bytes` as the kernel takes. `more`: further bytes follow at once, so the
+    /// kernel may hold a short segment back for them.
+    pub fn send(&self, bytes: &[u8], more: bool) -> Sent {
+        let more = if more {
+            SendFlags::MORE
+        } else {
+            SendFlags::empty()
+        };
+        loop {
+            return match rustix::net::send(
+                self,
+                bytes,
+                SendFlags::DONTWAIT | SendFlags::NOSIGNAL | more,
+            ) {
+                Ok(sent) => Sent::Bytes(sent),
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => Sent::Bytes(0),
+                Err(_) => Sent::PeerGone,
+            };
+        }
+    }
+
+    /// Sends as much of the parts, one behind the other, as the kernel takes; as `send` otherwise.
+    pub fn send_parts(&self, parts: &[IoSlice<'_>]) -> Sent {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        loop {
+            return match sendmsg(self, parts, &mut SendAncillaryBuffer::default(), flags) {
+                Ok(sent) => Sent::Bytes(sent),
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => Sent::Bytes(0),
+                Err(_) => Sent::PeerGone,
+            };
+        }
+    }
+
+    /// What TCP knows of the peer, even behind bytes that lie unread (`poll(2)`, `POLLRDHUP`).
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        let mut fds = [PollFd::new(self, PollFlags::RDHUP)];
+        match poll(&mut fds, Some(&Timespec::default())) {
+            Ok(1..) => Peer::of(fds[0].revents()),
+            _ => Peer::There,
+        }
+    }
+
+    /// Ends the sending direction: the peer reads the end of the stream behind what was sent.
+    pub fn end_sending(&self) {
+        let _ = rustix::net::shutdown(self, Shutdown::Write);
+    }
+
+    /// Makes the close that follows a reset, so that the peer cannot take a cut for an end.
+    pub fn reset_on_close(&self) {
+        let _ = sockopt::set_socket_linger(self, Some(Duration::ZERO));
+    }
+
+    /// Options that every accepted connection gets: no delay for small segments (replies go out
+    /// whole), and the kernel's watch for peers that vanish without a word (`tcp(7)`).
+    ///
+    /// `stalled_max`: how long sent bytes may stay unacknowledged. Only given with a limit for idle
+    /// exchanges: the kernel does not tell a vanished peer from one that keeps its window closed.
+    pub fn prepare_accepted(&self, stalled_max: Option<Duration>) {
+        let _ = sockopt::set_tcp_nodelay(self, true);
+        let _ = sockopt::set_socket_keepalive(self, true);
+        let _ = sockopt::set_tcp_keepidle(self, limits::KEEPALIVE_IDLE);
+        let _ = sockopt::set_tcp_keepintvl(self, limits::KEEPALIVE_INTERVAL);
+        let _ = sockopt::set_tcp_keepcnt(self, limits::KEEPALIVE_PROBES);
+        if let Some(limit) = stalled_max {
+            let millis = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+            let _ = sockopt::set_tcp_user_timeout(self, millis);
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        sys::borrow_fd(&self.stream)
+    }
+}

@@ -1,0 +1,113 @@
+//! What httpipe asks of the kernel beyond sockets: limits, cores, pipes, wake-ups, the sweep's
+//! timer. The only file with `unsafe`.
+#![allow(unsafe_code)]
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd},
+    time::Duration,
+};
+
+use rustix::{
+    event::{EventfdFlags, eventfd},
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+    time::{
+        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+        timerfd_settime,
+    },
+};
+
+/// The descriptor inside `owner`, borrowed for as long as `owner` is.
+pub fn borrow_fd<T: AsRawFd>(owner: &T) -> BorrowedFd<'_> {
+    // SAFETY: `owner` owns an open descriptor (that is what its `AsRawFd` promises of monoio's
+    // stream types, which do not implement `AsFd`), and the borrow keeps it from being dropped.
+    unsafe { BorrowedFd::borrow_raw(owner.as_raw_fd()) }
+}
+
+/// Takes the descriptor out of `owner`.
+pub fn take_fd<T: IntoRawFd>(owner: T) -> OwnedFd {
+    // SAFETY: `into_raw_fd` gave up ownership of an open descriptor; nobody else closes it.
+    unsafe { OwnedFd::from_raw_fd(owner.into_raw_fd()) }
+}
+
+/// The cores that this process may run on (`sched_getaffinity(2)`), at least 1.
+#[must_use]
+pub fn allowed_cores() -> usize {
+    sched_getaffinity(None).map_or(1, |set| set.count().max(1) as usize)
+}
+
+/// Binds the calling thread to the `nth` of the cores that this process may run on. No-op where
+/// the kernel refuses: a thread that wanders is slower, not wrong.
+pub fn pin_to_core(nth: usize) {
+    let Ok(allowed) = sched_getaffinity(None) else {
+        return;
+    };
+    if let Some(core) = (0..CpuSet::MAX_CPU)
+        .filter(|&core| allowed.is_set(core))
+        .nth(nth)
+    {
+        let mut one = CpuSet::new();
+        one.set(core);
+        let _ = sched_setaffinity(None, &one);
+    }
+}
+
+/// Raises the limit of open files to its hard limit and returns what holds then.
+#[must_use]
+pub fn raise_open_files_limit() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let holds = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    holds.map_or(usize::MAX, |files| {
+        usize::try_from(files).unwrap_or(usize::MAX)
+    })
+}
+
+/// A descriptor that other threads write to in order to wake its reader (`eventfd(2)`).
+///
+/// # Errors
+/// No descriptor was free.
+pub fn bell() -> io::Result<OwnedFd> {
+    Ok(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
+}
+
+/// Rings a [`bell`]. Cannot fail for want of room: that would take 2^64 rings unheard.
+pub fn ring(bell: &OwnedFd) {
+    let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
+}
+
+/// Takes the count out of a [`bell`] or a [`timer`], so that it is readable again at the next one.
+pub fn silence(fd: &impl AsFd) {
+    let _ = rustix::io::read(fd, &mut [0u8; 8]);
+}
+
+/// A descriptor that becomes readable every `period` (`timerfd_create(2)`).
+///
+/// # Errors
+/// No descriptor was free.
+pub fn timer(period: Duration) -> io::Result<OwnedFd> {
+    let fd = timerfd_create(
+        TimerfdClockId::Monotonic,
+        TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
+    )?;
+    let period = Timespec {
+        tv_sec: period.as_secs() as _,
+        tv_nsec: i64::from(period.subsec_nanos()) as _,
+    };
+    timerfd_settime(
+        &fd,
+        TimerfdTimerFlags::empty(),
+        &Itimerspec {
+            it_interval: period,
+            it_value: period,
+        },
+    )?;
+    Ok(fd)
+}

@@ -1,0 +1,262 @@
+//! Moving a body from the producer's socket to the consumer's: what both ways of moving share.
+//!
+//! Owns: both sockets while an exchange is under way, and the bytes that are between them.
+//! Must never: decide what a client hears; [`Broken`] says what happened and whose doing it was.
+
+mod copy;
+
+use std::{io::IoSlice, rc::Rc};
+
+use bytes::{Buf, Bytes};
+
+use crate::{
+    conn::{Conn, Stop},
+    error::Refusal,
+    http::{
+        chunked::{CHUNK_END, ChunkHead, ChunkedError, LAST_CHUNK},
+        reply::{CONTINUE, Framing},
+    },
+    limits,
+    metrics::Outcome,
+    request::ProducerRequest,
+    shard::Shard,
+    socket::{Received, Sent},
+};
+
+/// Why a body did not get through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// The producer closed, half-closed or reset before its body was whole.
+    ProducerLeft,
+    /// The producer's framing is broken.
+    BadBody(ChunkedError),
+    /// The consumer's connection is broken, or it left before its first byte.
+    ConsumerLeft,
+    /// Somebody else ended the exchange.
+    Stopped(Stop),
+}
+
+impl Broken {
+    /// How the exchange counts, and what the producer hears; `midway`: a byte was sent on already.
+    #[must_use]
+    pub fn meaning(self, midway: bool) -> (Outcome, Refusal) {
+        match self {
+            Self::ProducerLeft => (Outcome::ProducerLeft, Refusal::BODY_CUT),
+            Self::BadBody(error) => (Outcome::ProducerLeft, Refusal::from(error)),
+            Self::ConsumerLeft | Self::Stopped(Stop::ConsumerLeft) => {
+                (Outcome::ConsumerLeft, Refusal::CONSUMER_LEFT)
+            }
+            Self::Stopped(Stop::Deleted) if midway => (Outcome::Deleted, Refusal::DELETED_MIDWAY),
+            Self::Stopped(Stop::Deleted) => (Outcome::Deleted, Refusal::DELETED),
+            Self::Stopped(Stop::Expired) => (Outcome::Idle, Refusal::STALLED),
+            Self::Stopped(Stop::Drained) => (Outcome::Drained, Refusal::DRAINED),
+        }
+    }
+}
+
+impl From<ChunkedError> for Broken {
+    fn from(error: ChunkedError) -> Self {
+        Self::BadBody(error)
+    }
+}
+
+impl From<Broken> for Refusal {
+    fn from(broken: Broken) -> Self {
+        broken.meaning(false).1
+    }
+}
+
+impl From<Stop> for Broken {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::ConsumerLeft => Self::ConsumerLeft,
+            other => Self::Stopped(other),
+        }
+    }
+}
+
+/// A body on its way.
+pub struct Transfer {
+    shard: Rc<Shard>,
+    /// Who brings the body. The transfer runs in this connection's task.
+    pub producer: Rc<Conn>,
+    /// Who takes it.
+    pub consumer: Rc<Conn>,
+    /// The producer's request: what is in hand of the body, and what is still to come.
+    pub request: Box<ProducerRequest>,
+    /// Bytes that the consumer's socket did not take yet, framing included. Nothing is received
+    /// while there are any, so they are never more than one piece.
+    pub unsent: Bytes,
+}
+
+impl Transfer {
+    /// A transfer that has not begun.
+    #[must_use]
+    pub fn new(
+        shard: &Rc<Shard>,
+        producer: &Rc<Conn>,
+        request: Box<ProducerRequest>,
+        consumer: &Rc<Conn>,
+    ) -> Self {
+        let transfer = Self {
+            shard: Rc::clone(shard),
+            producer: Rc::clone(producer),
+            consumer: Rc::clone(consumer),
+            request,
+            unsent: Bytes::new(),
+        };
+        transfer.progressed();
+        transfer
+    }
+
+    /// Reads until payload is in hand or the body is known to be empty, after asking for it.
+    pub async fn first_payload(&mut self) -> Result<(), Broken> {
+        ask_for_body(&self.producer, &mut self.request).await?;
+        while self.request.payload().is_empty() && !self.request.is_whole() {
+            read_more(&self.shard, &self.producer, &mut self.request).await?;
+        }
+        Ok(())
+    }
+
+    /// Moves the rest of the body, and what ends it, to the consumer; returns when the kernel has
+    /// taken the last byte.
+    pub async fn run(&mut self, framing: Framing) -> Result<(), Broken> {
+        loop {
+            self.send_unsent().await?;
+            if self.request.is_whole() {
+                return Ok(());
+            }
+            self.copy_piece(framing).await?;
+        }
+    }
+
+    async fn send_unsent(&mut self) -> Result<(), Broken> {
+        while !self.unsent.is_empty() {
+            match self.consumer.socket.send(&self.unsent, false) {
+                Sent::Bytes(0) => self.consumer_writable().await?,
+                Sent::Bytes(sent) => {
+                    self.unsent.advance(sent);
+                    self.progressed();
+                }
+                Sent::PeerGone => return Err(Broken::ConsumerLeft),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends payload in the consumer's framing, with what ends the body if that is the last of it.
+    /// What the kernel does not take is kept in `unsent`, which must be empty.
+    fn send_payload(&mut self, payload: &[u8], framing: Framing) -> Result<(), Broken> {
+        debug_assert!(self.unsent.is_empty(), "earlier bytes go first");
+        let head = ChunkHead::new(payload.len() as u64);
+        let (before, after, last): (&[u8], &[u8], &[u8]) = match framing {
+            Framing::Length(_) | Framing::Close => (b"", b"", b""),
+            Framing::Chunked => {
+                let last = if self.request.is_whole() {
+                    LAST_CHUNK
+                } else {
+                    b""
+                };
+                if payload.is_empty() {
+                    (b"", b"", last)
+                } else {
+                    (head.as_bytes(), CHUNK_END, last)
+                }
+            }
+        };
+        let parts = [before, payload, after, last];
+        match self.consumer.socket.send_parts(&parts.map(IoSlice::new)) {
+            Sent::Bytes(sent) => {
+                self.unsent = behind(&parts, sent);
+                self.progressed();
+                Ok(())
+            }
+            Sent::PeerGone => Err(Broken::ConsumerLeft),
+        }
+    }
+
+    /// Something moved: the time that nothing may move begins anew.
+    fn progressed(&self) {
+        let idle = self.shard.config().timeouts.idle;
+        self.producer
+            .deadline
+            .set(self.shard.clock.deadline_if(idle));
+    }
+
+    async fn producer_readable(&self) -> Result<(), Broken> {
+        wait_for(&self.producer, || self.producer.socket.readable()).await
+    }
+
+    /// Waits until the consumer takes more.
+    pub async fn consumer_writable(&self) -> Result<(), Broken> {
+        wait_for(&self.producer, || self.consumer.socket.writable()).await
+    }
+}
+
+/// Asks a client that expects it to send its body (RFC 9110 §10.1.1): once, and only if it did not
+/// begin to.
+///
+/// # Errors
+/// The client left, or somebody stopped its task.
+pub async fn ask_for_body(conn: &Conn, request: &mut ProducerRequest) -> Result<(), Broken> {
+    if !request.head.expect_continue || request.continued || request.is_begun() {
+        return Ok(());
+    }
+    request.continued = true;
+    let mut ask = CONTINUE;
+    loop {
+        match conn.socket.send(ask, false) {
+            Sent::Bytes(sent) => ask = &ask[sent..],
+            Sent::PeerGone => return Err(Broken::ProducerLeft),
+        }
+        if ask.is_empty() {
+            return Ok(());
+        }
+        wait_for(conn, || conn.socket.writable()).await?;
+    }
+}
+
+/// Reads one bounded piece of a body as soon as there is one.
+///
+/// # Errors
+/// The client left, broke its framing, or somebody stopped its task.
+pub async fn read_more(
+    shard: &Shard,
+    conn: &Conn,
+    request: &mut ProducerRequest,
+) -> Result<(), Broken> {
+    wait_for(conn, || conn.socket.readable()).await?;
+    let mut scratch = shard.scratch.borrow_mut();
+    match conn.socket.receive(&mut scratch[..limits::HEAD_READ_BYTES]) {
+        Received::Bytes(bytes) => Ok(request.push(&scratch[..bytes])?),
+        Received::Nothing => Ok(()),
+        Received::End | Received::PeerGone => Err(Broken::ProducerLeft),
+    }
+}
+
+/// Waits for readiness in the task of `conn`, unless somebody stops that.
+async fn wait_for<F: Future<Output = ()>>(
+    conn: &Conn,
+    ready: impl Fn() -> F,
+) -> Result<(), Broken> {
+    loop {
+        let is_ready = conn.poked_or(ready()).await.is_some();
+        if let Some(stop) = conn.take_stop() {
+            return Err(Broken::from(stop));
+        }
+        if is_ready {
+            return Ok(());
+        }
+    }
+}
+
+/// What is left of `parts` behind their first `sent` bytes.
+fn behind(parts: &[&[u8]], mut sent: usize) -> Bytes {
+    let mut left = Vec::new();
+    for part in parts {
+        let skipped = sent.min(part.len());
+        left.extend_from_slice(&part[skipped..]);
+        sent -= skipped;
+    }
+    Bytes::from(left)
+}

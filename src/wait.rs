@@ -1,0 +1,161 @@
+//! Waiting for a counterpart: how a connection gets into a channel's queue and out of it again.
+//!
+//! The registry keeps ids in order; the connections keep their requests. Only this file moves a
+//! connection from one to the other, so the two always agree.
+
+use std::rc::Rc;
+
+use crate::{
+    answer,
+    conn::{Close, Conn, Party, Step, Stop, Waiting},
+    error::Refusal,
+    http::reply::Persistence,
+    registry::{ChannelId, End, Full, Side},
+    request::{ConsumerRequest, ProducerRequest},
+    shard::Shard,
+    socket::Peer,
+};
+
+/// Lets `conn` wait on `channel`, behind all others of its side.
+///
+/// # Errors
+/// A limit is reached; the request is given back, and the channel closed if nobody uses it.
+pub fn join(
+    shard: &Shard,
+    channel: ChannelId,
+    conn: &Conn,
+    party: Party,
+) -> Result<(), (Full, Party)> {
+    let joined = shard
+        .registry
+        .borrow_mut()
+        .join(channel, party.side(), End::Back, conn.id);
+    match joined {
+        Ok(place) => {
+            conn.begin_waiting(Waiting {
+                channel,
+                place,
+                party,
+            });
+            Ok(())
+        }
+        Err(full) => Err((full, party)),
+    }
+}
+
+/// Lets `conn` wait again, before all others of its side: it was matched, and its counterpart left
+/// before a byte moved. Call before the exchange is ended, or the channel may be gone.
+pub fn rejoin(shard: &Shard, channel: ChannelId, conn: &Conn, party: Party) {
+    let joined = shard
+        .registry
+        .borrow_mut()
+        .join(channel, party.side(), End::Front, conn.id);
+    let place = joined.expect("who was let in once is not refused");
+    conn.begin_waiting(Waiting {
+        channel,
+        place,
+        party,
+    });
+    conn.watch_again();
+}
+
+/// Takes the first consumer that waits on `channel` and is still there.
+pub fn take_consumer(shard: &Shard, channel: ChannelId) -> Option<(Rc<Conn>, ConsumerRequest)> {
+    match take(shard, channel, Side::Consumer)? {
+        (conn, Party::Consumer(wanted)) => Some((conn, wanted)),
+        _ => unreachable!("a producer waits among the consumers"),
+    }
+}
+
+/// Takes the first producer that waits on `channel` and is still there.
+pub fn take_producer(
+    shard: &Shard,
+    channel: ChannelId,
+) -> Option<(Rc<Conn>, Box<ProducerRequest>)> {
+    match take(shard, channel, Side::Producer)? {
+        (conn, Party::Producer(request)) => Some((conn, request)),
+        _ => unreachable!("a consumer waits among the producers"),
+    }
+}
+
+fn take(shard: &Shard, channel: ChannelId, side: Side) -> Option<(Rc<Conn>, Party)> {
+    loop {
+        let id = shard.registry.borrow_mut().take_first(channel, side)?;
+        let conn = shard.conn(id);
+        if let Some(party) = claim(&conn) {
+            return Some((conn, party));
+        }
+    }
+}
+
+/// Takes the request of a connection that was just taken out of its queue. A client that has left
+/// is never matched: its connection ends here, and nothing is returned.
+pub fn claim(conn: &Conn) -> Option<Party> {
+    let waiting = conn
+        .take_waiting()
+        .expect("who stands in a queue is waiting");
+    if conn.socket.peer() != Peer::There {
+        conn.hand(Step::Close(Close::Now));
+        return None;
+    }
+    Some(waiting.party)
+}
+
+/// Takes `conn` out of its queue because its client left. No-op if it does not wait.
+pub fn leave(shard: &Shard, conn: &Conn) {
+    if let Some(waiting) = conn.take_waiting() {
+        let side = waiting.party.side();
+        shard
+            .registry
+            .borrow_mut()
+            .leave(waiting.channel, side, waiting.place);
+    }
+}
+
+/// Takes `conn` out of its queue and answers its request with `refusal`. No-op if it does not wait.
+pub fn turn_away(shard: &Rc<Shard>, conn: &Rc<Conn>, refusal: &Refusal) {
+    if let Some(waiting) = conn.take_waiting() {
+        let side = waiting.party.side();
+        shard
+            .registry
+            .borrow_mut()
+            .leave(waiting.channel, side, waiting.place);
+        refuse(shard, conn, waiting.party, refusal);
+    }
+}
+
+/// Destroys `channel`: whoever waits on it hears that it was deleted, and an exchange on it stops.
+pub fn destroy(shard: &Rc<Shard>, channel: ChannelId) {
+    let driver = shard.registry.borrow().exchange(channel);
+    if let Some(driver) = driver {
+        shard.conn(driver).stop(Stop::Deleted);
+    }
+    let drained = shard.registry.borrow_mut().drain_waiting(channel);
+    for id in drained {
+        let conn = shard.conn(id);
+        if let Some(waiting) = conn.take_waiting() {
+            refuse(shard, &conn, waiting.party, &Refusal::DELETED);
+        }
+    }
+}
+
+/// Answers a request that is out of its queue.
+fn refuse(shard: &Rc<Shard>, conn: &Rc<Conn>, party: Party, refusal: &Refusal) {
+    let step = match party {
+        Party::Consumer(wanted) => answer::refuse(shard, conn, wanted.persistence, false, refusal),
+        Party::Producer(mut request) => refuse_producer(shard, conn, &mut request, refusal),
+    };
+    conn.hand(step);
+}
+
+/// Answers a producer with a refusal; its connection can only go on if its body was read whole.
+pub fn refuse_producer(
+    shard: &Rc<Shard>,
+    conn: &Rc<Conn>,
+    request: &mut ProducerRequest,
+    refusal: &Refusal,
+) -> Step {
+    conn.keep_unread(request.take_rest());
+    let asked = Persistence::of(&request.head);
+    answer::refuse(shard, conn, asked, !request.is_whole(), refusal)
+}
