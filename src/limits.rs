@@ -96,11 +96,27 @@ pub const OVER_LIMIT_CONNECTIONS: usize = 64;
 /// are being made.
 pub const RESERVED_FILES: usize = 64;
 
-/// Descriptors that each shard needs for itself: ring, listener, bell, timer, and its pooled pipes.
-pub const RESERVED_FILES_PER_SHARD: usize = 16 + 2 * POOLED_PIPES_MAX;
+/// Descriptors that each shard needs for itself: ring, listener, bell, timer, and its pipes.
+pub const RESERVED_FILES_PER_SHARD: usize = 16 + 2 * PIPES_MAX;
 
-/// Pipes that a shard keeps for the next large body.
-pub const POOLED_PIPES_MAX: usize = 32;
+/// Pipes that a shard has at most, pooled and in use. Exchanges of large bodies beyond them are
+/// copied: so many at once share the core anyhow.
+pub const PIPES_MAX: usize = 32;
+
+/// What a pipe is made to hold, in bytes: as much as the kernel gives an ordinary user
+/// (`/proc/sys/fs/pipe-max-size`, `pipe(7)`).
+pub const PIPE_BYTES: usize = 1024 * 1024;
+
+/// Smallest pipe that is spliced through, in bytes. An ordinary user who has 64 MiB in pipes already
+/// gets pipes of two pages, which cost more than a copy.
+pub const PIPE_BYTES_MIN: usize = 64 * 1024;
+
+/// Shortest payload that is spliced, in bytes; less is copied.
+pub const SPLICE_BYTES_MIN: u64 = 16 * 1024;
+
+/// Bytes received at once to find the next chunk's head behind a chunk that was spliced: enough for
+/// any head without extensions, and few enough that next to none of the payload has to be copied.
+pub const CHUNK_HEAD_READ_BYTES: usize = 64;
 
 /// Channels that a listing looks at before other work gets its turn.
 pub const LISTED_AT_ONCE: usize = 1024;

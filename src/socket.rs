@@ -119,17 +119,8 @@ impl Socket {
     /// Sends as much of `bytes` as the kernel takes. `more`: further bytes follow at once, so the
     /// kernel may hold a short segment back for them.
     pub fn send(&self, bytes: &[u8], more: bool) -> Sent {
-        let more = if more {
-            SendFlags::MORE
-        } else {
-            SendFlags::empty()
-        };
         loop {
-            return match rustix::net::send(
-                self,
-                bytes,
-                SendFlags::DONTWAIT | SendFlags::NOSIGNAL | more,
-            ) {
+            return match rustix::net::send(self, bytes, send_flags(more)) {
                 Ok(sent) => Sent::Bytes(sent),
                 Err(Errno::INTR) => continue,
                 Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => Sent::Bytes(0),
@@ -139,8 +130,8 @@ impl Socket {
     }
 
     /// Sends as much of the parts, one behind the other, as the kernel takes; as `send` otherwise.
-    pub fn send_parts(&self, parts: &[IoSlice<'_>]) -> Sent {
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    pub fn send_parts(&self, parts: &[IoSlice<'_>], more: bool) -> Sent {
+        let flags = send_flags(more);
         loop {
             return match sendmsg(self, parts, &mut SendAncillaryBuffer::default(), flags) {
                 Ok(sent) => Sent::Bytes(sent),
@@ -186,6 +177,15 @@ impl Socket {
             let millis = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
             let _ = sockopt::set_tcp_user_timeout(self, millis);
         }
+    }
+}
+
+fn send_flags(more: bool) -> SendFlags {
+    let always = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    if more {
+        always | SendFlags::MORE
+    } else {
+        always
     }
 }
 

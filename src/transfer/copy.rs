@@ -14,9 +14,11 @@ impl Transfer {
         self.producer_readable().await?;
         let shard = std::rc::Rc::clone(&self.shard);
         let mut scratch = shard.scratch.borrow_mut();
-        // A declared length says where the next request begins: nothing of it is read here.
         let wanted = match self.request.decoder {
+            // A declared length says where the next request begins: nothing of it is read here.
             BodyDecoder::Length(left) => usize::try_from(left).unwrap_or(usize::MAX),
+            // Behind a chunk that was spliced, just the next one's head is wanted.
+            BodyDecoder::Chunked(_) if self.pipe.is_some() => limits::CHUNK_HEAD_READ_BYTES,
             BodyDecoder::Chunked(_) => usize::MAX,
         };
         let buffer = &mut scratch[..wanted.min(limits::COPY_BYTES)];
@@ -29,7 +31,12 @@ impl Transfer {
                 self.shard
                     .counters
                     .moved(Path::Copied, stripped.payload as u64);
-                self.send_payload(&buffer[..stripped.payload], framing)
+                self.send_payload(&buffer[..stripped.payload], framing)?;
+                if stripped.payload > 0 && !self.will_splice() {
+                    // The chunks have become small: they are received many at a time.
+                    self.pipe = None;
+                }
+                Ok(())
             }
         }
     }

@@ -4,6 +4,7 @@
 //! Must never: decide what a client hears; [`Broken`] says what happened and whose doing it was.
 
 mod copy;
+mod splice;
 
 use std::{io::IoSlice, rc::Rc};
 
@@ -18,6 +19,7 @@ use crate::{
     },
     limits,
     metrics::Outcome,
+    pipe::Pipe,
     request::ProducerRequest,
     shard::Shard,
     socket::{Received, Sent},
@@ -87,6 +89,20 @@ pub struct Transfer {
     /// Bytes that the consumer's socket did not take yet, framing included. Nothing is received
     /// while there are any, so they are never more than one piece.
     pub unsent: Bytes,
+    /// Between two payloads that are spliced.
+    pipe: Option<Pipe>,
+    out_chunk: OutChunk,
+}
+
+/// Where the consumer's chunked coding stands between two sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OutChunk {
+    /// Between two chunks.
+    Closed,
+    /// Behind the head of a chunk whose payload is to be spliced.
+    Promised,
+    /// Behind the payload of a chunk, whose CRLF goes out with whatever follows.
+    Owed,
 }
 
 impl Transfer {
@@ -104,6 +120,8 @@ impl Transfer {
             consumer: Rc::clone(consumer),
             request,
             unsent: Bytes::new(),
+            pipe: None,
+            out_chunk: OutChunk::Closed,
         };
         transfer.progressed();
         transfer
@@ -123,10 +141,14 @@ impl Transfer {
     pub async fn run(&mut self, framing: Framing) -> Result<(), Broken> {
         loop {
             self.send_unsent().await?;
-            if self.request.is_whole() {
+            if self.will_splice() {
+                self.promise_payload(framing).await?;
+                self.splice_payload().await?;
+            } else if self.request.is_whole() {
                 return Ok(());
+            } else {
+                self.copy_piece(framing).await?;
             }
-            self.copy_piece(framing).await?;
         }
     }
 
@@ -144,30 +166,53 @@ impl Transfer {
         Ok(())
     }
 
-    /// Sends payload in the consumer's framing, with what ends the body if that is the last of it.
-    /// What the kernel does not take is kept in `unsent`, which must be empty.
+    /// Sends payload in the consumer's framing, with what ends the body if that is the last of it,
+    /// or with the promise of the payload that is to be spliced behind it. What the kernel does not
+    /// take is kept in `unsent`, which must be empty.
     fn send_payload(&mut self, payload: &[u8], framing: Framing) -> Result<(), Broken> {
         debug_assert!(self.unsent.is_empty(), "earlier bytes go first");
-        let head = ChunkHead::new(payload.len() as u64);
-        let (before, after, last): (&[u8], &[u8], &[u8]) = match framing {
-            Framing::Length(_) | Framing::Close => (b"", b"", b""),
-            Framing::Chunked => {
-                let last = if self.request.is_whole() {
-                    LAST_CHUNK
-                } else {
-                    b""
-                };
-                if payload.is_empty() {
-                    (b"", b"", last)
-                } else {
-                    (head.as_bytes(), CHUNK_END, last)
-                }
-            }
+        if framing != Framing::Chunked {
+            return self.send_parts(&[payload], false);
+        }
+        let owed: &[u8] = if self.out_chunk == OutChunk::Owed {
+            CHUNK_END
+        } else {
+            b""
         };
-        let parts = [before, payload, after, last];
-        match self.consumer.socket.send_parts(&parts.map(IoSlice::new)) {
+        if self.will_splice() {
+            self.out_chunk = OutChunk::Promised;
+            let head = ChunkHead::new(payload.len() as u64 + self.request.decoder.payload_left());
+            return self.send_parts(&[owed, head.as_bytes(), payload], true);
+        }
+        self.out_chunk = OutChunk::Closed;
+        let last: &[u8] = if self.request.is_whole() {
+            LAST_CHUNK
+        } else {
+            b""
+        };
+        if payload.is_empty() {
+            return self.send_parts(&[owed, last], false);
+        }
+        let head = ChunkHead::new(payload.len() as u64);
+        self.send_parts(&[owed, head.as_bytes(), payload, CHUNK_END, last], false)
+    }
+
+    /// `more`: further bytes follow at once.
+    fn send_parts(&mut self, parts: &[&[u8]], more: bool) -> Result<(), Broken> {
+        if parts.iter().all(|part| part.is_empty()) {
+            return Ok(());
+        }
+        let mut slices = [IoSlice::new(b""); 5];
+        for (slice, part) in slices.iter_mut().zip(parts) {
+            *slice = IoSlice::new(part);
+        }
+        match self
+            .consumer
+            .socket
+            .send_parts(&slices[..parts.len()], more)
+        {
             Sent::Bytes(sent) => {
-                self.unsent = behind(&parts, sent);
+                self.unsent = behind(parts, sent);
                 self.progressed();
                 Ok(())
             }

@@ -1,0 +1,80 @@
+//! Moving payload through a pipe, from socket to socket, without a copy.
+//!
+//! The only place that splices. A direct non-blocking `splice(2)` behind a wait for readiness:
+//! `IORING_OP_SPLICE` would go to a kernel thread each time.
+
+use super::{Broken, OutChunk, Transfer};
+use crate::{
+    http::reply::Framing,
+    limits,
+    metrics::Path,
+    pipe::{Pipe, Spliced},
+};
+
+impl Transfer {
+    /// Whether the payload that is known to follow is long enough to be spliced, and there is a pipe
+    /// for it.
+    pub(super) fn will_splice(&mut self) -> bool {
+        if self.request.decoder.payload_left() < limits::SPLICE_BYTES_MIN {
+            return false;
+        }
+        if self.pipe.is_none() {
+            self.pipe = self.shard.pipes.get();
+        }
+        self.pipe.is_some()
+    }
+
+    /// Announces the payload that is to be spliced, where the consumer's framing asks for that.
+    pub(super) async fn promise_payload(&mut self, framing: Framing) -> Result<(), Broken> {
+        if framing == Framing::Chunked && self.out_chunk != OutChunk::Promised {
+            self.send_payload(b"", framing)?;
+            self.send_unsent().await?;
+        }
+        Ok(())
+    }
+
+    /// Moves all payload that is known to follow through the pipe.
+    pub(super) async fn splice_payload(&mut self) -> Result<(), Broken> {
+        let Some(mut pipe) = self.pipe.take() else {
+            return Ok(());
+        };
+        while self.request.decoder.payload_left() > 0 {
+            self.producer_readable().await?;
+            self.fill(&mut pipe)?;
+            self.drain(&mut pipe).await?;
+        }
+        if self.out_chunk == OutChunk::Promised {
+            self.out_chunk = OutChunk::Owed;
+        }
+        self.pipe = Some(pipe);
+        Ok(())
+    }
+
+    /// Fills the pipe with what the producer's socket has.
+    fn fill(&mut self, pipe: &mut Pipe) -> Result<(), Broken> {
+        let left = self.request.decoder.payload_left();
+        let room = limits::PIPE_BYTES.min(usize::try_from(left).unwrap_or(usize::MAX));
+        match pipe.fill(&self.producer.socket, room) {
+            Spliced::Bytes(bytes) => {
+                self.request.decoder.took(bytes as u64);
+                self.shard.counters.moved(Path::Spliced, bytes as u64);
+                self.progressed();
+                Ok(())
+            }
+            Spliced::Nothing => Ok(()),
+            Spliced::End | Spliced::PeerGone => Err(Broken::ProducerLeft),
+        }
+    }
+
+    /// Empties the pipe into the consumer's socket.
+    async fn drain(&mut self, pipe: &mut Pipe) -> Result<(), Broken> {
+        while pipe.held() > 0 {
+            match pipe.drain(&self.consumer.socket) {
+                Spliced::Bytes(_) => self.progressed(),
+                Spliced::Nothing => self.consumer_writable().await?,
+                Spliced::End | Spliced::PeerGone => return Err(Broken::ConsumerLeft),
+            }
+        }
+        Ok(())
+    }
+}
