@@ -1,4 +1,46 @@
 //! httpipe: HTTP clients pass data to each other over named channels.
+//!
+//! # The life of a request
+//!
+//! Every core runs one **shard**, a thread that owns its connections, its share of the channels and
+//! its pipes, and shares none of them. Read the modules in this order and you follow one request
+//! from `accept` to its reply:
+//!
+//! ```text
+//! accept ─▶ read head ─▶ route ─▶ owned here? ──no──▶ hand over to the owner, go on there
+//! worker    serve        handle         │yes          mesh
+//!                                       ▼
+//!                        join the channel's queue ─▶ match ─▶ transfer ─▶ both replies ─▶ next head
+//!                        wait, registry              exchange  transfer    answer          serve
+//! ```
+//!
+//! 1. [`main`](../src/httpipe/main.rs.html) turns the command line ([`cli`]) into a [`config`] and
+//!    runs the [`server`]: it binds, starts one thread a shard, each with an io_uring [`runtime`],
+//!    and heeds signals.
+//! 2. [`worker`] runs a shard: it accepts connections, reads what other shards send, and sweeps over
+//!    the deadlines. What the shard owns is in [`shard`].
+//! 3. [`serve`] is the task of one connection ([`conn`] on a [`socket`]): it waits until something
+//!    can be read, receives into the shard's buffer and parses ([`http::head`]).
+//! 4. [`handle`] decides what the request asks for ([`route`]). If another shard owns the channel,
+//!    the connection goes there whole ([`mesh`]), with every byte that was read on it, and stays.
+//! 5. `produce` and `consume` look for a counterpart that waits. Without one, [`wait`] puts the
+//!    request ([`request`]) into the channel's [`queue`] in the shard's [`registry`], and the task
+//!    is back where it waits for its socket: now to learn that its client leaves.
+//! 6. With one, they **match**: [`exchange`]. A body that is in hand whole leaves with the
+//!    consumer's head in one send, within the same turn. Any other is moved by [`transfer`], in the
+//!    producer's task: spliced through a [`pipe`] if it is large, copied if not.
+//! 7. [`answer`] sends what each side hears, written by [`http::reply`]; what went wrong is one
+//!    [`error::Refusal`]. The connection reads its next head, or closes.
+//!
+//! # Rules
+//!
+//! - A task waits for readiness, never for an operation that holds a buffer: a wait that is dropped
+//!   loses nothing.
+//! - A step that is decided for another connection is handed to it ([`conn::Conn::hand`]); no task
+//!   waits for another one, except for the answers of other shards to a listing, which they give
+//!   without asking a third.
+//! - Modules marked *pure* in their first lines know no runtime, no socket and no clock.
+//! - Every bound is in [`limits`].
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 

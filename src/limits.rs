@@ -9,9 +9,9 @@ use std::time::Duration;
 /// Longest request head, in bytes: from the first byte after the previous request (leading empty
 /// lines included) up to and with the empty line that ends it.
 ///
-/// 16 KiB is what nginx and Apache allow in all by default or more, so no head that comes through a
-/// proxy is refused here first; and every offset into a head fits a `u16`. A longer head is answered
-/// with 431 and the connection closes.
+/// Room for the longest target and as much again for fields; Node.js has the same bound by default.
+/// Every offset into a head fits a `u16`. A longer head is answered with 431 and the connection
+/// closes.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// Most field lines in one request head.

@@ -11,7 +11,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 /// `GET /`: what to do here, with lines that work when pasted.
 pub fn help(target: &Target<'_>) -> Step {
-    let host = target.host();
+    let host = host(target);
     let text = format!(
         "httpipe passes what one HTTP client sends to another, over named channels. Nothing is stored:\n\
          whoever comes first waits for the other.\n\
@@ -33,6 +33,17 @@ pub fn help(target: &Target<'_>) -> Step {
          \x20 curl -X DELETE http://{host}/channels/demo/greeting\n"
     );
     document(target, &text)
+}
+
+/// The name that the client knows this server by, if it can be pasted into a shell as it stands: a
+/// host name may hold what a shell would execute (RFC 3986 §3.2.2).
+fn host(target: &Target<'_>) -> String {
+    let said = target.head.host.of(target.bytes);
+    let harmless = |byte: &u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(byte);
+    if said.is_empty() || !said.iter().all(harmless) {
+        return format!("localhost:{}", target.shard.config().listen.port());
+    }
+    String::from_utf8_lossy(said).into_owned()
 }
 
 /// `GET /healthz`: the server is alive.

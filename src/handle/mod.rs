@@ -50,15 +50,6 @@ impl Target<'_> {
         Persistence::of(self.head)
     }
 
-    /// The name that the client knows this server by.
-    #[must_use]
-    pub fn host(&self) -> String {
-        match self.head.host.of(self.bytes) {
-            b"" => format!("localhost:{}", self.shard.config().listen.port()),
-            host => String::from_utf8_lossy(host).into_owned(),
-        }
-    }
-
     /// The bytes behind the head.
     #[must_use]
     pub fn behind_head(&self) -> &[u8] {

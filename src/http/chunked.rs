@@ -211,8 +211,8 @@ impl ChunkedDecoder {
             (State::Size | State::Extension, b'\n') | (State::LineLf, _) => {
                 Err(ChunkedError::LineEnd)
             }
-            // RFC 9112 §7.1.1: "The chunk-ext ABNF allows bad whitespace", to be read and dropped.
-            // Behind it must come an extension: white space that only pads the size is refused.
+            // RFC 9112 §7.1.1 has BWS in front of an extension, which RFC 9110 §5.6.3 wants read and
+            // dropped. An extension must follow: white space that only pads the size is refused.
             (State::Size | State::SizePadding, b' ' | b'\t') => Ok(State::SizePadding),
             (State::Size | State::SizePadding, b';') => Ok(State::Extension),
             (State::Extension, _) if super::is_in_field_value(byte) => Ok(State::Extension),

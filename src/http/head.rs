@@ -12,6 +12,11 @@ use httparse::{Error as SyntaxError, Header, Request, Status};
 
 use crate::limits::{FORWARDED_FIELDS_MAX, HEAD_BYTES_MAX, HEAD_FIELDS_MAX, TARGET_BYTES_MAX};
 
+const _: () = assert!(
+    HEAD_BYTES_MAX <= u16::MAX as usize,
+    "spans and head_bytes are u16"
+);
+
 /// A range of the bytes that a head was parsed from.
 ///
 /// 16 bits are enough: no head is longer than [`HEAD_BYTES_MAX`].
@@ -212,10 +217,10 @@ fn judge(head: &[u8], request: &Request<'_, '_>) -> Result<RequestHead, HeadErro
     let method = Method::from_token(request.method.unwrap_or_default().as_bytes())
         .ok_or(HeadError::Method)?;
     fields.check_host(version)?;
+    let body = fields.body(version)?;
     let host = fields
         .host
         .map_or_else(Span::default, |host| span(head, host));
-    let body = fields.body(version)?;
     Ok(RequestHead {
         method,
         version,
@@ -475,8 +480,8 @@ impl<'a> Fields<'a> {
             (Some(_), Some(_)) => Err(HeadError::Bad(
                 "the request has both Transfer-Encoding and Content-Length: send one of them",
             )),
-            // "A client MUST NOT send [it] unless it knows the server will handle HTTP/1.1 requests",
-            // and the framing of such a message is to be treated "as if [it] is faulty".
+            // "[A server that receives it] MUST treat the message as if the framing is faulty [...] and
+            // close the connection after processing the message."
             (Some(_), None) if version == Version::Http10 => Err(HeadError::Bad(
                 "Transfer-Encoding is not part of HTTP/1.0: send a Content-Length, or HTTP/1.1",
             )),
@@ -519,14 +524,14 @@ fn check_line_before(head: &[u8], next: usize) -> Result<(), HeadError> {
 fn is_host(value: &[u8]) -> bool {
     let port = match value.strip_prefix(b"[") {
         Some(literal) => {
-            let end = literal.iter().position(|byte| !is_in_ip_literal(byte));
+            let end = literal.iter().position(|&byte| !is_in_ip_literal(byte));
             match end.map(|end| literal.split_at(end)) {
                 Some((address, [b']', port @ ..])) if !address.is_empty() => port,
                 _ => return false,
             }
         }
         None => {
-            let end = value.iter().position(|byte| !is_in_host_name(byte));
+            let end = value.iter().position(|&byte| !is_in_host_name(byte));
             &value[end.unwrap_or(value.len())..]
         }
     };
@@ -537,12 +542,16 @@ fn is_host(value: &[u8]) -> bool {
     }
 }
 
-fn is_in_ip_literal(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b":.-_~%".contains(byte)
+const fn is_in_ip_literal(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'.' | b'-' | b'_' | b'~' | b'%')
 }
 
-fn is_in_host_name(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(byte)
+const fn is_in_host_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'-' | b'.' | b'_' | b'~' | b'!' | b'$'..=b'+' | b';' | b'='
+        )
 }
 
 /// `1*DIGIT` below 2^63 (RFC 9110 §8.6). A list of equal lengths is refused too.
@@ -1044,6 +1053,19 @@ mod tests {
             // A step that does not divide a power of two, for the heads of 16 KiB.
             check_every_cut(&bytes, if bytes.len() > 2048 { 61 } else { 1 });
         }
+    }
+
+    #[test]
+    fn the_host_comes_out_and_is_empty_if_there_is_none() {
+        for host in ["", "localhost:3000", "[::1]:80"] {
+            let text = with_host(host);
+            assert_eq!(
+                complete(text.as_bytes()).host.of(text.as_bytes()),
+                host.as_bytes()
+            );
+        }
+        let text = with_fields_10("");
+        assert_eq!(complete(text.as_bytes()).host.of(text.as_bytes()), b"");
     }
 
     #[test]

@@ -111,18 +111,23 @@ pub fn payload(out: &mut Vec<u8>, framing: Framing, payload: &[u8], last: bool) 
 /// the data.
 fn content_fields(out: &mut Vec<u8>, producer: &RequestHead, bytes: &[u8]) {
     const SAYS_NOTHING: &[u8] = b"application/x-www-form-urlencoded";
-    let mut typed = false;
+    let mut typed = None;
     for field in producer.forwarded.iter() {
         if field.name == FieldName::ContentType {
-            if typed || field.value.of(bytes).eq_ignore_ascii_case(SAYS_NOTHING) {
+            // The first line counts; another would make the consumer choose.
+            if typed.is_some() {
                 continue;
             }
-            typed = true;
+            let value = field.value.of(bytes);
+            typed = Some(!value.is_empty() && !value.eq_ignore_ascii_case(SAYS_NOTHING));
+            if typed == Some(false) {
+                continue;
+            }
         }
         out.extend_from_slice(field.line.of(bytes));
         out.extend_from_slice(b"\r\n");
     }
-    if !typed {
+    if typed != Some(true) {
         out.extend_from_slice(b"Content-Type: application/octet-stream\r\n");
     }
 }
