@@ -266,20 +266,19 @@ impl Conn {
         self.poke();
     }
 
-    /// The step that was handed over, if one was. The connection's own task is at work from then on.
+    /// The step that was handed over, if one was, with the state that belongs to it.
     pub fn take_handed(&self) -> Option<Step> {
         let mut state = self.state.borrow_mut();
-        match &*state {
-            State::Handed(Step::Wait) => {
-                *state = State::Reading;
-                Some(Step::Wait)
-            }
-            State::Handed(_) => match mem::replace(&mut *state, State::Working) {
-                State::Handed(step) => Some(step),
-                _ => None,
-            },
-            _ => None,
+        if !matches!(&*state, State::Handed(_)) {
+            return None;
         }
+        let State::Handed(step) = mem::replace(&mut *state, State::Working) else {
+            return None;
+        };
+        if matches!(step, Step::Wait | Step::Parse) {
+            *state = State::Reading;
+        }
+        Some(step)
     }
 
     /// The exchange that this connection's task drives must not go on. The first reason counts.

@@ -111,10 +111,8 @@ fn receive(shard: &Rc<Shard>, conn: &Rc<Conn>) -> Step {
     let room = begun.len()..begun.len() + limits::HEAD_READ_BYTES;
     match conn.socket.receive(&mut scratch[room]) {
         Received::Bytes(bytes) => {
-            if begun.is_empty() {
-                conn.begin_head(shard.clock.deadline(shard.config().timeouts.header));
-            }
-            parse_bytes(shard, conn, &scratch[..begun.len() + bytes], None)
+            let resumed = !begun.is_empty();
+            parse_bytes(shard, conn, &scratch[..begun.len() + bytes], None, resumed)
         }
         Received::Nothing => {
             conn.keep_unread(begun);
@@ -132,11 +130,17 @@ fn parse(shard: &Rc<Shard>, conn: &Rc<Conn>, unread: &Bytes) -> Step {
     if unread.is_empty() {
         return Step::Wait;
     }
-    conn.begin_head(shard.clock.deadline(shard.config().timeouts.header));
-    parse_bytes(shard, conn, unread, Some(unread))
+    parse_bytes(shard, conn, unread, Some(unread), false)
 }
 
-fn parse_bytes(shard: &Rc<Shard>, conn: &Rc<Conn>, bytes: &[u8], held: Option<&Bytes>) -> Step {
+/// `held`: the same bytes, if they are shared ones. `resumed`: a part of the head came earlier.
+fn parse_bytes(
+    shard: &Rc<Shard>,
+    conn: &Rc<Conn>,
+    bytes: &[u8],
+    held: Option<&Bytes>,
+    resumed: bool,
+) -> Step {
     match head::parse(bytes) {
         Ok(Parsed::Complete(head)) => handle::request(&Target {
             shard,
@@ -146,6 +150,13 @@ fn parse_bytes(shard: &Rc<Shard>, conn: &Rc<Conn>, bytes: &[u8], held: Option<&B
             held,
         }),
         Ok(Parsed::Partial) => {
+            // Empty lines between two requests begin no head (RFC 9112 §2.2).
+            if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n')) && bytes.ends_with(b"\n") {
+                return Step::Wait;
+            }
+            if !resumed {
+                conn.begin_head(shard.clock.deadline(shard.config().timeouts.header));
+            }
             conn.keep_unread(
                 held.cloned()
                     .unwrap_or_else(|| Bytes::copy_from_slice(bytes)),

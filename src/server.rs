@@ -7,6 +7,7 @@ use std::{
     process,
     sync::{Arc, atomic::AtomicUsize, mpsc},
     thread,
+    time::Duration,
 };
 
 use rustix::net::{
@@ -103,7 +104,7 @@ pub fn run(config: Config) -> Result<(), ServerError> {
 
 /// Binds and listens. Without `SO_REUSEPORT`, so that a taken port is an error; with `SO_REUSEADDR`,
 /// so that a restart need not wait for old connections to time out (`socket(7)`).
-fn open_listener(address: SocketAddr) -> io::Result<OwnedFd> {
+fn open_listener(address: SocketAddr, idle: Option<Duration>) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() {
         AddressFamily::INET
     } else {
@@ -116,9 +117,29 @@ fn open_listener(address: SocketAddr) -> io::Result<OwnedFd> {
         None,
     )?;
     sockopt::set_socket_reuseaddr(&listener, true)?;
+    prepare(&listener, idle)?;
     bind(&listener, &address)?;
     listen(&listener, limits::LISTEN_BACKLOG)?;
     Ok(listener)
+}
+
+/// Options that accepted connections take over from their listener (`tcp(7)`): no delay for small
+/// segments, because replies go out whole; and the kernel's watch for peers that vanish without a
+/// word.
+///
+/// How long sent bytes may stay unacknowledged is bounded with a limit for idle exchanges only: the
+/// kernel does not tell a vanished peer from one that keeps its window closed.
+fn prepare(listener: &OwnedFd, idle: Option<Duration>) -> io::Result<()> {
+    sockopt::set_tcp_nodelay(listener, true)?;
+    sockopt::set_socket_keepalive(listener, true)?;
+    sockopt::set_tcp_keepidle(listener, limits::KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(listener, limits::KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(listener, limits::KEEPALIVE_PROBES)?;
+    if let Some(idle) = idle {
+        let millis = u32::try_from(idle.as_millis()).unwrap_or(u32::MAX);
+        sockopt::set_tcp_user_timeout(listener, millis)?;
+    }
+    Ok(())
 }
 
 fn bound_address(listener: &OwnedFd) -> Option<SocketAddr> {

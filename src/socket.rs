@@ -19,7 +19,7 @@ use rustix::{
     net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sendmsg, sockopt},
 };
 
-use crate::{limits, sys};
+use crate::sys;
 
 /// The descriptor. monoio offers readiness on its stream types alone and looks at nothing but the
 /// descriptor in them, so this one carries any: a socket, a listener, an eventfd.
@@ -160,23 +160,6 @@ impl Socket {
     /// Makes the close that follows a reset, so that the peer cannot take a cut for an end.
     pub fn reset_on_close(&self) {
         let _ = sockopt::set_socket_linger(self, Some(Duration::ZERO));
-    }
-
-    /// Options that every accepted connection gets: no delay for small segments (replies go out
-    /// whole), and the kernel's watch for peers that vanish without a word (`tcp(7)`).
-    ///
-    /// `stalled_max`: how long sent bytes may stay unacknowledged. Only given with a limit for idle
-    /// exchanges: the kernel does not tell a vanished peer from one that keeps its window closed.
-    pub fn prepare_accepted(&self, stalled_max: Option<Duration>) {
-        let _ = sockopt::set_tcp_nodelay(self, true);
-        let _ = sockopt::set_socket_keepalive(self, true);
-        let _ = sockopt::set_tcp_keepidle(self, limits::KEEPALIVE_IDLE);
-        let _ = sockopt::set_tcp_keepintvl(self, limits::KEEPALIVE_INTERVAL);
-        let _ = sockopt::set_tcp_keepcnt(self, limits::KEEPALIVE_PROBES);
-        if let Some(limit) = stalled_max {
-            let millis = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
-            let _ = sockopt::set_tcp_user_timeout(self, millis);
-        }
     }
 }
 

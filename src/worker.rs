@@ -107,7 +107,6 @@ impl Worker {
             self.shard.count_closed();
             return Err(Errno::NOMEM);
         };
-        socket.prepare_accepted(self.shard.config().timeouts.idle);
         let conn = self.shard.admit(socket, over_limit);
         serve::spawn(Rc::clone(&self.shard), conn, None);
         Ok(())
