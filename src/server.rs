@@ -72,7 +72,8 @@ impl fmt::Display for ServerError {
 pub fn run(config: Config) -> Result<(), ServerError> {
     runtime::probe().map_err(ServerError::Ring)?;
     let address = config.listen;
-    let listener = open_listener(address).map_err(|error| ServerError::Listen(address, error))?;
+    let listener = open_listener(address, config.timeouts.idle)
+        .map_err(|error| ServerError::Listen(address, error))?;
     let address = bound_address(&listener).unwrap_or(address);
     let shared = Arc::new(Shared {
         mesh: Mesh::new(config.shards).map_err(ServerError::Start)?,
