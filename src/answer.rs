@@ -5,7 +5,7 @@
 //! its task takes next. It may be called by another task of the shard, which then hands the step
 //! over ([`Conn::hand`]).
 
-use std::rc::Rc;
+use std::{pin::pin, rc::Rc};
 
 use crate::{
     conn::{Close, Conn, Step},
@@ -154,7 +154,8 @@ async fn send_rest(shard: Rc<Shard>, conn: Rc<Conn>, rest: Vec<u8>, after: After
         .set(shard.clock.deadline(shard.config().timeouts.keep_alive));
     let mut sent = 0;
     while sent < rest.len() {
-        if conn.poked_or(conn.socket.writable()).await.is_none() && conn.take_stop().is_some() {
+        let writable = pin!(conn.socket.writable());
+        if conn.poked_or(writable).await.is_none() && conn.take_stop().is_some() {
             return Step::Close(Close::Now);
         }
         match conn.socket.send(&rest[sent..], false) {

@@ -6,9 +6,9 @@
 
 use std::{
     cell::{Cell, RefCell},
-    future::Future,
+    future::{Future, poll_fn},
     mem,
-    pin::Pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, Waker},
 };
@@ -364,30 +364,30 @@ impl Conn {
             return self.poked().await;
         }
         self.armed.set(true);
-        let event = self
-            .poked_or(self.socket.readable())
-            .await
-            .map_or(Event::Poked, |()| Event::Readable);
+        let readable = pin!(self.socket.readable());
+        let event = self.poked_or(readable).await;
         self.armed.set(false);
-        event
+        event.map_or(Event::Poked, |()| Event::Readable)
     }
 
     /// Waits for another task to poke this one.
     pub async fn poked(&self) -> Event {
-        std::future::poll_fn(|context| self.poll_poked(context)).await;
+        poll_fn(|context| self.poll_poked(context)).await;
         Event::Poked
     }
 
-    /// Waits for `future` unless another task pokes this one first: `None` then.
-    pub async fn poked_or<F: Future>(&self, future: F) -> Option<F::Output> {
-        let mut future = std::pin::pin!(future);
-        std::future::poll_fn(|context| {
+    /// Waits for `future` unless another task pokes this one first: `None` then. Takes a pinned
+    /// reference, because an `async fn` that takes a future keeps room for it twice.
+    pub fn poked_or<F: Future>(
+        &self,
+        mut future: Pin<&mut F>,
+    ) -> impl Future<Output = Option<F::Output>> {
+        poll_fn(move |context| {
             if self.poll_poked(context).is_ready() {
                 return Poll::Ready(None);
             }
             future.as_mut().poll(context).map(Some)
         })
-        .await
     }
 
     fn poll_poked(&self, context: &Context<'_>) -> Poll<()> {

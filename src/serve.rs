@@ -7,7 +7,7 @@ use std::{
     any::Any,
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::Poll,
 };
@@ -43,7 +43,10 @@ enum Gone {
 /// connection stood in forgets it, and the exchange that it drove is cut.
 pub fn spawn(shard: Rc<Shard>, conn: Rc<Conn>, first: Option<Box<Request>>) {
     monoio::spawn(async move {
-        let gone = catch_panic(serve(&shard, &conn, first)).await;
+        let gone = {
+            let task = pin!(serve(&shard, &conn, first));
+            catch_panic(task).await
+        };
         shard.dismiss(&conn);
         match gone {
             Ok(Gone::Closed) => shard.count_closed(),
@@ -239,7 +242,8 @@ async fn linger(shard: &Rc<Shard>, conn: &Rc<Conn>) {
             conn.poked().await;
             continue;
         }
-        if conn.poked_or(conn.socket.readable()).await.is_none() {
+        let readable = pin!(conn.socket.readable());
+        if conn.poked_or(readable).await.is_none() {
             continue;
         }
         match conn.socket.receive(&mut shard.scratch.borrow_mut()) {
@@ -277,15 +281,15 @@ fn bury(shard: &Rc<Shard>, conn: &Rc<Conn>, panic: &(dyn Any + Send)) {
     conn.stop_driver(Stop::ConsumerLeft);
 }
 
-/// Runs `future` to its end or to its panic, and drops it either way.
-async fn catch_panic<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> {
-    let mut future = pin!(future);
+/// Runs `future` to its end or to its panic.
+fn catch_panic<F: Future>(
+    mut future: Pin<&mut F>,
+) -> impl Future<Output = Result<F::Output, Box<dyn Any + Send>>> {
     poll_fn(
-        |context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+        move |context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
             Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
             Ok(Poll::Pending) => Poll::Pending,
             Err(panic) => Poll::Ready(Err(panic)),
         },
     )
-    .await
 }

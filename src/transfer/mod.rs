@@ -6,7 +6,7 @@
 mod copy;
 mod splice;
 
-use std::{io::IoSlice, rc::Rc};
+use std::{io::IoSlice, pin::pin, rc::Rc};
 
 use bytes::{Buf, Bytes};
 
@@ -285,7 +285,8 @@ async fn wait_for<F: Future<Output = ()>>(
     ready: impl Fn() -> F,
 ) -> Result<(), Broken> {
     loop {
-        let is_ready = conn.poked_or(ready()).await.is_some();
+        let ready = pin!(ready());
+        let is_ready = conn.poked_or(ready).await.is_some();
         if let Some(stop) = conn.take_stop() {
             return Err(Broken::from(stop));
         }
