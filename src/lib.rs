@@ -55,6 +55,7 @@ pub mod handle;
 pub mod http;
 pub mod limits;
 pub mod log;
+pub mod mark;
 pub mod mesh;
 pub mod metrics;
 pub mod pipe;

@@ -114,6 +114,16 @@ pub const PIPE_BYTES_MIN: usize = 64 * 1024;
 /// Shortest payload that is spliced, in bytes; less is copied.
 pub const SPLICE_BYTES_MIN: u64 = 16 * 1024;
 
+/// Most bytes that one exchange moves before others get their turn.
+pub const SPLICE_TURN_BYTES: usize = 256 * 1024;
+
+/// While a large body flows fast, its producer's socket wakes the server for so many bytes at a time
+/// instead of for every segment (`SO_RCVLOWAT`).
+pub const MARK_BYTES: usize = 128 * 1024;
+
+/// How long bytes may lie below the mark, once the flow pauses, before the mark is lifted.
+pub const MARK_TIME: Duration = Duration::from_millis(2);
+
 /// Bytes received at once to find the next chunk's head behind a chunk that was spliced: enough for
 /// any head without extensions, and few enough that next to none of the payload has to be copied.
 pub const CHUNK_HEAD_READ_BYTES: usize = 64;

@@ -21,6 +21,7 @@ use crate::{
     config::Config,
     conn::{Conn, ConnId},
     limits,
+    mark::Marks,
     mesh::{Answer, Mesh, Message, Question},
     metrics::{Counters, Gauges, Snapshot},
     pipe::Pipes,
@@ -59,6 +60,8 @@ pub struct Shard {
     pub pipes: Pipes,
     /// The server was told to end.
     pub draining: Cell<bool>,
+    /// The marks that are set on producers' sockets.
+    pub marks: Rc<Marks>,
     /// A descriptor that is always ready: waiting for it lets the other tasks have their turn.
     always_ready: Socket,
     conns: RefCell<Slab<Rc<Conn>>>,
@@ -94,6 +97,7 @@ impl Shard {
             out: RefCell::new(Vec::with_capacity(limits::COPY_BYTES)),
             pipes: Pipes::new(config.splice),
             draining: Cell::new(false),
+            marks: Rc::new(Marks::new()?),
             always_ready: Socket::new(sys::bell()?)?,
             conns: RefCell::default(),
             questions: RefCell::default(),

@@ -88,26 +88,55 @@ pub fn silence(fd: &impl AsFd) {
     let _ = rustix::io::read(fd, &mut [0u8; 8]);
 }
 
-/// A descriptor that becomes readable every `period` (`timerfd_create(2)`).
+/// A descriptor that becomes readable every `period` (`timerfd_create(2)`), or that stands still
+/// until it is armed, if that is zero.
 ///
 /// # Errors
 /// No descriptor was free.
 pub fn timer(period: Duration) -> io::Result<OwnedFd> {
-    let fd = timerfd_create(
-        TimerfdClockId::Monotonic,
-        TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
-    )?;
-    let period = Timespec {
-        tv_sec: period.as_secs() as _,
-        tv_nsec: i64::from(period.subsec_nanos()) as _,
+    let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+    let fd = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+    let period = timespec(period);
+    let periodic = Itimerspec {
+        it_interval: period,
+        it_value: period,
     };
-    timerfd_settime(
-        &fd,
-        TimerfdTimerFlags::empty(),
-        &Itimerspec {
-            it_interval: period,
-            it_value: period,
-        },
-    )?;
+    timerfd_settime(&fd, TimerfdTimerFlags::empty(), &periodic)?;
     Ok(fd)
+}
+
+/// Lets a wait for readability of `socket` end only when `bytes` are there, or the end of the stream
+/// (`SO_RCVLOWAT`, `socket(7)`). Lowering it wakes a wait that has become ready by that.
+pub fn set_receive_mark(socket: &impl AsFd, bytes: i32) {
+    let value = std::ptr::from_ref(&bytes);
+    // SAFETY: the descriptor is open for as long as it is borrowed, and the kernel reads `size_of`
+    // bytes of an `i32` that lives through the call.
+    unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVLOWAT,
+            value.cast(),
+            size_of::<i32>() as libc::socklen_t,
+        );
+    }
+}
+
+/// Lets a [`timer`] that stands still fire once, after `delay`.
+pub fn arm(timer: &impl AsFd, delay: Duration) {
+    let once = Itimerspec {
+        it_interval: Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        },
+        it_value: timespec(delay),
+    };
+    let _ = timerfd_settime(timer, TimerfdTimerFlags::empty(), &once);
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: duration.as_secs() as _,
+        tv_nsec: i64::from(duration.subsec_nanos()) as _,
+    }
 }

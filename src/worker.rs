@@ -48,6 +48,7 @@ pub async fn run(
     });
     monoio::spawn(Rc::clone(&worker).accept(listener));
     monoio::spawn(Rc::clone(&worker).read_mail(bell));
+    monoio::spawn(Rc::clone(&worker).lift_marks());
     ready();
     worker.sweep(timer).await;
     Ok(())
@@ -133,6 +134,13 @@ impl Worker {
             for message in self.shard.shared.mesh.take(self.shard.index) {
                 self.receive(message);
             }
+        }
+    }
+
+    /// Lifts the marks of flows that pause.
+    async fn lift_marks(self: Rc<Self>) {
+        loop {
+            self.shard.marks.lift_stale().await;
         }
     }
 

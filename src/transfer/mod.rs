@@ -4,6 +4,7 @@
 //! Must never: decide what a client hears; [`Broken`] says what happened and whose doing it was.
 
 mod copy;
+
 mod splice;
 
 use std::{io::IoSlice, pin::pin, rc::Rc};

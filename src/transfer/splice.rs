@@ -7,6 +7,7 @@ use super::{Broken, OutChunk, Transfer};
 use crate::{
     http::reply::Framing,
     limits,
+    mark::Mark,
     metrics::Path,
     pipe::{Pipe, Spliced},
 };
@@ -38,9 +39,16 @@ impl Transfer {
         let Some(mut pipe) = self.pipe.take() else {
             return Ok(());
         };
+        let mut mark = Mark::default();
         while self.request.decoder.payload_left() > 0 {
             self.producer_readable().await?;
-            self.fill(&mut pipe)?;
+            let filled = self.fill(&mut pipe)?;
+            mark.adjust(
+                &self.shard.marks,
+                &self.producer,
+                filled,
+                self.request.decoder.payload_left(),
+            );
             self.drain(&mut pipe).await?;
         }
         if self.out_chunk == OutChunk::Promised {
@@ -50,18 +58,18 @@ impl Transfer {
         Ok(())
     }
 
-    /// Fills the pipe with what the producer's socket has.
-    fn fill(&mut self, pipe: &mut Pipe) -> Result<(), Broken> {
+    /// Fills the pipe with what the producer's socket has, and returns how many bytes that is.
+    fn fill(&mut self, pipe: &mut Pipe) -> Result<usize, Broken> {
         let left = self.request.decoder.payload_left();
-        let room = limits::PIPE_BYTES.min(usize::try_from(left).unwrap_or(usize::MAX));
+        let room = limits::SPLICE_TURN_BYTES.min(usize::try_from(left).unwrap_or(usize::MAX));
         match pipe.fill(&self.producer.socket, room) {
             Spliced::Bytes(bytes) => {
                 self.request.decoder.took(bytes as u64);
                 self.shard.counters.moved(Path::Spliced, bytes as u64);
                 self.progressed();
-                Ok(())
+                Ok(bytes)
             }
-            Spliced::Nothing => Ok(()),
+            Spliced::Nothing => Ok(0),
             Spliced::End | Spliced::PeerGone => Err(Broken::ProducerLeft),
         }
     }
