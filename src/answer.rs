@@ -11,6 +11,7 @@ use crate::{
     conn::{Close, Conn, Step},
     error::{Refusal, Status},
     http::reply::{self, Persistence},
+    limits,
     shard::Shard,
     socket::Sent,
 };
@@ -115,6 +116,7 @@ fn send(
 ) -> Step {
     let mut out = shard.out.borrow_mut();
     out.clear();
+    out.shrink_to(limits::COPY_BYTES);
     shard.clock.with_date(|date| write(&mut out, date));
     shard.counters.replied(status);
     match conn.socket.send(&out, false) {
@@ -139,7 +141,7 @@ pub fn finish(shard: &Shard, conn: &Conn, after: After) -> Step {
 
 fn next_request(shard: &Shard, conn: &Conn) -> Step {
     if conn.half_closed.get() {
-        return Step::Close(Close::Now);
+        return Step::Close(Close::Linger);
     }
     conn.begin_reading(shard.clock.deadline(shard.config().timeouts.keep_alive));
     if conn.has_unread() {

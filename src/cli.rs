@@ -12,51 +12,53 @@ use clap::Parser;
 #[command(name = "httpipe", version, about)]
 pub struct Cli {
     /// The port to listen on; 0 lets the kernel choose one
-    #[arg(short, long, env = "PORT", default_value_t = 3000)]
+    #[arg(short, long, env = "PORT", default_value = "3000", value_parser = port, allow_negative_numbers = true)]
     pub port: u16,
 
     /// How long a request may wait for its counterpart; no limit unless given
-    #[arg(short, long, env = "REQUEST_TIMEOUT", value_name = "SECONDS", value_parser = seconds)]
+    #[arg(short, long, env = "REQUEST_TIMEOUT", value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     pub request_timeout: Option<f64>,
 
     /// The address to listen on, IPv4 or IPv6
-    #[arg(long, env = "HOST", value_name = "ADDRESS", default_value = "0.0.0.0")]
+    #[arg(long, env = "HOST", value_name = "ADDRESS", default_value = "0.0.0.0", value_parser = address)]
     pub host: IpAddr,
 
     /// Threads, each with a shard of its own [default: the cores this process may run on]
-    #[arg(long, env = "THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, env = "THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), allow_negative_numbers = true)]
     pub threads: Option<u16>,
 
     /// How long a client may take to send the whole head of a request
-    #[arg(long, env = "HEADER_TIMEOUT", value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    #[arg(long, env = "HEADER_TIMEOUT", value_name = "SECONDS", default_value = "10", value_parser = seconds, allow_negative_numbers = true)]
     pub header_timeout: f64,
 
     /// How long a connection is kept open without a request
-    #[arg(long, env = "KEEP_ALIVE_TIMEOUT", value_name = "SECONDS", default_value = "75", value_parser = seconds)]
+    #[arg(long, env = "KEEP_ALIVE_TIMEOUT", value_name = "SECONDS", default_value = "75", value_parser = seconds, allow_negative_numbers = true)]
     pub keep_alive_timeout: f64,
 
     /// How long an exchange may stand still; no limit unless given
-    #[arg(long, env = "IDLE_TIMEOUT", value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, env = "IDLE_TIMEOUT", value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     pub idle_timeout: Option<f64>,
 
     /// How long exchanges under way may go on after SIGTERM or SIGINT
-    #[arg(long, env = "DRAIN_TIMEOUT", value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    #[arg(long, env = "DRAIN_TIMEOUT", value_name = "SECONDS", default_value = "30", value_parser = seconds, allow_negative_numbers = true)]
     pub drain_timeout: f64,
 
     /// Connections at once [default: what the limit of open files allows]
-    #[arg(long, env = "MAX_CONNECTIONS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env = "MAX_CONNECTIONS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
     pub max_connections: Option<u32>,
 
-    /// Requests that may wait for a counterpart at once, in all [default: no limit of its own, connections bound it]
-    #[arg(long, env = "MAX_WAITING", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Requests that may wait on one channel at once [default: no limit but --max-connections]
+    #[arg(long, env = "MAX_WAITING", value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
     pub max_waiting: Option<u32>,
 
-    /// Requests that may wait on one channel at once [default: as --max-waiting]
-    #[arg(long, env = "MAX_WAITING_PER_CHANNEL", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_waiting_per_channel: Option<u32>,
+    /// Requests that may wait at once in all, shared out equally among the threads [default: no
+    /// limit but --max-connections]
+    #[arg(long, env = "MAX_WAITING_TOTAL", value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
+    pub max_waiting_total: Option<u32>,
 
-    /// Channels in use at once [default: no limit of its own, connections bound it]
-    #[arg(long, env = "MAX_CHANNELS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Channels in use at once, shared out equally among the threads [default: no limit but
+    /// --max-connections]
+    #[arg(long, env = "MAX_CHANNELS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
     pub max_channels: Option<u32>,
 
     /// Move every body through a buffer instead of splicing large ones (to measure the difference)
@@ -73,11 +75,19 @@ impl Cli {
     }
 }
 
-/// Seconds as a decimal number, at least a millisecond and at most a year.
-fn seconds(text: &str) -> Result<f64, String> {
-    const ALLOWED: &str = "a number of seconds from 0.001 to 31536000 is";
+fn port(text: &str) -> Result<u16, &'static str> {
+    text.parse()
+        .map_err(|_| "a port is a number from 0 to 65535")
+}
+
+fn address(text: &str) -> Result<IpAddr, &'static str> {
+    text.parse()
+        .map_err(|_| "an address is numeric, like 0.0.0.0, 127.0.0.1, :: or ::1")
+}
+
+fn seconds(text: &str) -> Result<f64, &'static str> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.001..=31_536_000.0).contains(&seconds) => Ok(seconds),
-        _ => Err(format!("not allowed; {ALLOWED}")),
+        _ => Err("seconds are a number from 0.001 to 31536000"),
     }
 }

@@ -73,7 +73,7 @@ impl Config {
             Some(wanted) => wanted as usize,
             None => allowed,
         };
-        let waiting_max = cli.max_waiting.map_or(connections_max, |n| n as usize);
+        let bound = |given: Option<u32>| given.map_or(usize::MAX, |n| n as usize);
         Ok(Self {
             listen: SocketAddr::new(cli.host, cli.port),
             shards,
@@ -85,11 +85,9 @@ impl Config {
                 drain: Duration::from_secs_f64(cli.drain_timeout),
             },
             connections_max,
-            waiting_max,
-            waiting_per_channel_max: cli
-                .max_waiting_per_channel
-                .map_or(waiting_max, |n| n as usize),
-            channels_max: cli.max_channels.map_or(connections_max, |n| n as usize),
+            waiting_max: bound(cli.max_waiting_total),
+            waiting_per_channel_max: bound(cli.max_waiting),
+            channels_max: bound(cli.max_channels),
             splice: !cli.no_splice,
         })
     }

@@ -281,9 +281,10 @@ impl Conn {
         Some(step)
     }
 
-    /// The exchange that this connection's task drives must not go on. The first reason counts.
+    /// The exchange that this connection's task drives must not go on. The first reason counts, but
+    /// a deletion counts more: whoever deleted was told that nobody waits on.
     pub fn stop(&self, stop: Stop) {
-        if self.stop.get().is_none() {
+        if self.stop.get().is_none() || stop == Stop::Deleted {
             self.stop.set(Some(stop));
         }
         self.poke();

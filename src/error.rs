@@ -90,6 +90,8 @@ pub struct Refusal {
     pub allow: Option<Allow>,
     /// The connection closes after the reply, whatever the client asked for.
     pub closes: bool,
+    /// The text is left out: the reply to a `HEAD` ends with its head (RFC 9110 §9.3.2).
+    pub head_only: bool,
 }
 
 impl Refusal {
@@ -99,6 +101,7 @@ impl Refusal {
             text,
             allow: None,
             closes: false,
+            head_only: false,
         }
     }
 
@@ -108,6 +111,7 @@ impl Refusal {
             text,
             allow: None,
             closes: true,
+            head_only: false,
         }
     }
 
@@ -115,6 +119,11 @@ impl Refusal {
     pub const WAITED_TOO_LONG: Self = Self::keeps(
         Status::RequestTimeout,
         "no counterpart came to this channel in time; try again",
+    );
+    /// A body that is to be dropped did not come whole in time.
+    pub const BODY_TOO_SLOW: Self = Self::closes(
+        Status::RequestTimeout,
+        "the body of the request did not arrive in time; this method takes none",
     );
     /// The client half-closed inside a head.
     pub const HEAD_CUT: Self = Self::closes(
@@ -160,6 +169,11 @@ impl Refusal {
     pub const DRAINED: Self = Self::closes(
         Status::ServiceUnavailable,
         "the server shut down before the exchange was over; try again",
+    );
+    /// Many listings are being made or sent.
+    pub const TOO_MANY_LISTINGS: Self = Self::keeps(
+        Status::ServiceUnavailable,
+        "too many listings at once; try again in a moment",
     );
     /// More connections than `--max-connections`.
     pub const TOO_MANY_CONNECTIONS: Self = Self::closes(

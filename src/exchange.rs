@@ -27,7 +27,7 @@ use crate::{
     request::{ConsumerRequest, ProducerRequest},
     shard::Shard,
     socket::Sent,
-    transfer::{Broken, Transfer},
+    transfer::{self, Broken, Transfer},
     wait,
 };
 
@@ -294,6 +294,7 @@ impl Exchange {
         let reply = match self.reply {
             Some(reply) => reply,
             None => {
+                transfer::check_stop(&self.transfer.producer)?;
                 self.transfer.first_payload().await?;
                 self.start_reply().await?
             }
@@ -376,6 +377,11 @@ impl Exchange {
 
     /// No byte was sent on: who stays waits on, in front of its queue.
     fn broken_before_start(self, broken: Broken) -> Step {
+        // A deletion counts whatever else happened: nobody waits on.
+        let broken = match self.transfer.producer.take_stop() {
+            Some(Stop::Deleted) => Broken::Stopped(Stop::Deleted),
+            _ => broken,
+        };
         let (outcome, refusal) = broken.meaning(false);
         self.shard.counters.exchange_ended(outcome);
         let Transfer {
@@ -386,7 +392,7 @@ impl Exchange {
         } = self.transfer;
         let channel = self.hold.channel;
         match broken {
-            Broken::ConsumerLeft => {
+            Broken::ConsumerLeft | Broken::ConsumerStalled => {
                 consumer.hand(Step::Close(Close::Now));
                 wait::rejoin(&self.shard, channel, &producer, Party::Producer(request));
                 return Step::Wait;
@@ -421,12 +427,7 @@ impl Exchange {
             request,
             ..
         } = &mut self.transfer;
-        let close = if broken == Broken::ConsumerLeft {
-            Close::Now
-        } else {
-            reply.cut()
-        };
-        consumer.hand(Step::Close(close));
+        consumer.hand(Step::Close(reply.cut()));
         wait::refuse_producer(&self.shard, producer, request, &refusal)
     }
 }

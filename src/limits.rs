@@ -131,6 +131,10 @@ pub const CHUNK_HEAD_READ_BYTES: usize = 64;
 /// Channels that a listing looks at before other work gets its turn.
 pub const LISTED_AT_ONCE: usize = 1024;
 
+/// Listings that a shard makes or sends at once; each may be megabytes. One more is answered with
+/// 503.
+pub const LISTINGS_MAX: usize = 16;
+
 /// How long a connection is silent before TCP asks whether the peer is still there (`tcp(7)`,
 /// `TCP_KEEPIDLE`).
 pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);

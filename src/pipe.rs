@@ -25,6 +25,8 @@ pub struct Pipes {
 #[derive(Debug)]
 struct Pool {
     enabled: bool,
+    /// The kernel had no pipe worth having; not asked again for a while.
+    refused: Cell<bool>,
     idle: RefCell<Vec<Ends>>,
     /// Pooled and in use.
     count: Cell<usize>,
@@ -64,6 +66,7 @@ impl Pipes {
     pub fn new(enabled: bool) -> Self {
         let pool = Pool {
             enabled,
+            refused: Cell::new(false),
             idle: RefCell::default(),
             count: Cell::new(0),
         };
@@ -96,18 +99,31 @@ impl Pipes {
     }
 
     fn open(&self) -> Option<Ends> {
-        if !self.pool.enabled || self.count() >= limits::PIPES_MAX {
+        let refused = &self.pool.refused;
+        if !self.pool.enabled || refused.get() || self.count() >= limits::PIPES_MAX {
             return None;
         }
-        let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
-        // Refused to users who have many pages in pipes already: then it stays as it is.
-        let _ = fcntl_setpipe_size(&write, limits::PIPE_BYTES);
-        if fcntl_getpipe_size(&write).ok()? < limits::PIPE_BYTES_MIN {
-            return None;
-        }
-        self.pool.count.set(self.count() + 1);
-        Some(Ends { read, write })
+        let ends = make();
+        refused.set(ends.is_none());
+        self.pool
+            .count
+            .set(self.count() + usize::from(ends.is_some()));
+        ends
     }
+
+    /// The kernel may have room for pipes again: called once a sweep.
+    pub fn try_again(&self) {
+        self.pool.refused.set(false);
+    }
+}
+
+/// A new pipe, if it is big enough to pay.
+fn make() -> Option<Ends> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
+    // Refused to users who have many pages in pipes already: then it stays as it is.
+    let _ = fcntl_setpipe_size(&write, limits::PIPE_BYTES);
+    let holds = fcntl_getpipe_size(&write).ok()?;
+    (holds >= limits::PIPE_BYTES_MIN).then_some(Ends { read, write })
 }
 
 impl Pool {

@@ -79,8 +79,8 @@ pub enum Full {
 /// Hashes channel keys. Keyed (SipHash with a random key) because clients choose the names: without
 /// the key nobody can make many names that fall into one bucket, or all on one shard.
 ///
-/// Seeded once a process. Every shard gets a clone of the same one, because the hash also names the
-/// shard that owns the channel, and all must agree on that.
+/// Seeded once a process and shared by all shards, because the hash also names the shard that owns
+/// the channel, and all must agree on that.
 ///
 /// The index of a registry goes by the lowest bits of the hash (bucket) and the highest 7 (tag).
 /// Choose the shard by bits in between, `(u64::from((hash >> 24) as u32) * shards) >> 32`, or the

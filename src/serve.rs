@@ -83,7 +83,7 @@ async fn serve(shard: &Rc<Shard>, conn: &Rc<Conn>, first: Option<Box<Request>>) 
 
 /// Serves the request that a connection brought from another shard.
 fn begin(shard: &Rc<Shard>, conn: &Rc<Conn>, request: &Request) -> Step {
-    handle::request(&Target {
+    handle::dispatch(&Target {
         shard,
         conn,
         head: &request.head,
@@ -213,7 +213,8 @@ pub fn expire(shard: &Rc<Shard>, conn: &Rc<Conn>) {
     }
 }
 
-/// The server ends: who is idle goes, who waits is turned away, who moves a body goes on.
+/// The server ends: who is idle goes, who waits is turned away, who moves a body goes on. Called
+/// again and again, because who moves a body now may be idle or wait later.
 pub fn drain(shard: &Rc<Shard>, conn: &Rc<Conn>) {
     match conn.doing() {
         Doing::Reading if !conn.has_unread() => conn.hand(Step::Close(Close::Now)),
@@ -233,11 +234,10 @@ async fn close(shard: &Rc<Shard>, conn: &Rc<Conn>, how: Close) {
 /// Ends the sending direction and drops what the client still sends, for a bounded time and amount.
 async fn linger(shard: &Rc<Shard>, conn: &Rc<Conn>) {
     conn.begin_work();
-    let _ = conn.take_stop();
     conn.socket.end_sending();
     conn.deadline.set(shard.clock.deadline(limits::LINGER_TIME));
     let mut dropped = 0;
-    while conn.take_stop().is_none() {
+    while conn.take_stop() != Some(Stop::Expired) {
         if dropped >= limits::LINGER_BYTES_MAX {
             conn.poked().await;
             continue;
@@ -261,11 +261,19 @@ fn hand_over(shard: &Shard, conn: Rc<Conn>, owner: usize, request: Box<Request>)
         tracing::error!("a connection to be handed over is still in use; it is closed");
         return shard.count_closed();
     };
-    let message = Message::HandOver {
-        socket: conn.socket.into_fd(),
-        request,
-    };
-    shard.shared.mesh.send(owner, message);
+    match conn.socket.into_fd() {
+        Ok(socket) => {
+            shard.counters.handovers.add(1);
+            shard
+                .shared
+                .mesh
+                .send(owner, Message::HandOver { socket, request });
+        }
+        Err(error) => {
+            tracing::error!("a connection was lost on its way to another shard: {error}");
+            shard.count_closed();
+        }
+    }
 }
 
 /// Cleans up behind a task that panicked.
@@ -279,6 +287,8 @@ fn bury(shard: &Rc<Shard>, conn: &Rc<Conn>, panic: &(dyn Any + Send)) {
     tracing::error!(connection = conn.id, doing = ?conn.doing(), "a connection's task panicked: {reason}");
     wait::leave(shard, conn);
     conn.stop_driver(Stop::ConsumerLeft);
+    // An exchange that it was to drive ends with the step.
+    drop(conn.take_handed());
 }
 
 /// Runs `future` to its end or to its panic.

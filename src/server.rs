@@ -52,6 +52,13 @@ impl fmt::Display for ServerError {
                     address.ip()
                 )
             }
+            Self::Listen(address, error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                write!(
+                    f,
+                    "port {} needs a privilege that this user lacks; choose one from 1024 on with --port",
+                    address.port()
+                )
+            }
             Self::Listen(address, error) => {
                 write!(
                     f,

@@ -66,6 +66,7 @@ pub struct Shard {
     always_ready: Socket,
     conns: RefCell<Slab<Rc<Conn>>>,
     questions: RefCell<Slab<Gathering>>,
+    listings: Cell<usize>,
 }
 
 /// A question to all shards, and the answers that have come.
@@ -73,6 +74,15 @@ struct Gathering {
     awaited: usize,
     answers: Vec<Answer>,
     waker: Option<Waker>,
+}
+
+/// A listing that is being made or sent.
+pub struct Listing(Rc<Shard>);
+
+impl Drop for Listing {
+    fn drop(&mut self) {
+        self.0.listings.set(self.0.listings.get() - 1);
+    }
 }
 
 impl Shard {
@@ -101,6 +111,7 @@ impl Shard {
             always_ready: Socket::new(sys::bell()?)?,
             conns: RefCell::default(),
             questions: RefCell::default(),
+            listings: Cell::new(0),
             shared,
         })
     }
@@ -171,6 +182,16 @@ impl Shard {
             pipes: self.pipes.count() as u64,
         };
         Snapshot::new(&self.counters, gauges)
+    }
+
+    /// Leave to make a listing, until it is dropped; `None` if many are being made or sent.
+    pub fn begin_listing(self: &Rc<Self>) -> Option<Listing> {
+        let listings = self.listings.get();
+        if listings >= limits::LISTINGS_MAX {
+            return None;
+        }
+        self.listings.set(listings + 1);
+        Some(Listing(Rc::clone(self)))
     }
 
     /// Puts `question` to every other shard and waits for all of their answers. The caller adds

@@ -7,6 +7,7 @@
 //! medians of three rounds; nginx 14.2).
 
 use std::{
+    cell::Cell,
     io::{self, IoSlice},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::Duration,
@@ -14,8 +15,8 @@ use std::{
 
 use monoio::net::TcpStream;
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    io::Errno,
+    event::{PollFd, PollFlags, Timespec, epoll, poll},
+    io::{Errno, fcntl_dupfd_cloexec},
     net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sendmsg, sockopt},
 };
 
@@ -26,6 +27,8 @@ use crate::sys;
 #[derive(Debug)]
 pub struct Socket {
     stream: TcpStream,
+    /// Waits under way, and waits that were dropped before their end.
+    unsettled: Cell<u32>,
 }
 
 /// What became of bytes that were to be sent.
@@ -83,24 +86,64 @@ impl Socket {
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
         Ok(Self {
             stream: TcpStream::from_std(std::net::TcpStream::from(fd))?,
+            unsettled: Cell::new(0),
         })
     }
 
-    /// Gives the descriptor back. No wait for readiness may be under way.
-    #[must_use]
-    pub fn into_fd(self) -> OwnedFd {
-        sys::take_fd(self.stream)
+    /// Gives the descriptor away.
+    ///
+    /// monoio does not part with a descriptor while it holds an operation on it, be it one whose wait
+    /// was dropped and that the kernel has yet to report as cancelled. Then a duplicate is given
+    /// away and the original is closed when monoio lets go of it.
+    ///
+    /// # Errors
+    /// A duplicate was needed and no descriptor was free.
+    pub fn into_fd(self) -> io::Result<OwnedFd> {
+        if self.unsettled.get() == 0 {
+            Ok(sys::take_fd(self.stream))
+        } else {
+            Ok(fcntl_dupfd_cloexec(&self, 0)?)
+        }
     }
 
     /// Waits until a receive would not block. May be dropped at any time.
     pub async fn readable(&self) {
+        self.unsettled.set(self.unsettled.get() + 1);
         // An error of the wait itself shows in the call that follows.
         let _ = self.stream.readable(true).await;
+        self.unsettled.set(self.unsettled.get() - 1);
     }
 
     /// Waits until a send would not block. May be dropped at any time.
     pub async fn writable(&self) {
+        self.unsettled.set(self.unsettled.get() + 1);
         let _ = self.stream.writable(true).await;
+        self.unsettled.set(self.unsettled.get() - 1);
+        // The ring also reports a peer that has half-closed, each time anew (`POLLRDHUP` is in
+        // every poll): waiting for that one alone would not be waiting at all.
+        if !self.is_writable()
+            && let Ok(watch) = self.watch_writable()
+        {
+            watch.readable().await;
+        }
+    }
+
+    fn is_writable(&self) -> bool {
+        let mut fds = [PollFd::new(self, PollFlags::OUT)];
+        matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1..))
+    }
+
+    /// A descriptor that is readable when this socket is writable or broken, and not when its peer
+    /// has merely half-closed (`epoll(7)`).
+    fn watch_writable(&self) -> io::Result<Self> {
+        let watch = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(
+            &watch,
+            self,
+            epoll::EventData::new_u64(0),
+            epoll::EventFlags::OUT,
+        )?;
+        Self::new(watch)
     }
 
     /// Receives into `buffer` what is there.

@@ -177,6 +177,7 @@ impl Worker {
             self.shard.clock.advance();
             self.expire();
             self.look_at_peers();
+            self.shard.pipes.try_again();
             if let Some(waiting) = self.tick.borrow_mut().take() {
                 waiting.wake();
             }
@@ -227,16 +228,17 @@ impl Worker {
         shard.draining.set(true);
         self.drain_until
             .set(shard.clock.deadline(shard.config().timeouts.drain));
-        shard.each_conn(|conn| serve::drain(shard, conn));
     }
 
     /// Whether everything has ended; what has had its time is stopped.
     fn is_drained(&self) -> bool {
         let shard = &self.shard;
+        shard.each_conn(|conn| serve::drain(shard, conn));
         if shard.clock.now() >= self.drain_until.get() {
             shard.each_conn(cut_short);
         }
-        shard.connections() == 0
+        // Of all shards: another's connection may come here yet, or ask for a listing.
+        shard.shared.connections.load(Ordering::Relaxed) == 0
     }
 }
 
@@ -244,8 +246,8 @@ impl Worker {
 fn cut_short(conn: &Rc<Conn>) {
     match conn.doing() {
         Doing::Working => conn.stop(Stop::Drained),
-        Doing::Reading | Doing::Waiting => conn.hand(Step::Close(Close::Now)),
-        Doing::Consuming | Doing::Handed => {}
+        Doing::Reading => conn.hand(Step::Close(Close::Now)),
+        Doing::Waiting | Doing::Consuming | Doing::Handed => {}
     }
 }
 
@@ -256,7 +258,7 @@ async fn answer(shard: Rc<Shard>, from: usize, ticket: usize, question: Question
             Answer::Channels(list::own_channels(&shard, namespace.as_deref()).await)
         }
         Question::DeleteNamespace(namespace) => {
-            Answer::Deleted(delete::own_channels(&shard, &namespace))
+            Answer::Deleted(delete::own_channels(&shard, &namespace).await)
         }
         Question::Metrics => Answer::Metrics(Box::new(shard.snapshot())),
     };

@@ -15,9 +15,6 @@ use crate::{
 
 /// `GET` on a channel that this shard owns.
 pub fn consume(target: &Target<'_>, hash: u64, name: &ChannelName<'_>) -> Step {
-    if target.shard.draining.get() {
-        return target.refuse(&Refusal::DRAINING);
-    }
     let opened = target
         .shard
         .registry

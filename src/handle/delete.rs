@@ -53,17 +53,19 @@ async fn everywhere(
         Answer::Deleted(channels) => *channels,
         _ => 0,
     });
-    match elsewhere.sum::<usize>() + own_channels(&shard, &namespace) {
+    match elsewhere.sum::<usize>() + own_channels(&shard, &namespace).await {
         0 => answer::refuse(&shard, &conn, asked, false, &Refusal::NOT_IN_USE),
         _ => answer::no_content(&shard, &conn, asked, None),
     }
 }
 
-/// Destroys this shard's channels of `namespace` and returns how many they were.
-pub fn own_channels(shard: &Rc<Shard>, namespace: &str) -> usize {
-    let mut doomed = Vec::new();
+/// Destroys this shard's channels of `namespace` and returns how many they were. Other work gets its
+/// turn in between, so a channel that is made meanwhile may or may not be among them.
+pub async fn own_channels(shard: &Rc<Shard>, namespace: &str) -> usize {
+    let mut destroyed = 0;
     let mut cursor = Some(0);
     while let Some(from) = cursor {
+        let mut doomed = Vec::new();
         cursor = shard
             .registry
             .borrow()
@@ -72,9 +74,11 @@ pub fn own_channels(shard: &Rc<Shard>, namespace: &str) -> usize {
                     doomed.push(id);
                 }
             });
+        destroyed += doomed.len();
+        doomed
+            .into_iter()
+            .for_each(|channel| wait::destroy(shard, channel));
+        shard.turn().await;
     }
-    for &channel in &doomed {
-        wait::destroy(shard, channel);
-    }
-    doomed.len()
+    destroyed
 }

@@ -37,6 +37,11 @@ async fn read_and_drop(shard: Rc<Shard>, conn: Rc<Conn>, mut request: ProducerRe
         .set(shard.clock.deadline(shard.config().timeouts.header));
     if let Err(refusal) = read_body(&shard, &conn, &mut request).await {
         let asked = Persistence::of(&request.head);
+        let refusal = if refusal == Refusal::STALLED {
+            Refusal::BODY_TOO_SLOW
+        } else {
+            refusal
+        };
         return answer::refuse(&shard, &conn, asked, true, &refusal);
     }
     let head = RequestHead {

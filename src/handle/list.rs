@@ -14,7 +14,7 @@ use crate::{
     limits,
     mesh::{Answer, Question},
     metrics::Snapshot,
-    shard::Shard,
+    shard::{Listing, Shard},
 };
 
 /// A reply's media type and body, or why there is none.
@@ -25,12 +25,16 @@ const JSON: &str = "application/json";
 /// Asks all shards `question` and answers with what `form` makes of their answers.
 pub fn ask(target: &Target<'_>, question: Question, form: fn(Vec<Answer>) -> Document) -> Step {
     let (shard, conn) = (Rc::clone(target.shard), Rc::clone(target.conn));
+    let Some(listing) = shard.begin_listing() else {
+        return target.refuse(&Refusal::TOO_MANY_LISTINGS);
+    };
     Step::Work(Box::pin(gather(
         shard,
         conn,
         target.persistence(),
         question,
         form,
+        listing,
     )))
 }
 
@@ -40,6 +44,7 @@ async fn gather(
     asked: Persistence,
     question: Question,
     form: fn(Vec<Answer>) -> Document,
+    _until_sent: Listing,
 ) -> Step {
     let mut answers = shard.ask_others(&question).await;
     answers.push(match question {
@@ -49,11 +54,15 @@ async fn gather(
         }
         Question::DeleteNamespace(_) => unreachable!("nothing is listed there"),
     });
-    match form(answers) {
+    let step = match form(answers) {
         Ok((media_type, body)) => {
             answer::document(&shard, &conn, asked, Status::Ok, media_type, &body)
         }
         Err(refusal) => answer::refuse(&shard, &conn, asked, false, &refusal),
+    };
+    match step {
+        Step::Work(send_rest) => send_rest.await,
+        step => step,
     }
 }
 

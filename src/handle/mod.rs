@@ -18,7 +18,7 @@ use crate::{
     conn::{Conn, Step},
     error::Refusal,
     http::{
-        head::{BodyLength, RequestHead},
+        head::{BodyLength, Method, RequestHead},
         reply::Persistence,
     },
     mesh::Question,
@@ -100,12 +100,16 @@ impl Target<'_> {
     pub fn refuse(&self, refusal: &Refusal) -> Step {
         self.keep_rest_of_bodiless();
         let body_unread = self.whole_bytes().is_none();
+        let refusal = Refusal {
+            head_only: self.head.method == Method::Head,
+            ..*refusal
+        };
         answer::refuse(
             self.shard,
             self.conn,
             self.persistence(),
             body_unread,
-            refusal,
+            &refusal,
         )
     }
 }
@@ -116,12 +120,16 @@ pub fn request(target: &Target<'_>) -> Step {
     dispatch(target)
 }
 
-fn dispatch(target: &Target<'_>) -> Step {
+/// As [`request`], for a request that was counted already.
+pub fn dispatch(target: &Target<'_>) -> Step {
     if target.conn.over_limit {
         return target.refuse(&Refusal::TOO_MANY_CONNECTIONS);
     }
     match route::parse(target.head.method, target.head.target.of(target.bytes)) {
         Err(error) => target.refuse(&Refusal::from(error)),
+        Ok(Route::Produce(_) | Route::Consume(_)) if target.shard.draining.get() => {
+            target.refuse(&Refusal::DRAINING)
+        }
         Ok(Route::Produce(name)) => here(target, &name, produce::produce),
         Ok(_) if target.whole_bytes().is_none() => drop_body::drop_body(target),
         Ok(Route::Consume(name)) => here(target, &name, consume::consume),
@@ -143,7 +151,6 @@ fn here(
     if owner == target.shard.index {
         return handle(target, hash, name);
     }
-    target.shard.counters.handovers.add(1);
     Step::HandOver(owner, Box::new(target.to_request()))
 }
 

@@ -14,9 +14,6 @@ use crate::{
 
 /// `POST` or `PUT` on a channel that this shard owns.
 pub fn produce(target: &Target<'_>, hash: u64, name: &ChannelName<'_>) -> Step {
-    if target.shard.draining.get() {
-        return target.refuse(&Refusal::DRAINING);
-    }
     let offer = match offer(target) {
         Ok(offer) => offer,
         Err(refusal) => return target.refuse(&refusal),

@@ -180,8 +180,10 @@ pub fn refusal(out: &mut Vec<u8>, date: &str, persistence: Persistence, refusal:
     content_length(out, refusal.text.len() as u64 + 1);
     out.extend_from_slice(persistence.field().as_bytes());
     out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(refusal.text.as_bytes());
-    out.push(b'\n');
+    if !refusal.head_only {
+        out.extend_from_slice(refusal.text.as_bytes());
+        out.push(b'\n');
+    }
 }
 
 fn start(out: &mut Vec<u8>, status: Status, date: &str) {

@@ -35,6 +35,8 @@ pub enum Broken {
     BadBody(ChunkedError),
     /// The consumer's connection is broken, or it left before its first byte.
     ConsumerLeft,
+    /// The consumer has taken nothing for too long.
+    ConsumerStalled,
     /// Somebody else ended the exchange.
     Stopped(Stop),
 }
@@ -51,7 +53,9 @@ impl Broken {
             }
             Self::Stopped(Stop::Deleted) if midway => (Outcome::Deleted, Refusal::DELETED_MIDWAY),
             Self::Stopped(Stop::Deleted) => (Outcome::Deleted, Refusal::DELETED),
-            Self::Stopped(Stop::Expired) => (Outcome::Idle, Refusal::STALLED),
+            Self::ConsumerStalled | Self::Stopped(Stop::Expired) => {
+                (Outcome::Idle, Refusal::STALLED)
+            }
             Self::Stopped(Stop::Drained) => (Outcome::Drained, Refusal::DRAINED),
         }
     }
@@ -183,7 +187,8 @@ impl Transfer {
         if self.will_splice() {
             self.out_chunk = OutChunk::Promised;
             let head = ChunkHead::new(payload.len() as u64 + self.request.decoder.payload_left());
-            return self.send_parts(&[owed, head.as_bytes(), payload], true);
+            // Payload must not be held back, a head alone may: nothing can be done with it yet.
+            return self.send_parts(&[owed, head.as_bytes(), payload], payload.is_empty());
         }
         self.out_chunk = OutChunk::Closed;
         let last: &[u8] = if self.request.is_whole() {
@@ -235,7 +240,11 @@ impl Transfer {
 
     /// Waits until the consumer takes more.
     pub async fn consumer_writable(&self) -> Result<(), Broken> {
-        wait_for(&self.producer, || self.consumer.socket.writable()).await
+        let writable = wait_for(&self.producer, || self.consumer.socket.writable()).await;
+        writable.map_err(|broken| match broken {
+            Broken::Stopped(Stop::Expired) => Broken::ConsumerStalled,
+            other => other,
+        })
     }
 }
 
@@ -280,19 +289,25 @@ pub async fn read_more(
     }
 }
 
+/// Whether somebody stopped the task of `conn`.
+///
+/// # Errors
+/// Somebody did.
+pub fn check_stop(conn: &Conn) -> Result<(), Broken> {
+    conn.take_stop()
+        .map_or(Ok(()), |stop| Err(Broken::from(stop)))
+}
+
 /// Waits for readiness in the task of `conn`, unless somebody stops that.
 async fn wait_for<F: Future<Output = ()>>(
     conn: &Conn,
     ready: impl Fn() -> F,
 ) -> Result<(), Broken> {
     loop {
+        check_stop(conn)?;
         let ready = pin!(ready());
-        let is_ready = conn.poked_or(ready).await.is_some();
-        if let Some(stop) = conn.take_stop() {
-            return Err(Broken::from(stop));
-        }
-        if is_ready {
-            return Ok(());
+        if conn.poked_or(ready).await.is_some() {
+            return check_stop(conn);
         }
     }
 }
