@@ -22,8 +22,8 @@ pub fn help(target: &Target<'_>) -> Step {
          \x20 curl http://{host}/channels/demo/greeting\n\
          \n\
          Send a file, and receive it:\n\
-         \x20 curl -T FILE http://{host}/channels/demo/file\n\
-         \x20 curl -o FILE http://{host}/channels/demo/file\n\
+         \x20 curl -T /etc/os-release http://{host}/channels/demo/file\n\
+         \x20 curl -o os-release http://{host}/channels/demo/file\n\
          Stream a command's output:\n\
          \x20 ls -l | curl -T - http://{host}/channels/demo/stream\n\
          \x20 curl -N http://{host}/channels/demo/stream\n\
