@@ -24,7 +24,7 @@ pub struct Cli {
     pub host: IpAddr,
 
     /// Threads, each with a shard of its own [default: the cores this process may run on]
-    #[arg(long, env = "THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), allow_negative_numbers = true)]
+    #[arg(long, env = "THREADS", value_name = "N", value_parser = threads, allow_negative_numbers = true)]
     pub threads: Option<u16>,
 
     /// How long a client may take to send the whole head of a request
@@ -44,21 +44,21 @@ pub struct Cli {
     pub drain_timeout: f64,
 
     /// Connections at once [default: what the limit of open files allows]
-    #[arg(long, env = "MAX_CONNECTIONS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
+    #[arg(long, env = "MAX_CONNECTIONS", value_name = "N", value_parser = count, allow_negative_numbers = true)]
     pub max_connections: Option<u32>,
 
     /// Requests that may wait on one channel at once [default: no limit but --max-connections]
-    #[arg(long, env = "MAX_WAITING", value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
+    #[arg(long, env = "MAX_WAITING", value_name = "N", value_parser = count, allow_negative_numbers = true)]
     pub max_waiting: Option<u32>,
 
     /// Requests that may wait at once in all, shared out equally among the threads [default: no
     /// limit but --max-connections]
-    #[arg(long, env = "MAX_WAITING_TOTAL", value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
+    #[arg(long, env = "MAX_WAITING_TOTAL", value_name = "N", value_parser = count, allow_negative_numbers = true)]
     pub max_waiting_total: Option<u32>,
 
     /// Channels in use at once, shared out equally among the threads [default: no limit but
     /// --max-connections]
-    #[arg(long, env = "MAX_CHANNELS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
+    #[arg(long, env = "MAX_CHANNELS", value_name = "N", value_parser = count, allow_negative_numbers = true)]
     pub max_channels: Option<u32>,
 
     /// Move every body through a buffer instead of splicing large ones (to measure the difference)
@@ -78,6 +78,19 @@ impl Cli {
 fn port(text: &str) -> Result<u16, &'static str> {
     text.parse()
         .map_err(|_| "a port is a number from 0 to 65535")
+}
+
+fn threads(text: &str) -> Result<u16, &'static str> {
+    let threads = text
+        .parse()
+        .ok()
+        .filter(|threads| (1..=1024).contains(threads));
+    threads.ok_or("threads are a number from 1 to 1024")
+}
+
+fn count(text: &str) -> Result<u32, &'static str> {
+    let count = text.parse().ok().filter(|&count| count > 0);
+    count.ok_or("a limit is a number from 1 to 4294967295")
 }
 
 fn address(text: &str) -> Result<IpAddr, &'static str> {

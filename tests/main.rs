@@ -1,3 +1,24 @@
-//! The tests that need more than one module.
+//! The one test binary: drives the real executable over real sockets and judges it by what the
+//! wire contract says. Owns no test itself; it must never reach into the server's modules for what
+//! a client can see from outside. Only `sim` does: it simulates what no client can provoke at will.
+//!
+//! A test starts its own server (`support::server`), talks to it through sockets whose replies are
+//! checked strictly (`support::connection`), and waits for events: a gauge in `/metrics`, a byte,
+//! an end of stream. A time stands in a test as a bound for failure, or because the server's own
+//! time limits are what is tested.
 
+mod support;
+
+mod clients;
+mod exchange;
+mod expect;
+mod failure;
+mod framing;
+mod many;
+mod metrics;
+mod options;
+mod reply;
+mod routes;
 mod sim;
+mod storm;
+mod timeouts;

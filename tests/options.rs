@@ -1,0 +1,245 @@
+//! The command line and the environment: what is understood, what is refused and how, and that each
+//! option does something.
+
+use crate::support::program::{Finished, run};
+use crate::support::request::request;
+use crate::support::server::{Server, executable};
+use std::net::TcpListener;
+
+/// Every option with a value, and its name in the environment.
+const OPTIONS: [(&str, &str); 12] = [
+    ("--port", "PORT"),
+    ("--request-timeout", "REQUEST_TIMEOUT"),
+    ("--host", "HOST"),
+    ("--threads", "THREADS"),
+    ("--header-timeout", "HEADER_TIMEOUT"),
+    ("--keep-alive-timeout", "KEEP_ALIVE_TIMEOUT"),
+    ("--idle-timeout", "IDLE_TIMEOUT"),
+    ("--drain-timeout", "DRAIN_TIMEOUT"),
+    ("--max-connections", "MAX_CONNECTIONS"),
+    ("--max-waiting", "MAX_WAITING"),
+    ("--max-waiting-total", "MAX_WAITING_TOTAL"),
+    ("--max-channels", "MAX_CHANNELS"),
+];
+
+/// Runs the executable with options that make it end at once.
+fn run_with(options: &[&str], environment: &[(&str, &str)]) -> Finished {
+    let mut command = executable();
+    command.args(options).envs(environment.iter().copied());
+    run(command)
+}
+
+#[test]
+fn the_help_names_every_option_and_its_environment() {
+    for option in ["--help", "-h"] {
+        let help = run_with(&[option], &[]).succeeded();
+        let text = String::from_utf8(help.stdout).expect("text");
+        // Lines are wrapped anywhere between words.
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        for (option, name) in OPTIONS {
+            assert!(text.contains(option), "{option} is missing:\n{text}");
+            assert!(
+                text.contains(&format!("[env: {name}=")),
+                "{name} is missing:\n{text}"
+            );
+        }
+        assert!(
+            text.contains("-p, ") && text.contains("-r, ") && text.contains("3000"),
+            "{text}"
+        );
+        assert_eq!(help.stderr, "");
+    }
+}
+
+#[test]
+fn the_version_is_the_packages() {
+    for option in ["--version", "-V"] {
+        let version = run_with(&[option], &[]).succeeded();
+        let expected = format!("httpipe {}\n", env!("CARGO_PKG_VERSION"));
+        assert_eq!(String::from_utf8(version.stdout).expect("text"), expected);
+    }
+}
+
+#[test]
+fn a_bad_value_is_refused_with_the_option_the_value_and_what_is_allowed() {
+    // Each with a piece of what is allowed.
+    let bad = [
+        ("--port", "65536", "65535"),
+        ("--port", "http", "65535"),
+        ("--port", "-1", "65535"),
+        ("--threads", "0", "1"),
+        ("--threads", "many", "1"),
+        ("--threads", "100000", "1"),
+        ("--request-timeout", "soon", "seconds"),
+        ("--request-timeout", "-5", "seconds"),
+        ("--request-timeout", "99999999999999999999999", "seconds"),
+        ("--header-timeout", "x", "seconds"),
+        ("--keep-alive-timeout", "x", "seconds"),
+        ("--idle-timeout", "x", "seconds"),
+        ("--drain-timeout", "x", "seconds"),
+        ("--max-connections", "few", "1"),
+        ("--max-connections", "0", "1"),
+        ("--max-waiting", "-3", "1"),
+        ("--max-waiting-total", "x", "1"),
+        ("--max-channels", "0", "1"),
+        ("--host", "not an address", "address"),
+        ("--host", "300.1.1.1", "address"),
+    ];
+    let mut faults = String::new();
+    for (option, value, allowed) in bad {
+        let given = format!("{option}={value}");
+        let (_, name) = OPTIONS
+            .iter()
+            .find(|(known, _)| *known == option)
+            .expect("known");
+        for refused in [run_with(&[&given], &[]), run_with(&[], &[(name, value)])] {
+            let refused = refused.exited(2);
+            let said = &refused.stderr;
+            assert!(
+                refused.stdout.is_empty() && !said.contains("panicked"),
+                "{said}"
+            );
+            for part in [option, value, allowed]
+                .iter()
+                .filter(|part| !said.contains(**part))
+            {
+                faults.push_str(&format!("{given} does not say {part:?}: {said}"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{faults}");
+}
+
+#[test]
+fn an_unknown_option_is_refused() {
+    for options in [
+        &["--prot", "1"][..],
+        &["3000"],
+        &["--threads"],
+        &["--threads", ""],
+    ] {
+        let refused = run_with(options, &[]).exited(2);
+        assert!(refused.stderr.contains(options[0]), "{}", refused.stderr);
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_one_line_and_exit_code_1() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("bound").port().to_string();
+    check_port_taken(&port);
+    // A second server must not share the port of the first either.
+    let first = Server::start(&["--threads", "2"]);
+    check_port_taken(&first.address().port().to_string());
+    assert_eq!(first.ask("GET", "/healthz").status, 200);
+}
+
+#[track_caller]
+fn check_port_taken(port: &str) {
+    let options = ["--host", "127.0.0.1", "--threads", "2", "--port", port];
+    let refused = run_with(&options, &[]).exited(1);
+    assert_eq!(
+        refused.stderr.trim_end().lines().count(),
+        1,
+        "{}",
+        refused.stderr
+    );
+    assert!(refused.stderr.contains(port), "{}", refused.stderr);
+}
+
+#[test]
+fn an_address_that_this_machine_does_not_have_is_one_line_and_exit_code_1() {
+    let refused = run_with(&["--host", "192.0.2.1", "--port", "0"], &[]).exited(1);
+    assert_eq!(
+        refused.stderr.trim_end().lines().count(),
+        1,
+        "{}",
+        refused.stderr
+    );
+    assert!(refused.stderr.contains("192.0.2.1"), "{}", refused.stderr);
+}
+
+#[test]
+fn the_host_may_be_an_ipv6_address() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        eprintln!("this machine has no IPv6 loopback");
+        return;
+    }
+    let server = Server::start(&["--host", "::1"]);
+    assert!(server.address().is_ipv6());
+    assert_eq!(server.ask("GET", "/healthz").status, 200);
+}
+
+#[test]
+fn the_environment_is_read_and_the_command_line_wins() {
+    let server = Server::start_with(
+        &["--threads", "2"],
+        &[
+            ("HOST", "127.0.0.1"),
+            ("PORT", "0"),
+            ("REQUEST_TIMEOUT", "1"),
+            ("THREADS", "bad"),
+        ],
+    );
+    assert_eq!(server.consume("from/environment").reply().status, 408);
+}
+
+#[test]
+fn the_port_and_the_request_timeout_have_short_names() {
+    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = free.local_addr().expect("bound").port().to_string();
+    drop(free);
+    let server = Server::start_with(&["-p", &port, "-r", "1"], &[("PORT", "1")]);
+    assert_eq!(server.address().port().to_string(), port);
+    assert_eq!(server.consume("short/names").reply().status, 408);
+}
+
+#[test]
+fn every_option_at_once_makes_a_server_that_serves() {
+    let server = Server::start(&[
+        "--request-timeout",
+        "60",
+        "--threads",
+        "3",
+        "--header-timeout",
+        "20",
+        "--keep-alive-timeout",
+        "30",
+        "--idle-timeout",
+        "40",
+        "--drain-timeout",
+        "5",
+        "--max-connections",
+        "100",
+        "--max-waiting",
+        "10",
+    ]);
+    let mut consumer = server.consumer_waiting("all/options", 1);
+    let mut producer = server.produce("all/options", b"data");
+    assert_eq!(consumer.reply().body, b"data");
+    producer.reply().assert_status(200);
+    let mut client = server.connect_and_send(&request("GET", "/healthz"));
+    client.reply().assert_status(200);
+}
+
+#[test]
+fn the_number_of_shards_is_the_number_of_threads() {
+    for threads in ["1", "2", "4"] {
+        let server = Server::start(&["--threads", threads]);
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).expect("it runs");
+        assert!(tasks.count() >= threads.parse().expect("a number"));
+        assert!(
+            server
+                .stderr()
+                .lines()
+                .any(|line| line.contains("listening"))
+        );
+    }
+}
+
+#[test]
+fn a_line_of_the_log_has_no_colours_where_nobody_sees_them() {
+    let server = Server::start(&[]);
+    assert_eq!(server.ask("GET", "/healthz").status, 200);
+    assert!(!server.stderr().contains('\u{1b}'), "{}", server.stderr());
+}

@@ -1,0 +1,55 @@
+//! What the tests share: the server under test, a strict HTTP client over a raw socket, and other
+//! people's clients. Must never hold an expectation that belongs to one test alone.
+
+pub mod connection;
+pub mod metrics;
+pub mod pattern;
+pub mod program;
+pub mod request;
+pub mod server;
+pub mod transcript;
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test fails. Generous, because it is never waited for when
+/// all goes well: the machine may be slow, the build unoptimized and the other tests busy.
+pub const FAILURE_BOUND: Duration = Duration::from_secs(20);
+
+/// The two sides of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Producer,
+    Consumer,
+}
+
+impl Side {
+    /// The side's name as the label `side` of the server's gauges has it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Producer => "producer",
+            Self::Consumer => "consumer",
+        }
+    }
+}
+
+/// Asks `look` again and again until it gives a value; `None` after [`FAILURE_BOUND`].
+pub fn within_bound<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let started = Instant::now();
+    loop {
+        let value = look();
+        if value.is_some() || started.elapsed() > FAILURE_BOUND {
+            return value;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Asks `look` again and again until it gives a value; fails after [`FAILURE_BOUND`] with `what`
+/// it was waiting for.
+#[track_caller]
+pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    match within_bound(look) {
+        Some(value) => value,
+        None => panic!("waited {FAILURE_BOUND:?} in vain for {what}"),
+    }
+}

@@ -1,0 +1,324 @@
+//! The executable under test: starts it, finds its address, looks into it from outside, and sees
+//! that it ends by itself with code 0. Must never leave a process behind.
+
+use super::connection::{Connection, Reply};
+use super::metrics::Metrics;
+use super::request::{get, post, request};
+use super::{FAILURE_BOUND, Side, until, within_bound};
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+/// The options' names in the environment, so that what the tests run under does not leak in.
+pub const ENVIRONMENT: [&str; 13] = [
+    "PORT",
+    "REQUEST_TIMEOUT",
+    "HOST",
+    "THREADS",
+    "HEADER_TIMEOUT",
+    "KEEP_ALIVE_TIMEOUT",
+    "IDLE_TIMEOUT",
+    "DRAIN_TIMEOUT",
+    "MAX_CONNECTIONS",
+    "MAX_WAITING",
+    "MAX_WAITING_TOTAL",
+    "MAX_CHANNELS",
+    "RUST_LOG",
+];
+
+/// The executable with a clean environment.
+pub fn executable() -> Command {
+    in_clean_environment(Command::new(env!("CARGO_BIN_EXE_httpipe")))
+}
+
+fn in_clean_environment(mut command: Command) -> Command {
+    for name in ENVIRONMENT {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// A running server. Dropping it sends SIGTERM and checks that it drains and exits with code 0.
+pub struct Server {
+    child: Child,
+    command: String,
+    address: SocketAddr,
+    stderr: Arc<Mutex<String>>,
+    stderr_reader: Option<JoinHandle<()>>,
+    ended: bool,
+}
+
+impl Server {
+    /// Starts a server with these options on a free port of 127.0.0.1, with one shard unless the
+    /// options say otherwise, and waits until it accepts.
+    pub fn start(options: &[&str]) -> Self {
+        Self::start_with(options, &[])
+    }
+
+    /// As [`Self::start`], with these variables in its environment.
+    pub fn start_with(options: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::spawn(executable(), options, environment)
+    }
+
+    /// As [`Self::start`], with no more file descriptors than this.
+    pub fn start_with_descriptors(descriptors: &str, options: &[&str]) -> Self {
+        // The shell replaces itself, so that signals and the exit code are the server's own.
+        let mut limited = in_clean_environment(Command::new("sh"));
+        limited.args([
+            "-c",
+            "ulimit -n \"$1\"; shift; exec \"$@\"",
+            "sh",
+            descriptors,
+        ]);
+        limited.arg(executable().get_program());
+        Self::spawn(limited, options, &[])
+    }
+
+    fn spawn(mut command: Command, options: &[&str], environment: &[(&str, &str)]) -> Self {
+        for (option, name, value) in [
+            ("--host", "HOST", "127.0.0.1"),
+            ("--port", "PORT", "0"),
+            ("--threads", "THREADS", "1"),
+        ] {
+            let short = option == "--port" && options.contains(&"-p");
+            let in_environment = environment.iter().any(|(n, _)| *n == name);
+            if !options.contains(&option) && !short && !in_environment {
+                command.args([option, value]);
+            }
+        }
+        command.args(options).envs(environment.iter().copied());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the executable starts");
+        let stderr = Arc::new(Mutex::new(String::new()));
+        let (found, address) = channel();
+        let pipe = child.stderr.take().expect("stderr is piped");
+        let log = Arc::clone(&stderr);
+        let stderr_reader = std::thread::spawn(move || keep_lines(pipe, &log, &found));
+        let mut server = Self {
+            child,
+            command: format!("{command:?}"),
+            address: SocketAddr::from(([0; 4], 0)),
+            stderr,
+            stderr_reader: Some(stderr_reader),
+            ended: false,
+        };
+        match address.recv_timeout(FAILURE_BOUND) {
+            Ok(address) => server.address = address,
+            Err(_) => server.give_up("it never said `listening on http://ADDRESS:PORT`"),
+        }
+        server
+    }
+
+    /// Ends a server that is not as it should be, and the test with it.
+    fn give_up(&mut self, why: &str) -> ! {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.ended = true;
+        panic!("{}: {why}", self.command);
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The URL of a target on this server.
+    pub fn url(&self, target: &str) -> String {
+        format!("http://{}{target}", self.address)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What the server wrote to standard error so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.lock().expect("no reader panicked").clone()
+    }
+
+    /// A new connection.
+    pub fn connect(&self) -> Connection {
+        Connection::open(self.address)
+    }
+
+    /// A new connection that asked to consume `channel` (`namespace/channel`).
+    pub fn consume(&self, channel: &str) -> Connection {
+        self.connect_and_send(&get(channel))
+    }
+
+    /// A new connection that sent a whole producer's request with a `Content-Length`.
+    pub fn produce(&self, channel: &str, body: impl AsRef<[u8]>) -> Connection {
+        self.connect_and_send(&post(channel, body))
+    }
+
+    /// A new connection over which these bytes went.
+    pub fn connect_and_send(&self, bytes: &[u8]) -> Connection {
+        let mut connection = self.connect();
+        connection.send(bytes);
+        connection
+    }
+
+    /// A consumer that waits on `channel`; `nth` counts all waiting consumers, this one included.
+    pub fn consumer_waiting(&self, channel: &str, nth: u64) -> Connection {
+        let consumer = self.consume(channel);
+        self.until_waiting(Side::Consumer, nth);
+        consumer
+    }
+
+    /// A producer that waits on `channel`; `nth` counts all waiting producers, this one included.
+    pub fn producer_waiting(&self, channel: &str, body: impl AsRef<[u8]>, nth: u64) -> Connection {
+        let producer = self.produce(channel, body);
+        self.until_waiting(Side::Producer, nth);
+        producer
+    }
+
+    /// The reply to a request without a body, on a connection of its own.
+    pub fn ask(&self, method: &str, target: &str) -> Reply {
+        self.connect_and_send(&request(method, target)).reply()
+    }
+
+    /// `GET /state`, parsed.
+    pub fn state(&self) -> serde_json::Value {
+        let reply = self.ask("GET", "/state");
+        assert_eq!(reply.status, 200);
+        reply.json()
+    }
+
+    pub fn metrics(&self) -> Metrics {
+        let reply = self.ask("GET", "/metrics");
+        assert_eq!(reply.status, 200);
+        Metrics::parse(&reply.text())
+    }
+
+    /// Waits until this sample of `/metrics` has this value.
+    #[track_caller]
+    pub fn until_metric(&self, name: &str, value: u64) {
+        let mut last = 0;
+        let reached = within_bound(|| {
+            last = self.metrics().value(name);
+            (last == value).then_some(())
+        });
+        assert!(
+            reached.is_some(),
+            "waited in vain for {name} to be {value}: it is {last}"
+        );
+    }
+
+    /// Waits until this many requests of a side wait for a counterpart.
+    #[track_caller]
+    pub fn until_waiting(&self, side: Side, requests: u64) {
+        self.until_metric(
+            &format!("httpipe_waiting{{side=\"{}\"}}", side.label()),
+            requests,
+        );
+    }
+
+    /// Waits until this many exchanges are under way.
+    #[track_caller]
+    pub fn until_exchanging(&self, exchanges: u64) {
+        self.until_metric("httpipe_exchanging", exchanges);
+    }
+
+    /// Waits until nothing waits or moves on any channel.
+    #[track_caller]
+    pub fn until_unused(&self) {
+        self.until_metric("httpipe_channels", 0);
+        self.until_waiting(Side::Producer, 0);
+        self.until_waiting(Side::Consumer, 0);
+        self.until_exchanging(0);
+    }
+
+    /// Lets the server finish what it has at hand: every shard has answered two questions that
+    /// were asked after the caller's last event, so what it was going to send at once is sent.
+    pub fn barrier(&self) {
+        for _ in 0..2 {
+            self.metrics();
+        }
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the server runs");
+    }
+
+    /// Waits until the process ends.
+    pub fn exit(&mut self) -> ExitStatus {
+        let child = &mut self.child;
+        let status = until("the server to exit", || {
+            child.try_wait().expect("it is our child")
+        });
+        self.ended = true;
+        status
+    }
+
+    fn end(&mut self) -> Result<(), String> {
+        self.terminate();
+        let child = &mut self.child;
+        let Some(status) = within_bound(|| child.try_wait().expect("it is our child")) else {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err("it did not end after SIGTERM and had to be killed".to_owned());
+        };
+        match status.code() {
+            Some(0) => Ok(()),
+            _ => Err(format!("it ended with {status}")),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let failing = std::thread::panicking();
+        let mut end = match (self.ended, failing) {
+            (true, _) => Ok(()),
+            (false, false) => self.end(),
+            // What is left of a failing test may hold the drain up; its own report matters more.
+            (false, true) => {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                Ok(())
+            }
+        };
+        if let Some(reader) = self.stderr_reader.take() {
+            let _ = reader.join();
+        }
+        let stderr = self.stderr();
+        if stderr.contains("panicked at") {
+            end = Err("a task of it panicked".to_owned());
+        }
+        if failing || end.is_err() {
+            eprintln!(
+                "server: {}\n--- its standard error:\n{stderr}---",
+                self.command
+            );
+        }
+        if let (Err(why), false) = (end, failing) {
+            panic!("the server did not end well: {why}");
+        }
+    }
+}
+
+/// Collects the server's lines, and tells the address as soon as one of them has it.
+fn keep_lines(pipe: ChildStderr, log: &Mutex<String>, found: &Sender<SocketAddr>) {
+    for line in BufReader::new(pipe).lines() {
+        let Ok(line) = line else { return };
+        let mut log = log.lock().expect("no reader panicked");
+        log.push_str(&line);
+        log.push('\n');
+        if let Some((_, rest)) = line.split_once("listening on http://") {
+            let address = rest.split_whitespace().next().unwrap_or_default();
+            let address = address.trim_end_matches('/').parse().expect("ADDRESS:PORT");
+            let _ = found.send(address);
+        }
+    }
+}

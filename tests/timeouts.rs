@@ -1,0 +1,136 @@
+//! How long a connection may take to ask for something. The time limits of waiting and of an
+//! exchange are in `failure`.
+
+use crate::support::request::{get, post, request};
+use crate::support::server::Server;
+use crate::support::{FAILURE_BOUND, Side};
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+#[test]
+fn part_of_a_head_is_answered_with_408_after_the_header_timeout() {
+    let server = Server::start(&["--header-timeout", "1", "--threads", "2"]);
+    for part in [
+        "G",
+        "GET /healthz HTTP/1.1\r\nHost: t",
+        "GET /healthz HTTP/1.1\r\nHost: t\r\n",
+    ] {
+        let started = Instant::now();
+        let mut client = server.connect_and_send(part.as_bytes());
+        assert_eq!(client.last_reply().status, 408, "{part}");
+        assert!(
+            started.elapsed() > Duration::from_millis(900),
+            "after {:?}",
+            started.elapsed()
+        );
+    }
+}
+
+#[test]
+fn a_connection_that_says_nothing_is_closed_without_a_word() {
+    let server = Server::start(&["--header-timeout", "1"]);
+    server.connect().expect_end();
+}
+
+#[test]
+fn a_head_that_trickles_in_is_given_no_more_time() {
+    let server = Server::start(&["--header-timeout", "1"]);
+    let mut client = server.connect();
+    let trickle = client.sender();
+    std::thread::scope(|scope| {
+        scope.spawn(move || trickle_in(trickle));
+        assert_eq!(client.reply().status, 408);
+        client.until_end();
+    });
+}
+
+/// Sends a head that never ends, byte by byte, until the server takes no more of it.
+fn trickle_in(mut client: TcpStream) {
+    let _ = client.write_all(b"GET /healthz HTTP/1.1\r\nX: ");
+    let started = Instant::now();
+    while client.write_all(b"x").is_ok() {
+        assert!(
+            started.elapsed() < FAILURE_BOUND,
+            "the server reads on for ever"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn the_header_timeout_applies_to_each_request_of_a_connection() {
+    let server = Server::start(&["--header-timeout", "1"]);
+    let mut client = server.connect_and_send(&request("GET", "/healthz"));
+    client.reply().assert_status(200);
+    client.send(b"GET /healthz HTTP/1.1\r\n");
+    assert_eq!(client.last_reply().status, 408);
+}
+
+#[test]
+fn a_kept_alive_connection_without_a_request_is_closed_without_a_word() {
+    let server = Server::start(&["--keep-alive-timeout", "1", "--threads", "2"]);
+    let mut client = server.connect();
+    for _ in 0..3 {
+        client.send(request("GET", "/healthz"));
+        client.reply().assert_status(200);
+    }
+    let started = Instant::now();
+    client.expect_end();
+    assert!(
+        started.elapsed() > Duration::from_millis(800),
+        "after {:?}",
+        started.elapsed()
+    );
+}
+
+#[test]
+fn a_connection_whose_exchange_is_over_is_kept_alive_no_longer_than_others() {
+    let server = Server::start(&["--keep-alive-timeout", "1", "--threads", "2"]);
+    let mut consumer = server.consumer_waiting("kept/alive", 1);
+    let mut producer = server.produce("kept/alive", b"data");
+    assert_eq!(consumer.reply().body, b"data");
+    producer.reply().assert_status(200);
+    consumer.expect_end();
+    producer.expect_end();
+    server.until_metric("httpipe_connections", 1);
+}
+
+#[test]
+fn neither_limit_touches_a_request_that_waits_for_its_counterpart() {
+    let server = Server::start(&["--header-timeout", "1", "--keep-alive-timeout", "1"]);
+    let mut consumer = server.consumer_waiting("long/wait", 1);
+    let mut producer = server.producer_waiting("other/wait", b"kept", 1);
+    // Two limits pass for connections that came later.
+    server.connect().expect_end();
+    let mut idle = server.connect_and_send(&request("GET", "/healthz"));
+    idle.reply().assert_status(200);
+    idle.expect_end();
+    server.until_waiting(Side::Consumer, 1);
+    let mut late = server.produce("long/wait", b"data");
+    assert_eq!(consumer.reply().body, b"data");
+    late.reply().assert_status(200);
+    assert_eq!(server.consume("other/wait").reply().body, b"kept");
+    producer.reply().assert_status(200);
+}
+
+#[test]
+fn a_client_that_never_reads_its_replies_holds_up_nobody() {
+    let server = Server::start(&["--keep-alive-timeout", "1", "--header-timeout", "1"]);
+    let mut deaf = server.connect();
+    deaf.narrow();
+    let mut sender = deaf.sender();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let requests = request("GET", "/").repeat(200_000 / 20);
+            let _ = sender.write_all(&requests);
+        });
+        let mut consumer = server.consumer_waiting("others/go-on", 1);
+        let mut producer = server.connect_and_send(&post("others/go-on", b"data"));
+        assert_eq!(consumer.reply().body, b"data");
+        producer.reply().assert_status(200);
+        consumer.send(get("no/such/path"));
+        consumer.reply().assert_status(404);
+        deaf.half_close();
+    });
+}
