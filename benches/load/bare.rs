@@ -1,0 +1,150 @@
+//! The bare splice loop: the least that moves a body from one connection to another, to show what
+//! this machine is capable of at this moment. Not a server: it trusts its two clients, has one
+//! thread, one channel and one exchange at a time, and knows Content-Length only.
+//!
+//! The harness runs its own executable for it (`--bare-loop`), so that its CPU is that of a process.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use memchr::memmem;
+use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, pipe, splice};
+
+use crate::Result;
+
+const PIPE_BYTES: usize = 1 << 20;
+/// Below this many bytes the producer's socket does not wake the loop.
+const WAKE_BYTES: u64 = 128 << 10;
+const REPLY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+
+/// Says where it listens and serves one pair of connections after the other, until it is killed.
+pub fn serve() -> Result<()> {
+    let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    eprintln!("listening on http://{}", listener.local_addr()?);
+    let (out, into) = pipe()?;
+    fcntl_setpipe_size(&into, PIPE_BYTES)?;
+    loop {
+        let clients = [accept(&listener)?, accept(&listener)?];
+        let ended = serve_pair(clients, &into, &out);
+        if let Err(error) = ended {
+            return Err(format!("the bare loop's clients: {error}").into());
+        }
+    }
+}
+
+fn accept(listener: &TcpListener) -> Result<Client> {
+    let (socket, _) = listener.accept()?;
+    socket.set_nodelay(true)?;
+    Ok(Client {
+        socket,
+        received: Vec::new(),
+    })
+}
+
+struct Client {
+    socket: TcpStream,
+    /// A head, and what came along with it.
+    received: Vec<u8>,
+}
+
+impl Client {
+    /// Reads up to and with a whole head and says where it ends; `None` if the client has left.
+    fn read_head(&mut self) -> Result<Option<usize>> {
+        loop {
+            if let Some(end) = memmem::find(&self.received, b"\r\n\r\n") {
+                return Ok(Some(end + 4));
+            }
+            let mut buffer = [0; 4096];
+            match self.socket.read(&mut buffer)? {
+                0 => return Ok(None),
+                count => self.received.extend_from_slice(&buffer[..count]),
+            }
+        }
+    }
+}
+
+/// Serves exchanges until a client leaves.
+fn serve_pair(mut clients: [Client; 2], into: &OwnedFd, out: &OwnedFd) -> Result<()> {
+    loop {
+        let [first, second] = &mut clients;
+        let (Some(first_head), Some(second_head)) = (first.read_head()?, second.read_head()?)
+        else {
+            return Ok(());
+        };
+        let (producer, head, consumer) = if first.received.starts_with(b"POST") {
+            (first, first_head, second)
+        } else {
+            (second, second_head, first)
+        };
+        consumer.received.clear();
+        let length = content_length(&producer.received[..head])?;
+        write!(
+            consumer.socket,
+            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"
+        )?;
+        consumer.socket.write_all(&producer.received[head..])?;
+        let left = length - (producer.received.len() - head) as u64;
+        producer.received.clear();
+        transfer(&producer.socket, &consumer.socket, left, into, out)?;
+        producer.socket.write_all(REPLY)?;
+    }
+}
+
+fn content_length(head: &[u8]) -> Result<u64> {
+    let text = std::str::from_utf8(head)?;
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Content-Length: "));
+    Ok(value.ok_or("a producer without Content-Length")?.parse()?)
+}
+
+fn transfer(
+    producer: &TcpStream,
+    consumer: &TcpStream,
+    mut left: u64,
+    into: &OwnedFd,
+    out: &OwnedFd,
+) -> Result<()> {
+    wake_at(producer, WAKE_BYTES)?;
+    while left > 0 {
+        if left < 2 * WAKE_BYTES {
+            wake_at(producer, 1)?;
+        }
+        let wanted = usize::try_from(left)?.min(PIPE_BYTES);
+        // NONBLOCK speaks of the pipe: a full one ends the call. The socket does block.
+        let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+        let mut held = splice(producer, None, into, None, wanted, flags)?;
+        if held == 0 {
+            return Err("a producer left before the end of its body".into());
+        }
+        left -= held as u64;
+        while held > 0 {
+            held -= splice(out, None, consumer, None, held, SpliceFlags::MOVE)?;
+        }
+    }
+    wake_at(producer, 1)
+}
+
+/// socket(7), `SO_RCVLOWAT`: how many bytes have to be there before a reader is woken.
+fn wake_at(socket: &TcpStream, bytes: u64) -> Result<()> {
+    let value = libc::c_int::try_from(bytes)?;
+    let size = libc::socklen_t::try_from(size_of::<libc::c_int>())?;
+    // SAFETY: the descriptor is open for as long as `socket` is borrowed, and the kernel copies
+    // `size` bytes out of `value`, which has that size.
+    let result = unsafe {
+        let value = (&raw const value).cast();
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVLOWAT,
+            value,
+            size,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(std::io::Error::last_os_error().into())
+    }
+}

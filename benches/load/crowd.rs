@@ -1,0 +1,80 @@
+//! A thousand exchanges at once: all of them get on, all of them end, every byte is compared, and
+//! the server's pipes and memory stay within bounds meanwhile.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::Result;
+use crate::bulk::{self, Job, Moved, Sending, Taking};
+use crate::client;
+use crate::process;
+use crate::row::{Measure, Run, Sample};
+use crate::target::Target;
+
+/// Without a bound a thousand clients would let the kernel fill gigabytes of socket buffers, and the
+/// row would measure how TCP copes with its own limits.
+const SOCKET_BUFFER_BYTES: usize = 256 << 10;
+/// How long a server that does not say how many exchanges it has is given to begin them.
+const HEAD_START: Duration = Duration::from_secs(1);
+/// How often the number of pipes is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// The longest pause of any exchange, the most pipes, the most memory, and the throughput.
+pub fn exchanges(run: &Run) -> Result<Sample> {
+    let job = Job {
+        exchanges: run.scale.crowd,
+        bodies: 1,
+        bytes: run.scale.crowd_bytes,
+        sending: Sending::File,
+        taking: Taking::Verify,
+        socket_buffer_bytes: Some(SOCKET_BUFFER_BYTES),
+        stop: None,
+        gate: Some(all_at_once),
+    };
+    let before = process::resident_kib(run.target.pid)?;
+    let over = AtomicBool::new(false);
+    let (moved, pipes) = std::thread::scope(|scope| {
+        let looking = scope.spawn(|| most_pipes(run.target, &over));
+        let moved = bulk::two_threads(run, job);
+        over.store(true, Ordering::Relaxed);
+        let pipes = looking.join().map_err(|_| "the looking thread panicked")?;
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>((moved?, pipes))
+    })?;
+    let grown = process::peak_kib(run.target.pid)? - before;
+    Ok(sample(moved, pipes?, grown / 1024.0))
+}
+
+fn sample(moved: Moved, pipes: Option<f64>, grown_mib: f64) -> Sample {
+    let mut sample = vec![
+        (
+            Measure::LongestPauseMillis,
+            moved.longest_pause.as_secs_f64() * 1e3,
+        ),
+        (Measure::GrowthMib, grown_mib),
+        (Measure::GibPerSecond, moved.gib() / moved.seconds),
+    ];
+    sample.extend(pipes.map(|pipes| (Measure::PipesMax, pipes)));
+    sample
+}
+
+/// Holds the producers back until every exchange has begun.
+fn all_at_once(target: &Target, exchanges: usize) -> Result<()> {
+    if target.has_metrics {
+        return client::await_metric(target, "httpipe_exchanging", exchanges as f64);
+    }
+    std::thread::sleep(HEAD_START);
+    Ok(())
+}
+
+/// The most pipes that the server had whenever it was asked; `None` if it does not say.
+fn most_pipes(target: &Target, over: &AtomicBool) -> Result<Option<f64>> {
+    if !target.has_metrics {
+        return Ok(None);
+    }
+    let mut most: f64 = 0.0;
+    while !over.load(Ordering::Relaxed) {
+        most = most.max(client::metric(target, "httpipe_pipes")?);
+        std::thread::sleep(LOOK_EVERY);
+    }
+    Ok(Some(most))
+}

@@ -1,0 +1,103 @@
+//! nginx as the yardstick for small replies: one worker, one static reply, nothing logged.
+//! Its configuration is written into a temporary folder; an nginx that runs elsewhere is not
+//! touched.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::Result;
+use crate::machine::Cores;
+use crate::pairs::BODY_BYTES;
+use crate::process;
+use crate::server::{Daemon, Running};
+use crate::target::Target;
+
+const START_MAX: Duration = Duration::from_secs(5);
+
+/// Whether there is an nginx to compare with.
+pub fn is_installed() -> bool {
+    executable().is_some()
+}
+
+fn executable() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")])
+        .map(|folder| folder.join("nginx"))
+        .find(|candidate| candidate.is_file())
+}
+
+/// Starts it on `cores`; the target's process is the worker, not the master.
+pub fn start(label: &str, cores: Cores) -> Result<Running> {
+    let executable = executable().ok_or("nginx is not installed")?;
+    let folder = TempDir::new()?;
+    let address = free_address()?;
+    let config = folder.path().join("nginx.conf");
+    fs::write(&config, configuration(address))?;
+    let mut command = Command::new(executable);
+    command
+        .arg("-e")
+        .arg("stderr")
+        .arg("-p")
+        .arg(folder.path())
+        .arg("-c")
+        .arg(&config)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let daemon = Daemon::start(command, cores)?;
+    let worker = await_worker(daemon.pid(), address)?;
+    Ok(Running::started(
+        Target::attached(label, address, "/", worker),
+        daemon,
+        Some(folder),
+    ))
+}
+
+/// A port that was free a moment ago. nginx cannot be asked which one it chose.
+fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
+}
+
+fn configuration(address: SocketAddr) -> String {
+    let body = ".".repeat(BODY_BYTES);
+    format!(
+        "daemon off;
+worker_processes 1;
+pid nginx.pid;
+error_log stderr crit;
+events {{ worker_connections 1024; use epoll; }}
+http {{
+    access_log off;
+    keepalive_requests 1000000000;
+    keepalive_timeout 75s;
+    client_body_temp_path client_body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    server {{
+        listen {address};
+        default_type application/octet-stream;
+        location / {{ return 200 \"{body}\"; }}
+    }}
+}}
+"
+    )
+}
+
+fn await_worker(master: u32, address: SocketAddr) -> Result<u32> {
+    let deadline = Instant::now() + START_MAX;
+    while Instant::now() < deadline {
+        if let (&[worker], Ok(_)) = (&process::children(master)[..], TcpStream::connect(address)) {
+            return Ok(worker);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Err(format!("nginx did not listen on {address} within {START_MAX:?}").into())
+}

@@ -1,0 +1,259 @@
+//! Small pairs: many keep-alive connections in one thread, each with one request in flight.
+//!
+//! Connections come in twos, a producer and a consumer that name the same channels in the same
+//! order, and no other two name those. So a body can only arrive at its own consumer, and each
+//! body says which pair and which turn it is: every single one is verified. The same loop drives a
+//! server that answers for itself (nginx), so that the yardstick is measured by the same client.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+
+use crate::Result;
+use crate::client;
+use crate::poller::{Interest, Poller};
+use crate::process::CpuMeter;
+use crate::row::{Measure, Run, Sample};
+use crate::target::Target;
+
+/// The body of a small pair.
+pub const BODY_BYTES: usize = 100;
+/// How many pairs of connections there are.
+pub const PAIRS: usize = 64;
+
+/// How many channels a pair of connections chooses from at random: together over a thousand.
+const RANDOM_CHANNELS: usize = 16;
+/// The longest reply to expect.
+const REPLY_BYTES_MAX: usize = 1024;
+
+/// 64 channels with one pair of connections each.
+pub fn steady(run: &Run) -> Result<Sample> {
+    drive(run, pair_connections(run, 1)?)
+}
+
+/// Every request names another channel than the one before it on its connection.
+pub fn random(run: &Run) -> Result<Sample> {
+    drive(run, pair_connections(run, RANDOM_CHANNELS)?)
+}
+
+/// As many connections asking for a reply that needs no counterpart. Two replies count as a pair.
+pub fn replies(run: &Run) -> Result<Sample> {
+    let askers = (0..2 * PAIRS)
+        .map(|pair| Connection::new(run.target, Role::Asker, pair, vec![run.target.get("")]));
+    drive(run, askers.collect::<Result<_>>()?)
+}
+
+fn pair_connections(run: &Run, channels: usize) -> Result<Vec<Connection>> {
+    let mut connections = Vec::with_capacity(2 * PAIRS);
+    for pair in 0..PAIRS {
+        let names: Vec<_> = (0..channels)
+            .map(|index| run.channel(pair * channels + index))
+            .collect();
+        let posts = names.iter().map(|name| post(run.target, name)).collect();
+        let gets = names.iter().map(|name| run.target.get(name)).collect();
+        connections.push(Connection::new(run.target, Role::Producer, pair, posts)?);
+        connections.push(Connection::new(run.target, Role::Consumer, pair, gets)?);
+    }
+    Ok(connections)
+}
+
+/// A whole producer's request; the first bytes of its body are stamped before each use.
+pub fn post(target: &Target, channel: &str) -> Vec<u8> {
+    let mut request = target.post(channel, &format!("Content-Length: {BODY_BYTES}"));
+    request.extend_from_slice(&[b'.'; BODY_BYTES]);
+    request
+}
+
+/// Puts `pair` and `turn` into the body at the end of a request.
+pub fn stamp(request: &mut [u8], pair: usize, turn: u64) {
+    let body = request.len() - BODY_BYTES;
+    request[body..][..8].copy_from_slice(&(pair as u64).to_le_bytes());
+    request[body + 8..][..8].copy_from_slice(&turn.to_le_bytes());
+}
+
+/// Fails unless `body` is the one that `pair` sent at `turn`.
+pub fn verify(body: &[u8], pair: usize, turn: u64) -> Result<()> {
+    let stamped = body.len() == BODY_BYTES
+        && body[..8] == (pair as u64).to_le_bytes()
+        && body[8..16] == turn.to_le_bytes()
+        && body[16..].iter().all(|&byte| byte == b'.');
+    if stamped {
+        Ok(())
+    } else {
+        Err(format!("pair {pair} received a wrong body at turn {turn}").into())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Role {
+    Producer,
+    Consumer,
+    /// Asks a server that answers for itself.
+    Asker,
+}
+
+struct Connection {
+    socket: TcpStream,
+    role: Role,
+    pair: usize,
+    /// One whole request for each channel.
+    requests: Vec<Vec<u8>>,
+    channel: usize,
+    /// Both connections of a pair have the same seed, so they choose alike.
+    chance: Rng,
+    sent: u64,
+    answered: u64,
+    reply: Box<[u8; REPLY_BYTES_MAX]>,
+    filled: usize,
+}
+
+/// What became of a socket that had something to read.
+#[derive(PartialEq, Eq)]
+enum Progress {
+    Partial,
+    Answered,
+}
+
+impl Connection {
+    fn new(target: &Target, role: Role, pair: usize, requests: Vec<Vec<u8>>) -> Result<Self> {
+        Ok(Self {
+            socket: client::connect_nonblocking(target.address)?,
+            role,
+            pair,
+            requests,
+            channel: 0,
+            chance: Rng::with_seed(pair as u64),
+            sent: 0,
+            answered: 0,
+            reply: Box::new([0; REPLY_BYTES_MAX]),
+            filled: 0,
+        })
+    }
+
+    /// Sends the next request, whole: it is far smaller than the socket's empty buffer.
+    fn send(&mut self) -> Result<()> {
+        self.choose_channel();
+        let request = &mut self.requests[self.channel];
+        if self.role == Role::Producer {
+            stamp(request, self.pair, self.sent);
+        }
+        let count = self.socket.write(request)?;
+        if count < request.len() {
+            return Err("a small request did not fit into the socket's buffer".into());
+        }
+        self.sent += 1;
+        Ok(())
+    }
+
+    fn choose_channel(&mut self) {
+        let others = self.requests.len() - 1;
+        if others > 0 {
+            self.channel = (self.channel + 1 + self.chance.usize(0..others)) % self.requests.len();
+        }
+    }
+
+    /// Reads once. The poller reports new data only, so what comes later is reported again.
+    fn receive(&mut self) -> Result<Progress> {
+        match self.socket.read(&mut self.reply[self.filled..]) {
+            Ok(0) => return Err("the server closed a connection, or sent too long a reply".into()),
+            Ok(count) => self.filled += count,
+            Err(error) if client::would_block(&error) => return Ok(Progress::Partial),
+            Err(error) => return Err(error.into()),
+        }
+        let Some(body) = client::small_body(&self.reply[..self.filled])? else {
+            return Ok(Progress::Partial);
+        };
+        match self.role {
+            Role::Consumer => verify(&self.reply[body], self.pair, self.answered)?,
+            Role::Asker if body.len() != BODY_BYTES => return Err("not the expected reply".into()),
+            _ => {}
+        }
+        self.filled = 0;
+        self.answered += 1;
+        Ok(Progress::Answered)
+    }
+}
+
+/// Where a run stands.
+enum Phase {
+    WarmUp {
+        until: Instant,
+    },
+    Counting {
+        until: Instant,
+        since: Instant,
+        answered_before: u64,
+        cpu: CpuMeter,
+    },
+    /// Nothing new begins; what has begun comes to its end, so that nothing stays on the server.
+    Ending(Sample),
+}
+
+fn drive(run: &Run, mut connections: Vec<Connection>) -> Result<Sample> {
+    let mut poller = Poller::new()?;
+    for (token, connection) in connections.iter_mut().enumerate() {
+        poller.add(&connection.socket, token, Interest::NewData)?;
+        connection.send()?;
+    }
+    let mut in_flight = connections.len();
+    let mut answered = 0;
+    let mut phase = Phase::WarmUp {
+        until: Instant::now() + run.scale.warm_up,
+    };
+    let mut ready = Vec::new();
+    while in_flight > 0 {
+        poller.wait(Duration::from_millis(50), &mut ready)?;
+        phase = advance(phase, run, answered)?;
+        for &token in &ready {
+            if connections[token].receive()? == Progress::Partial {
+                continue;
+            }
+            answered += 1;
+            in_flight -= 1;
+            if !matches!(phase, Phase::Ending(_)) || lags_behind(&connections, token) {
+                connections[token].send()?;
+                in_flight += 1;
+            }
+        }
+    }
+    match phase {
+        Phase::Ending(sample) => Ok(sample),
+        _ => Err("the load ended early".into()),
+    }
+}
+
+/// True if the other connection of this pair has sent a request that this one must still match.
+fn lags_behind(connections: &[Connection], token: usize) -> bool {
+    // Two neighbours are a pair: see `pair_connections`.
+    let (connection, partner) = (&connections[token], &connections[token ^ 1]);
+    connection.role != Role::Asker && connection.sent < partner.sent
+}
+
+fn advance(phase: Phase, run: &Run, answered: u64) -> Result<Phase> {
+    let now = Instant::now();
+    Ok(match phase {
+        Phase::WarmUp { until } if now >= until => Phase::Counting {
+            until: now + run.scale.window,
+            since: now,
+            answered_before: answered,
+            cpu: CpuMeter::start(run.target.pid)?,
+        },
+        Phase::Counting {
+            until,
+            since,
+            answered_before,
+            cpu,
+        } if now >= until => {
+            let seconds = since.elapsed().as_secs_f64();
+            // Every pair is two answers; so are the two replies that count as one.
+            let pairs = (answered - answered_before) as f64 / 2.0;
+            Phase::Ending(vec![
+                (Measure::CpuMicrosEach, cpu.seconds()? * 1e6 / pairs),
+                (Measure::PairsPerSecond, pairs / seconds),
+            ])
+        }
+        same => same,
+    })
+}

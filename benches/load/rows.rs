@@ -1,0 +1,208 @@
+//! The table of goals: every row with its contestants and what must hold. The numbers here are the
+//! promises of the project; a change to one of them is a change of what is promised.
+
+use crate::row::{Bound, Contestant, Goal, Host, Measure, Row, Run, Sample};
+use crate::{Result, bulk, crowd, latency, mixed, pairs, waiting};
+
+/// Nothing but the address: what somebody gets who just starts it.
+const DEFAULT: Host = Host::Own(&[]);
+const ONE_SHARD: Host = Host::Own(&["--threads", "1"]);
+const TWO_SHARDS: Host = Host::Own(&["--threads", "2"]);
+const COPY_LOOP: Host = Host::Own(&["--no-splice"]);
+
+const fn contestant(
+    label: &'static str,
+    host: Host,
+    drive: fn(&Run) -> Result<Sample>,
+) -> Contestant {
+    Contestant {
+        label,
+        host,
+        clients_apart: false,
+        drive,
+    }
+}
+
+/// A server with one thread, on the first cores; its clients have the last one to themselves.
+const fn apart(label: &'static str, host: Host, drive: fn(&Run) -> Result<Sample>) -> Contestant {
+    Contestant {
+        label,
+        host,
+        clients_apart: true,
+        drive,
+    }
+}
+
+const fn goal(measure: Measure, bound: Bound) -> Goal {
+    Goal { measure, bound }
+}
+
+/// Every row, in the order of the table.
+pub static ROWS: &[Row] = &[
+    Row {
+        name: "pairs-1",
+        work: "100-byte pairs, 64 channels, 1 shard; against two static replies of nginx",
+        contestants: &[
+            apart("1 shard", ONE_SHARD, pairs::steady),
+            apart("nginx, two replies", Host::Nginx, pairs::replies),
+        ],
+        goals: &[goal(Measure::CpuMicrosEach, Bound::RatioAtMost(0.75))],
+        fresh: false,
+        attachable: true,
+    },
+    Row {
+        name: "pairs-2",
+        work: "100-byte pairs, 64 channels, 2 shards; against 1 shard",
+        contestants: &[
+            contestant("2 shards", TWO_SHARDS, pairs::steady),
+            apart("1 shard", ONE_SHARD, pairs::steady),
+        ],
+        goals: &[goal(Measure::CpuMicrosEach, Bound::RatioAtMost(1.15))],
+        fresh: false,
+        attachable: true,
+    },
+    Row {
+        name: "pairs-random",
+        work: "100-byte pairs, another channel every time, 2 shards; against 64 channels, 1 shard",
+        contestants: &[
+            contestant("2 shards, random", TWO_SHARDS, pairs::random),
+            apart("1 shard, steady", ONE_SHARD, pairs::steady),
+        ],
+        goals: &[goal(Measure::CpuMicrosEach, Bound::RatioAtMost(1.6))],
+        fresh: false,
+        attachable: true,
+    },
+    Row {
+        name: "latency",
+        work: "100-byte pairs on one channel, one at a time",
+        contestants: &[contestant("httpipe", DEFAULT, latency::one_at_a_time)],
+        goals: &[goal(Measure::MedianMicros, Bound::AtMost(45.0))],
+        fresh: false,
+        attachable: true,
+    },
+    Row {
+        name: "bulk-zero-copy",
+        work: "1 GiB bodies, Content-Length, zero-copy clients",
+        contestants: &[
+            contestant("httpipe", DEFAULT, bulk::zero_copy),
+            contestant("bare splice loop", Host::BareLoop, bulk::zero_copy),
+            contestant("copy loop", COPY_LOOP, bulk::zero_copy),
+        ],
+        goals: &[
+            goal(Measure::GibPerSecond, Bound::AtLeast(2.8)),
+            goal(Measure::CpuSecondsPerGib, Bound::AtMost(0.12)),
+        ],
+        fresh: false,
+        attachable: true,
+    },
+    Row {
+        name: "bulk-ordinary",
+        work: "1 GiB bodies, Content-Length, ordinary clients",
+        contestants: &[
+            contestant("httpipe", DEFAULT, bulk::ordinary),
+            contestant("copy loop", COPY_LOOP, bulk::ordinary),
+        ],
+        goals: &[
+            goal(Measure::CpuSecondsPerGib, Bound::AtMost(0.19)),
+            goal(Measure::GibPerSecond, Bound::RatioAtLeast(1.0)),
+        ],
+        fresh: false,
+        attachable: true,
+    },
+    Row {
+        name: "bulk-chunked",
+        work: "1 GiB bodies in chunks of 64 KiB, ordinary clients",
+        contestants: &[
+            contestant("httpipe", DEFAULT, bulk::chunked),
+            contestant("copy loop", COPY_LOOP, bulk::chunked),
+        ],
+        goals: &[goal(Measure::CpuSecondsPerGib, Bound::AtMost(0.22))],
+        fresh: false,
+        attachable: true,
+    },
+    Row {
+        name: "bodies-64k",
+        work: "64 KiB bodies, 4 channels, zero-copy clients",
+        contestants: &[
+            contestant("httpipe", DEFAULT, bulk::bodies_64k),
+            contestant("copy loop", COPY_LOOP, bulk::bodies_64k),
+        ],
+        goals: &[goal(Measure::CpuSecondsPerGib, Bound::RatioAtMost(0.5))],
+        fresh: false,
+        attachable: true,
+    },
+    Row {
+        name: "bodies-1m",
+        work: "1 MiB bodies, 4 channels, zero-copy clients",
+        contestants: &[
+            contestant("httpipe", DEFAULT, bulk::bodies_1m),
+            contestant("copy loop", COPY_LOOP, bulk::bodies_1m),
+        ],
+        goals: &[goal(Measure::CpuSecondsPerGib, Bound::RatioAtMost(0.5))],
+        fresh: false,
+        attachable: true,
+    },
+    Row {
+        name: "waiting",
+        work: "15,000 waiting consumers, each on a channel of its own",
+        contestants: &[contestant("httpipe", DEFAULT, waiting::memory)],
+        goals: &[goal(Measure::ResidentKibEach, Bound::AtMost(1.5))],
+        fresh: true,
+        attachable: true,
+    },
+    Row {
+        name: "mixed",
+        work: "100-byte pairs, 2,000 a second, while 8 bulk exchanges run",
+        contestants: &[contestant("httpipe", DEFAULT, mixed::small_beside_bulk)],
+        goals: &[goal(Measure::P99Micros, Bound::AtMost(5000.0))],
+        fresh: false,
+        attachable: true,
+    },
+    Row {
+        name: "crowd",
+        work: "1,000 exchanges of 4 MiB at once",
+        contestants: &[contestant("httpipe", DEFAULT, crowd::exchanges)],
+        goals: CROWD_GOALS,
+        fresh: true,
+        attachable: true,
+    },
+    Row {
+        name: "crowd-user",
+        work: "1,000 exchanges of 4 MiB at once, the server being an ordinary user's",
+        contestants: &[contestant(
+            "httpipe",
+            Host::OwnAsOrdinaryUser(&[]),
+            crowd::exchanges,
+        )],
+        goals: CROWD_GOALS,
+        fresh: true,
+        attachable: false,
+    },
+];
+
+/// "All progress, pipes and memory bounded", in numbers: nobody starves, at most one pipe for each
+/// exchange, at most 64 KiB of memory for each.
+const CROWD_GOALS: &[Goal] = &[
+    goal(Measure::LongestPauseMillis, Bound::AtMost(5000.0)),
+    goal(Measure::PipesMax, Bound::AtMost(1000.0)),
+    goal(Measure::GrowthMib, Bound::AtMost(64.0)),
+];
+
+/// The rows whose names begin with one of `names`, or all of them. An error if a name fits none.
+pub fn select(names: &[String]) -> Result<Vec<&'static Row>> {
+    let fits = |row: &Row, name: &String| row.name.starts_with(name.as_str());
+    for name in names {
+        if !ROWS.iter().any(|row| fits(row, name)) {
+            return Err(format!("no row begins with {name}; --list names them all").into());
+        }
+    }
+    let wanted = |row: &&Row| names.is_empty() || names.iter().any(|name| fits(row, name));
+    Ok(ROWS.iter().filter(wanted).collect())
+}
+
+/// Prints every row's name and what it is about.
+pub fn list() {
+    for row in ROWS {
+        println!("{:<15} {}", row.name, row.work);
+    }
+}

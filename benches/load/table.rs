@@ -1,0 +1,216 @@
+//! Turns outcomes into the one table that the harness prints. It judges: a goal is met or not by
+//! the figures of this run and nothing else.
+
+use crate::machine::{self, Disturbance};
+use crate::row::{Arena, Bound, Goal, Measure, Measured, Outcome};
+
+/// The part of the machine that others may take before the table warns of it.
+const DISTURBED: f64 = 0.05;
+
+/// What a reader must know before the figures.
+pub fn print_preface(arena: &Arena) {
+    println!(
+        "httpipe load harness, commit {}, {}",
+        machine::commit(),
+        machine::description()
+    );
+    let congestion = machine::congestion_control();
+    println!("TCP congestion control: {congestion}");
+    if congestion.starts_with("bbr") {
+        println!("WARNING: {congestion} paces every socket; large bodies measure its timers.");
+    }
+    if cfg!(debug_assertions) {
+        println!("WARNING: a debug build. Its figures say nothing about speed.");
+    }
+    if arena.smoke {
+        println!("Smoke run: everything is tiny, only that it works means anything.");
+    } else {
+        println!(
+            "Medians of {} rounds [lowest to highest]; CPU is the server's.",
+            arena.rounds
+        );
+    }
+    println!();
+}
+
+/// What may have disturbed the run.
+pub fn print_footer(disturbance: &Disturbance) {
+    let Disturbance {
+        available,
+        others,
+        stolen,
+    } = disturbance;
+    println!(
+        "\nOf {available:.0} CPU seconds, other processes took {others:.1} and the hypervisor {stolen:.1}."
+    );
+    if (others + stolen) / available > DISTURBED {
+        println!(
+            "WARNING: the machine was busy with other things; absolute figures are worse for it."
+        );
+    }
+}
+
+/// Prints the table, and below it whatever went wrong or is missing.
+pub fn print(arena: &Arena, outcomes: &[Outcome]) {
+    let mut lines = vec![
+        [
+            "row", "server", "figure", "median", "range", "ratio", "goal", "",
+        ]
+        .map(str::to_owned),
+    ];
+    for outcome in outcomes {
+        lines.extend(outcome_lines(arena, outcome));
+    }
+    print_aligned(&lines);
+    for outcome in outcomes {
+        let name = outcome.row.name;
+        outcome
+            .notes
+            .iter()
+            .for_each(|note| println!("{name}: {note}"));
+        outcome
+            .failures
+            .iter()
+            .for_each(|failure| println!("{name} FAILED: {failure}"));
+    }
+}
+
+type Line = [String; 8];
+
+fn outcome_lines(arena: &Arena, outcome: &Outcome) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for (index, measured) in outcome.measured.iter().enumerate() {
+        let Some(first) = measured.samples.first() else {
+            lines.push(line(
+                outcome.row.name,
+                &measured.label,
+                ["failed", "", "", "", "", ""],
+            ));
+            continue;
+        };
+        for &(measure, _) in first {
+            // Goals speak of the row's first contestant: not of an attached server in its place.
+            let judged = arena.own && index == 0;
+            let goal = outcome
+                .row
+                .goals
+                .iter()
+                .find(|goal| judged && goal.measure == measure);
+            lines.push(figure_line(arena, outcome, measured, measure, goal));
+        }
+    }
+    lines
+}
+
+fn figure_line(
+    arena: &Arena,
+    outcome: &Outcome,
+    measured: &Measured,
+    measure: Measure,
+    goal: Option<&Goal>,
+) -> Line {
+    let values = values(measured, measure);
+    let (label, unit, digits) = measure.label();
+    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = values.iter().copied().fold(0.0, f64::max);
+    let figure = median(&values);
+    let ratio = outcome
+        .measured
+        .get(1)
+        .and_then(|other| ratio(measured, other, measure));
+    let bound = goal.map(|goal| goal.bound);
+    let complete = values.len() == arena.rounds as usize;
+    line(
+        outcome.row.name,
+        &measured.label,
+        [
+            label,
+            &format!("{figure:.digits$} {unit}"),
+            &format!("[{low:.digits$} to {high:.digits$}]"),
+            &ratio
+                .filter(|_| goal.is_some())
+                .map(|ratio| format!("{ratio:.2}"))
+                .unwrap_or_default(),
+            &bound.map(|bound| describe(bound, unit)).unwrap_or_default(),
+            match bound {
+                None => "",
+                Some(_) if arena.smoke => "not judged",
+                Some(bound) => verdict(bound, figure, ratio, complete),
+            },
+        ],
+    )
+}
+
+fn line(row: &str, server: &str, rest: [&str; 6]) -> Line {
+    let [figure, median, range, ratio, goal, verdict] = rest;
+    [row, server, figure, median, range, ratio, goal, verdict].map(str::to_owned)
+}
+
+fn describe(bound: Bound, unit: &str) -> String {
+    match bound {
+        Bound::AtMost(limit) => format!("at most {limit} {unit}"),
+        Bound::AtLeast(limit) => format!("at least {limit} {unit}"),
+        Bound::RatioAtMost(limit) => format!("at most {limit} ×"),
+        Bound::RatioAtLeast(limit) => format!("at least {limit} ×"),
+    }
+}
+
+fn verdict(bound: Bound, figure: f64, ratio: Option<f64>, complete: bool) -> &'static str {
+    let met = match (bound, ratio) {
+        _ if !complete => false,
+        (Bound::AtMost(limit), _) => figure <= limit,
+        (Bound::AtLeast(limit), _) => figure >= limit,
+        (Bound::RatioAtMost(limit), Some(ratio)) => ratio <= limit,
+        (Bound::RatioAtLeast(limit), Some(ratio)) => ratio >= limit,
+        (_, None) => return "nothing to compare with",
+    };
+    if met { "met" } else { "NOT met" }
+}
+
+/// The median of the rounds' ratios, each within its round; `None` where rounds are missing or
+/// there was nothing to divide by.
+fn ratio(measured: &Measured, other: &Measured, measure: Measure) -> Option<f64> {
+    let (values, others) = (values(measured, measure), values(other, measure));
+    let usable = values.len() == others.len() && others.iter().all(|&other| other > 0.0);
+    let ratios: Vec<f64> = values
+        .iter()
+        .zip(&others)
+        .map(|(value, other)| value / other)
+        .collect();
+    (usable && !ratios.is_empty()).then(|| median(&ratios))
+}
+
+fn values(measured: &Measured, measure: Measure) -> Vec<f64> {
+    let of_sample = |sample: &Vec<(Measure, f64)>| {
+        sample
+            .iter()
+            .find(|(found, _)| *found == measure)
+            .map(|&(_, value)| value)
+    };
+    measured.samples.iter().filter_map(of_sample).collect()
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    if sorted.len().is_multiple_of(2) {
+        (sorted[middle - 1] + sorted[middle]) / 2.0
+    } else {
+        sorted[middle]
+    }
+}
+
+fn print_aligned(lines: &[Line]) {
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
+    let widths: Vec<_> = (0..8).map(|column| width(column).unwrap_or(0)).collect();
+    for (index, line) in lines.iter().enumerate() {
+        let again = index > 0 && lines[index - 1][0] == line[0];
+        let cells = line.iter().enumerate().map(|(column, cell)| match column {
+            0 if again => " ".repeat(widths[0]),
+            3 | 5 => format!("{cell:>width$}", width = widths[column]),
+            _ => format!("{cell:<width$}", width = widths[column]),
+        });
+        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+}

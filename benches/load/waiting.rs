@@ -1,0 +1,85 @@
+//! Consumers that wait, each on a channel of its own: what one of them costs in resident memory.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::Result;
+use crate::client;
+use crate::machine;
+use crate::pairs::{post, stamp, verify};
+use crate::process;
+use crate::row::{Measure, Run, Sample};
+
+/// Descriptors that the harness and the server need for other things.
+const FILES_SPARE: usize = 500;
+/// Pairs that make the server allocate what it needs for any client at all.
+const WARM_UP_PAIRS: usize = 64;
+/// Of the waiting consumers, so many are served in the end to prove that they did wait.
+const SERVED: usize = 64;
+
+/// Resident memory for each waiting consumer.
+pub fn memory(run: &Run) -> Result<Sample> {
+    let count = run
+        .scale
+        .waiting
+        .min(machine::open_files_max().saturating_sub(FILES_SPARE));
+    for index in 0..WARM_UP_PAIRS {
+        let channel = run.channel(count + index);
+        serve(run, &channel, wait_on(run, &channel)?, index)?;
+    }
+    let before = settled_resident_kib(run)?;
+    let channels: Vec<_> = (0..count).map(|index| run.channel(index)).collect();
+    let consumers: Vec<_> = channels
+        .iter()
+        .map(|channel| wait_on(run, channel))
+        .collect::<Result<_>>()?;
+    if run.target.has_metrics {
+        client::await_metric(
+            run.target,
+            "httpipe_waiting{side=\"consumer\"}",
+            count as f64,
+        )?;
+    }
+    let resident = settled_resident_kib(run)? - before;
+    let every = (count / SERVED).max(1);
+    for (index, consumer) in consumers.into_iter().enumerate().step_by(every) {
+        serve(run, &channels[index], consumer, index)?;
+    }
+    Ok(vec![(Measure::ResidentKibEach, resident / count as f64)])
+}
+
+fn wait_on(run: &Run, channel: &str) -> Result<TcpStream> {
+    let mut consumer = client::connect(run.target.address)?;
+    // Thousands of ports in TIME_WAIT would be in the way of the next round: leave with a reset.
+    rustix::net::sockopt::set_socket_linger(&consumer, Some(Duration::ZERO))?;
+    consumer.write_all(&run.target.get(channel))?;
+    Ok(consumer)
+}
+
+fn serve(run: &Run, channel: &str, consumer: TcpStream, index: usize) -> Result<()> {
+    let mut request = post(run.target, channel);
+    stamp(&mut request, index, 0);
+    let mut producer = client::connect(run.target.address)?;
+    producer.write_all(&request)?;
+    let mut reply = [0; 1024];
+    let body = client::read_small(&consumer, &mut reply)?;
+    verify(&reply[body], index, 0)?;
+    client::read_small(&producer, &mut reply)?;
+    Ok(())
+}
+
+/// Resident memory once it has stopped to change: a server may still be taking clients in.
+fn settled_resident_kib(run: &Run) -> Result<f64> {
+    const LOOKS_MAX: usize = 50;
+    let mut last = process::resident_kib(run.target.pid)?;
+    for _ in 0..LOOKS_MAX {
+        std::thread::sleep(Duration::from_millis(150));
+        let now = process::resident_kib(run.target.pid)?;
+        if now == last {
+            break;
+        }
+        last = now;
+    }
+    Ok(last)
+}
