@@ -114,12 +114,18 @@ pub const PIPE_BYTES_MIN: usize = 64 * 1024;
 /// Shortest payload that is spliced, in bytes; less is copied.
 pub const SPLICE_BYTES_MIN: u64 = 16 * 1024;
 
-/// Most bytes that one exchange moves before others get their turn.
-pub const SPLICE_TURN_BYTES: usize = 256 * 1024;
+/// Fewest bytes that an exchange may splice in one turn, however many are under way.
+///
+/// A turn of all of them together moves [`PIPE_BYTES`]: more bytes a turn means fewer wakes (0.61 CPU
+/// seconds a GiB at 256 KiB, 0.52 at 512 KiB, 0.39 at 1 MiB, one exchange, medians of 8), fewer means
+/// that small requests wait less between the turns of many large ones.
+pub const SPLICE_TURN_BYTES_MIN: usize = 128 * 1024;
 
 /// While a large body flows fast, its producer's socket wakes the server for so many bytes at a time
 /// instead of for every segment (`SO_RCVLOWAT`).
-pub const MARK_BYTES: usize = 128 * 1024;
+///
+/// 0.41 CPU seconds a GiB at 64 KiB, 0.39 at 128 KiB, 0.35 at 256 KiB, 0.35 at 512 KiB; medians of 8.
+pub const MARK_BYTES: usize = 256 * 1024;
 
 /// How long bytes may lie below the mark, once the flow pauses, before the mark is lifted.
 pub const MARK_TIME: Duration = Duration::from_millis(2);

@@ -81,6 +81,12 @@ impl Pipes {
         self.pool.count.get()
     }
 
+    /// How many pipes are in use.
+    #[must_use]
+    pub fn in_use(&self) -> usize {
+        self.count() - self.pool.idle.borrow().len()
+    }
+
     /// A pipe worth splicing through. `None` if as many are in use as may be, if no descriptor is
     /// free, or if the kernel gives this user only pipes too small to pay (`pipe(7)`,
     /// `pipe-user-pages-soft`): then the body is copied.

@@ -61,7 +61,9 @@ impl Transfer {
     /// Fills the pipe with what the producer's socket has, and returns how many bytes that is.
     fn fill(&mut self, pipe: &mut Pipe) -> Result<usize, Broken> {
         let left = self.request.decoder.payload_left();
-        let room = limits::SPLICE_TURN_BYTES.min(usize::try_from(left).unwrap_or(usize::MAX));
+        let turn = (limits::PIPE_BYTES / self.shard.pipes.in_use().max(1))
+            .max(limits::SPLICE_TURN_BYTES_MIN);
+        let room = turn.min(usize::try_from(left).unwrap_or(usize::MAX));
         match pipe.fill(&self.producer.socket, room) {
             Spliced::Bytes(bytes) => {
                 self.request.decoder.took(bytes as u64);
