@@ -6,8 +6,8 @@
 //! ```
 //!
 //! They count allocations too: what may allocate is a channel's key, a name that had to be decoded,
-//! and a mailbox that fills. What matters in the end is
-//! the load harness; these tell where a difference comes from.
+//! and a mailbox that fills. What matters in the end is the load harness; these tell where a
+//! difference comes from.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;

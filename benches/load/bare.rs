@@ -6,12 +6,13 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use memchr::memmem;
 use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, pipe, splice};
 
 use crate::Result;
+use crate::sys::wake_at;
 
 const PIPE_BYTES: usize = 1 << 20;
 /// Below this many bytes the producer's socket does not wake the loop.
@@ -124,27 +125,4 @@ fn transfer(
         }
     }
     wake_at(producer, 1)
-}
-
-/// socket(7), `SO_RCVLOWAT`: how many bytes have to be there before a reader is woken.
-fn wake_at(socket: &TcpStream, bytes: u64) -> Result<()> {
-    let value = libc::c_int::try_from(bytes)?;
-    let size = libc::socklen_t::try_from(size_of::<libc::c_int>())?;
-    // SAFETY: the descriptor is open for as long as `socket` is borrowed, and the kernel copies
-    // `size` bytes out of `value`, which has that size.
-    let result = unsafe {
-        let value = (&raw const value).cast();
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_RCVLOWAT,
-            value,
-            size,
-        )
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(std::io::Error::last_os_error().into())
-    }
 }

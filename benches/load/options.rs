@@ -78,14 +78,29 @@ pub fn from_command_line() -> Option<Options> {
     }
 }
 
+/// Options of libtest whose value comes as an argument of its own: it is no filter.
+const LIBTEST_VALUES: [&str; 6] = [
+    "--test-threads",
+    "--format",
+    "--color",
+    "--logfile",
+    "--skip",
+    "-Z",
+];
+
 fn smoke_unless_filtered_out(arguments: &[String]) -> Option<Options> {
-    let mut filters = arguments
-        .iter()
-        .filter(|argument| !argument.starts_with('-'))
-        .peekable();
-    let wanted =
-        filters.peek().is_none() || filters.any(|filter| "load_smoke".contains(filter.as_str()));
-    wanted.then(|| Options::parse_from(["load", "--smoke"]))
+    let mut filters = Vec::new();
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        if LIBTEST_VALUES.contains(&argument.as_str()) {
+            arguments.next();
+        } else if !argument.starts_with('-') {
+            filters.push(argument);
+        }
+    }
+    let wanted = |filter: &&String| "load_smoke".contains(filter.as_str());
+    let runs = filters.is_empty() || filters.iter().any(wanted);
+    runs.then(|| Options::parse_from(["load", "--smoke"]))
 }
 
 impl Options {

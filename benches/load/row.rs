@@ -183,6 +183,8 @@ impl Run<'_> {
 pub struct Measured {
     /// What the table calls it.
     pub label: String,
+    /// Which of the row's contestants it is; `None` for an attached server.
+    pub place: Option<usize>,
     /// One for each round; fewer if it failed.
     pub samples: Vec<Sample>,
 }
@@ -202,6 +204,7 @@ pub struct Outcome {
 /// A contestant as it takes part.
 struct Entrant {
     label: String,
+    place: Option<usize>,
     kind: Kind,
     running: Option<Running>,
     drive: fn(&Run) -> Result<Sample>,
@@ -228,28 +231,15 @@ impl Row {
         };
         let mut entrants = self.entrants(arena, &mut outcome.notes);
         for round in 0..arena.rounds {
+            let turns: Vec<_> = entrants.iter_mut().collect();
             // Every other round backwards, so that nobody always comes after the same one.
-            let count = entrants.len();
-            for turn in 0..count {
-                let index = if round % 2 == 0 {
-                    turn
-                } else {
-                    count - 1 - turn
-                };
-                let entrant = &mut entrants[index];
-                if entrant.failed {
-                    continue;
-                }
+            let ordered: Box<dyn Iterator<Item = _>> = match round % 2 {
+                0 => Box::new(turns.into_iter()),
+                _ => Box::new(turns.into_iter().rev()),
+            };
+            for entrant in ordered.filter(|entrant| !entrant.failed) {
                 if let Err(error) = entrant.take_turn(self, arena, round) {
-                    entrant.failed = true;
-                    let said = entrant
-                        .running
-                        .as_ref()
-                        .map(Running::last_words)
-                        .unwrap_or_default();
-                    outcome
-                        .failures
-                        .push(format!("{}: {error}{said}", entrant.label));
+                    outcome.failures.push(entrant.give_up(&*error));
                 }
             }
         }
@@ -260,6 +250,7 @@ impl Row {
             }
             outcome.measured.push(Measured {
                 label,
+                place: entrant.place,
                 samples: entrant.samples,
             });
         }
@@ -268,7 +259,7 @@ impl Row {
 
     fn entrants(&self, arena: &Arena, notes: &mut Vec<String>) -> Vec<Entrant> {
         let mut entrants = Vec::new();
-        for contestant in self.contestants {
+        for (place, contestant) in self.contestants.iter().enumerate() {
             match contestant.host {
                 Host::Nginx if !nginx::is_installed() => {
                     notes.push("nginx is not installed: nothing to compare with".to_owned());
@@ -277,7 +268,7 @@ impl Row {
                     notes.push("already an ordinary user: see the row before".to_owned());
                 }
                 Host::Own(_) | Host::OwnAsOrdinaryUser(_) if !arena.own => {}
-                _ => entrants.push(Entrant::started(contestant)),
+                _ => entrants.push(Entrant::started(place, contestant)),
             }
         }
         if self.attachable {
@@ -294,7 +285,7 @@ impl Row {
 }
 
 impl Entrant {
-    fn started(contestant: &Contestant) -> Self {
+    fn started(place: usize, contestant: &Contestant) -> Self {
         let (server, clients) = match contestant.clients_apart {
             true => (Cores::ServerSide, Cores::ClientSide),
             false => (Cores::Any, Cores::Any),
@@ -303,7 +294,11 @@ impl Entrant {
             host: contestant.host,
             cores: server,
         };
-        Self::new(contestant.label.to_owned(), kind, contestant.drive, clients)
+        let entrant = Self::new(contestant.label, kind, contestant.drive, clients);
+        Self {
+            place: Some(place),
+            ..entrant
+        }
     }
 
     fn attached(target: &Target, first: &Contestant) -> Self {
@@ -313,16 +308,17 @@ impl Entrant {
             Cores::Any
         };
         Self::new(
-            target.name.clone(),
+            &target.name,
             Kind::Attached(target.clone()),
             first.drive,
             clients,
         )
     }
 
-    fn new(label: String, kind: Kind, drive: fn(&Run) -> Result<Sample>, clients: Cores) -> Self {
+    fn new(label: &str, kind: Kind, drive: fn(&Run) -> Result<Sample>, clients: Cores) -> Self {
         Self {
-            label,
+            label: label.to_owned(),
+            place: None,
             kind,
             running: None,
             drive,
@@ -354,6 +350,13 @@ impl Entrant {
         }
         self.samples.push(sample);
         Ok(())
+    }
+
+    /// Takes part no longer; says why, and what its server said last.
+    fn give_up(&mut self, error: &dyn std::error::Error) -> String {
+        self.failed = true;
+        let said = self.running.as_ref().map(Running::last_words);
+        format!("{}: {error}{}", self.label, said.unwrap_or_default())
     }
 }
 

@@ -152,7 +152,7 @@ pub static ROWS: &[Row] = &[
     },
     Row {
         name: "mixed",
-        work: "100-byte pairs, 2,000 a second, while 8 bulk exchanges run",
+        work: "100-byte pairs, 1,000 a second, while 8 bulk exchanges run",
         contestants: &[contestant("httpipe", DEFAULT, mixed::small_beside_bulk)],
         goals: &[goal(Measure::P99Micros, Bound::AtMost(5000.0))],
         fresh: false,

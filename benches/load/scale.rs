@@ -52,7 +52,7 @@ impl Scale {
     /// Just enough that every line of the harness runs.
     pub const SMOKE: Self = Self {
         warm_up: Duration::from_millis(20),
-        window: Duration::from_millis(80),
+        window: Duration::from_millis(150),
         latency_pairs: 100,
         quiet_pairs: 5,
         bulk_bytes: 8 * MIB,

@@ -79,66 +79,59 @@ type Line = [String; 8];
 
 fn outcome_lines(arena: &Arena, outcome: &Outcome) -> Vec<Line> {
     let mut lines = Vec::new();
-    for (index, measured) in outcome.measured.iter().enumerate() {
+    for measured in &outcome.measured {
         let Some(first) = measured.samples.first() else {
-            lines.push(line(
-                outcome.row.name,
-                &measured.label,
-                ["failed", "", "", "", "", ""],
-            ));
+            let failed = ["failed", "", "", "", "", ""];
+            lines.push(line(outcome.row.name, &measured.label, failed));
             continue;
         };
         for &(measure, _) in first {
-            // Goals speak of the row's first contestant: not of an attached server in its place.
-            let judged = arena.own && index == 0;
-            let goal = outcome
-                .row
-                .goals
-                .iter()
-                .find(|goal| judged && goal.measure == measure);
-            lines.push(figure_line(arena, outcome, measured, measure, goal));
+            lines.push(figure_line(arena, outcome, measured, measure));
         }
     }
     lines
 }
 
-fn figure_line(
-    arena: &Arena,
-    outcome: &Outcome,
-    measured: &Measured,
-    measure: Measure,
-    goal: Option<&Goal>,
-) -> Line {
+fn figure_line(arena: &Arena, outcome: &Outcome, measured: &Measured, measure: Measure) -> Line {
     let values = values(measured, measure);
     let (label, unit, digits) = measure.label();
     let low = values.iter().copied().fold(f64::INFINITY, f64::min);
     let high = values.iter().copied().fold(0.0, f64::max);
     let figure = median(&values);
-    let ratio = outcome
-        .measured
-        .get(1)
-        .and_then(|other| ratio(measured, other, measure));
-    let bound = goal.map(|goal| goal.bound);
+    let bound = goal(outcome, measured, measure).map(|goal| goal.bound);
+    let other = comparator(outcome).filter(|_| measured.place == Some(0));
+    let ratio = other.and_then(|other| ratio(measured, other, measure));
     let complete = values.len() == arena.rounds as usize;
-    line(
-        outcome.row.name,
-        &measured.label,
-        [
-            label,
-            &format!("{figure:.digits$} {unit}"),
-            &format!("[{low:.digits$} to {high:.digits$}]"),
-            &ratio
-                .filter(|_| goal.is_some())
-                .map(|ratio| format!("{ratio:.2}"))
-                .unwrap_or_default(),
-            &bound.map(|bound| describe(bound, unit)).unwrap_or_default(),
-            match bound {
-                None => "",
-                Some(_) if arena.smoke => "not judged",
-                Some(bound) => verdict(bound, figure, ratio, complete),
-            },
-        ],
-    )
+    let verdict = match bound {
+        None => "",
+        Some(_) if arena.smoke => "not judged",
+        Some(bound) => verdict(bound, figure, ratio, complete),
+    };
+    let figures = [
+        label,
+        &format!("{figure:.digits$} {unit}"),
+        &format!("[{low:.digits$} to {high:.digits$}]"),
+        &ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
+        &bound.map(|bound| describe(bound, unit)).unwrap_or_default(),
+        verdict,
+    ];
+    line(outcome.row.name, &measured.label, figures)
+}
+
+/// The goal that `measured` has to keep in this figure. Only the row's first contestant has any.
+fn goal<'row>(outcome: &'row Outcome, measured: &Measured, measure: Measure) -> Option<&'row Goal> {
+    let mut goals = outcome.row.goals.iter();
+    goals.find(|goal| goal.measure == measure && measured.place == Some(0))
+}
+
+/// What the row's first contestant is compared with: the second, or, in a row that has none, the
+/// first attached server. Never an attached server in the place of a second that is missing.
+fn comparator(outcome: &Outcome) -> Option<&Measured> {
+    let place = (outcome.row.contestants.len() > 1).then_some(1);
+    outcome
+        .measured
+        .iter()
+        .find(|measured| measured.place == place)
 }
 
 fn line(row: &str, server: &str, rest: [&str; 6]) -> Line {

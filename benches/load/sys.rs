@@ -1,0 +1,40 @@
+//! The two things that the harness asks of the kernel and that no safe wrapper has. The only file
+//! of the harness with `unsafe`.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
+
+use crate::Result;
+
+/// socket(7), `SO_RCVLOWAT`: how many bytes have to be there before a reader is woken.
+pub fn wake_at(socket: &TcpStream, bytes: u64) -> Result<()> {
+    let value = libc::c_int::try_from(bytes)?;
+    let size = libc::socklen_t::try_from(size_of::<libc::c_int>())?;
+    // SAFETY: the descriptor is open for as long as `socket` is borrowed, and the kernel copies
+    // `size` bytes out of `value`, which has that size.
+    let result = unsafe {
+        let value = (&raw const value).cast();
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVLOWAT,
+            value,
+            size,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error().into())
+    }
+}
+
+/// sched(7): lets the calling thread run as soon as it wants to, before all ordinary threads.
+/// False if this process is not privileged to ask for that.
+pub fn run_before_others() -> bool {
+    let lowest = libc::sched_param { sched_priority: 1 };
+    // SAFETY: the kernel reads `lowest`, which lives until the call returns; 0 is this thread.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const lowest) == 0 }
+}
