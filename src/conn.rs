@@ -152,6 +152,8 @@ pub struct Conn {
     pub half_closed: Cell<bool>,
     /// No request was served on it yet.
     pub fresh: Cell<bool>,
+    /// Its last body was spliced.
+    pub bulky: Cell<bool>,
     /// It came when there were enough: its first request is refused.
     pub over_limit: bool,
     state: RefCell<State>,
@@ -177,6 +179,7 @@ impl Conn {
             wait_until: Cell::new(Moment::NEVER),
             half_closed: Cell::new(false),
             fresh: Cell::new(true),
+            bulky: Cell::new(false),
             over_limit,
             state: RefCell::new(State::Reading),
             stop: Cell::new(None),

@@ -128,6 +128,7 @@ pub fn meet<'a>(
             shard.counters.replied(Status::Ok);
             shard.counters.moved(Path::WithHead, body.len() as u64);
             shard.counters.exchange_ended(Outcome::Delivered);
+            producer.bulky.set(false);
             let next = answer::finish(shard, consumer, reply.after());
             Met::Delivered(offer, next)
         }

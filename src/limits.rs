@@ -130,9 +130,9 @@ pub const MARK_BYTES: usize = 256 * 1024;
 /// How long bytes may lie below the mark, once the flow pauses, before the mark is lifted.
 pub const MARK_TIME: Duration = Duration::from_millis(2);
 
-/// Bytes received at once to find the next chunk's head behind a chunk that was spliced: enough for
-/// any head without extensions, and few enough that next to none of the payload has to be copied.
-pub const CHUNK_HEAD_READ_BYTES: usize = 64;
+/// Most bytes received at once to find the next chunk's head behind a chunk that was spliced: the end
+/// of that chunk and a head without extensions. Payload that comes along has to be copied.
+pub const CHUNK_HEAD_READ_BYTES: usize = 16;
 
 /// Channels that a listing looks at before other work gets its turn.
 pub const LISTED_AT_ONCE: usize = 1024;
@@ -140,6 +140,11 @@ pub const LISTED_AT_ONCE: usize = 1024;
 /// Listings that a shard makes or sends at once; each may be megabytes. One more is answered with
 /// 503.
 pub const LISTINGS_MAX: usize = 16;
+
+/// Most bytes received at once while a head is read on a connection whose last body was spliced: the
+/// next one is likely large too, and what comes along with the head has to be copied. 64 KiB bodies
+/// cost a fifth less CPU than with [`HEAD_READ_BYTES`].
+pub const HEAD_READ_BYTES_BEFORE_BULK: usize = 1024;
 
 /// How long a connection is silent before TCP asks whether the peer is still there (`tcp(7)`,
 /// `TCP_KEEPIDLE`).

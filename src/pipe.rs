@@ -81,10 +81,12 @@ impl Pipes {
         self.pool.count.get()
     }
 
-    /// How many pipes are in use.
+    /// How many bytes one exchange may splice before others get their turn: all that are under way
+    /// together move about a pipe's worth.
     #[must_use]
-    pub fn in_use(&self) -> usize {
-        self.count() - self.pool.idle.borrow().len()
+    pub fn turn_bytes(&self) -> usize {
+        let in_use = self.count() - self.pool.idle.borrow().len();
+        (limits::PIPE_BYTES / in_use.max(1)).max(limits::SPLICE_TURN_BYTES_MIN)
     }
 
     /// A pipe worth splicing through. `None` if as many are in use as may be, if no descriptor is

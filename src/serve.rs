@@ -111,7 +111,12 @@ fn receive(shard: &Rc<Shard>, conn: &Rc<Conn>) -> Step {
     let mut scratch = shard.scratch.borrow_mut();
     let begun = conn.take_unread();
     scratch[..begun.len()].copy_from_slice(&begun);
-    let room = begun.len()..begun.len() + limits::HEAD_READ_BYTES;
+    let bytes_max = if conn.bulky.get() {
+        limits::HEAD_READ_BYTES_BEFORE_BULK
+    } else {
+        limits::HEAD_READ_BYTES
+    };
+    let room = begun.len()..begun.len() + bytes_max;
     match conn.socket.receive(&mut scratch[room]) {
         Received::Bytes(bytes) => {
             let resumed = !begun.is_empty();

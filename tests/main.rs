@@ -17,6 +17,7 @@ mod framing;
 mod many;
 mod metrics;
 mod options;
+mod proxies;
 mod reply;
 mod routes;
 mod sim;

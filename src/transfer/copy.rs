@@ -18,26 +18,40 @@ impl Transfer {
             // A declared length says where the next request begins: nothing of it is read here.
             BodyDecoder::Length(left) => usize::try_from(left).unwrap_or(usize::MAX),
             // Behind a chunk that was spliced, just the next one's head is wanted.
-            BodyDecoder::Chunked(_) if self.pipe.is_some() => limits::CHUNK_HEAD_READ_BYTES,
+            BodyDecoder::Chunked(_) if self.pipe.is_some() => self.chunk_head_bytes,
             BodyDecoder::Chunked(_) => usize::MAX,
         };
         let buffer = &mut scratch[..wanted.min(limits::COPY_BYTES)];
+        let asked = buffer.len();
         match self.producer.socket.receive(buffer) {
-            Received::Nothing => Ok(()),
-            Received::End | Received::PeerGone => Err(Broken::ProducerLeft),
-            Received::Bytes(bytes) => {
-                let stripped = self.request.decoder.strip(&mut buffer[..bytes])?;
-                self.request.keep_rest(&buffer[stripped.rest..bytes]);
-                self.shard
-                    .counters
-                    .moved(Path::Copied, stripped.payload as u64);
-                self.send_payload(&buffer[..stripped.payload], framing)?;
-                if stripped.payload > 0 && !self.will_splice() {
-                    // The chunks have become small: they are received many at a time.
-                    self.pipe = None;
-                }
+            Received::Nothing => {
+                self.pace.moved(0, asked);
                 Ok(())
             }
+            Received::End | Received::PeerGone => Err(Broken::ProducerLeft),
+            Received::Bytes(bytes) => {
+                self.pace.moved(bytes, asked);
+                self.pass_on(&mut buffer[..bytes], framing)
+            }
         }
+    }
+
+    /// Sends on the payload of what was received.
+    fn pass_on(&mut self, received: &mut [u8], framing: Framing) -> Result<(), Broken> {
+        let stripped = self.request.decoder.strip(received)?;
+        self.request.keep_rest(&received[stripped.rest..]);
+        let payload = &received[..stripped.payload];
+        self.shard
+            .counters
+            .moved(Path::Copied, payload.len() as u64);
+        self.send_payload(payload, framing)?;
+        if self.will_splice() {
+            let head_bytes = received.len() - payload.len();
+            self.chunk_head_bytes = head_bytes.clamp(1, limits::CHUNK_HEAD_READ_BYTES);
+        } else if !payload.is_empty() {
+            // The chunks have become small: they are received many at a time.
+            self.pipe = None;
+        }
+        Ok(())
     }
 }

@@ -97,6 +97,25 @@ pub struct Transfer {
     /// Between two payloads that are spliced.
     pipe: Option<Pipe>,
     out_chunk: OutChunk,
+    /// How many bytes the head of the next chunk is taken to have, the end of the chunk before it
+    /// included: as many as the last one.
+    chunk_head_bytes: usize,
+    pace: Pace,
+}
+
+/// When the producer's socket is waited for: always, unless it just gave all that was asked of it.
+/// Then it is tried at once, until the turn's share is used up and others get theirs.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    promising: bool,
+    turn_left: usize,
+}
+
+impl Pace {
+    fn moved(&mut self, bytes: usize, asked: usize) {
+        self.promising = bytes == asked;
+        self.turn_left = self.turn_left.saturating_sub(bytes);
+    }
 }
 
 /// Where the consumer's chunked coding stands between two sends.
@@ -127,6 +146,8 @@ impl Transfer {
             unsent: Bytes::new(),
             pipe: None,
             out_chunk: OutChunk::Closed,
+            chunk_head_bytes: limits::CHUNK_HEAD_READ_BYTES,
+            pace: Pace::default(),
         };
         transfer.progressed();
         transfer
@@ -190,6 +211,9 @@ impl Transfer {
             // Payload must not be held back, a head alone may: nothing can be done with it yet.
             return self.send_parts(&[owed, head.as_bytes(), payload], payload.is_empty());
         }
+        if payload.is_empty() && !self.request.is_whole() {
+            return Ok(());
+        }
         self.out_chunk = OutChunk::Closed;
         let last: &[u8] = if self.request.is_whole() {
             LAST_CHUNK
@@ -234,7 +258,13 @@ impl Transfer {
             .set(self.shard.clock.deadline_if(idle));
     }
 
-    async fn producer_readable(&self) -> Result<(), Broken> {
+    /// Waits until the producer's socket is worth trying.
+    async fn producer_readable(&mut self) -> Result<(), Broken> {
+        if self.pace.promising && self.pace.turn_left > 0 {
+            return check_stop(&self.producer);
+        }
+        self.pace.promising = false;
+        self.pace.turn_left = self.shard.pipes.turn_bytes();
         wait_for(&self.producer, || self.producer.socket.readable()).await
     }
 

@@ -40,6 +40,7 @@ impl Transfer {
             return Ok(());
         };
         let mut mark = Mark::default();
+        self.producer.bulky.set(true);
         while self.request.decoder.payload_left() > 0 {
             self.producer_readable().await?;
             let filled = self.fill(&mut pipe)?;
@@ -61,17 +62,22 @@ impl Transfer {
     /// Fills the pipe with what the producer's socket has, and returns how many bytes that is.
     fn fill(&mut self, pipe: &mut Pipe) -> Result<usize, Broken> {
         let left = self.request.decoder.payload_left();
-        let turn = (limits::PIPE_BYTES / self.shard.pipes.in_use().max(1))
-            .max(limits::SPLICE_TURN_BYTES_MIN);
-        let room = turn.min(usize::try_from(left).unwrap_or(usize::MAX));
+        let room = self
+            .pace
+            .turn_left
+            .min(usize::try_from(left).unwrap_or(usize::MAX));
         match pipe.fill(&self.producer.socket, room) {
             Spliced::Bytes(bytes) => {
+                self.pace.moved(bytes, room);
                 self.request.decoder.took(bytes as u64);
                 self.shard.counters.moved(Path::Spliced, bytes as u64);
                 self.progressed();
                 Ok(bytes)
             }
-            Spliced::Nothing => Ok(0),
+            Spliced::Nothing => {
+                self.pace.moved(0, room);
+                Ok(0)
+            }
             Spliced::End | Spliced::PeerGone => Err(Broken::ProducerLeft),
         }
     }

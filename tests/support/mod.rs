@@ -5,6 +5,7 @@ pub mod connection;
 pub mod metrics;
 pub mod pattern;
 pub mod program;
+pub mod proxy;
 pub mod request;
 pub mod server;
 pub mod transcript;

@@ -1,0 +1,738 @@
+//! httpipe behind the real HAProxy and the real nginx: exchanges pass as they do without them, who
+//! leaves is noticed through them, and no request is smuggled past them (RFC 9112 §11.2).
+//!
+//! A proxy may refuse, repair or pass on what is malformed, as its version sees fit: no test here
+//! says which. What must never happen is that httpipe sees a request where the proxy saw none, or
+//! that a client gets the reply to a request that is not its own.
+
+use crate::support::connection::{Connection, Framing};
+use crate::support::pattern::{assert_same_bytes, pattern};
+use crate::support::proxy::{FORBIDDEN, Heard, KINDS, Kind, Proxy, heard};
+use crate::support::request::{chunk, chunked, get, post, post_chunked_head, post_head, request};
+use crate::support::server::Server;
+use crate::support::{FAILURE_BOUND, Side};
+use serde_json::json;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+/// More than the buffers on the way hold.
+const LARGE_BYTES: usize = 3 << 20;
+
+fn each(test: impl Fn(&Server, &Proxy)) {
+    for kind in KINDS {
+        let server = Server::start(&["--threads", "2"]);
+        let proxy = Proxy::start(kind, &server);
+        test(&server, &proxy);
+    }
+}
+
+// ---------------------------------------------------------------- exchanges
+
+#[test]
+fn bodies_pass_whole_between_clients_behind_a_proxy_over_connections_that_are_kept() {
+    each(|server, proxy| {
+        let (mut consumer, mut producer) = (proxy.connect(), proxy.connect());
+        for (round, bytes) in [1, LARGE_BYTES, 0, 1, LARGE_BYTES].into_iter().enumerate() {
+            let body = pattern(round, bytes);
+            consumer.send(get("behind/proxy"));
+            server.until_waiting(Side::Consumer, 1);
+            producer.send(post("behind/proxy", body));
+            let reply = consumer.reply();
+            assert_eq!(reply.framing, Framing::Length(bytes as u64));
+            assert_same_bytes(&reply.body, body);
+            producer.reply().assert_status(200);
+
+            consumer.send(get("behind/proxy"));
+            producer.send(post_chunked_head("behind/proxy"));
+            producer.send(chunked(body, 50_000));
+            assert_same_bytes(&consumer.reply().body, body);
+            producer.reply().assert_status(200);
+        }
+        // One for each of the two that were there at the same time, and the one that asks.
+        server.until_metric("httpipe_connections", 3);
+        server.until_unused();
+    });
+}
+
+#[test]
+fn a_producer_that_waits_behind_a_proxy_is_matched_with_a_consumer_in_front_of_it() {
+    each(|server, proxy| {
+        let body = pattern(3, LARGE_BYTES);
+        let mut producer = proxy.connect();
+        producer.send(post_head("wait/first", LARGE_BYTES as u64));
+        server.until_waiting(Side::Producer, 1);
+        let mut sender = producer.sender();
+        std::thread::scope(|scope| {
+            scope.spawn(move || sender.write_all(body).expect("it is taken"));
+            assert_same_bytes(&server.consume("wait/first").reply().body, body);
+        });
+        producer.reply().assert_status(200);
+    });
+}
+
+#[test]
+fn each_byte_of_a_producer_that_pauses_is_delivered_through_a_proxy_at_once() {
+    each(|_, proxy| {
+        for coded in [false, true] {
+            let (mut consumer, mut producer) = (proxy.consume("slow/bytes"), proxy.connect());
+            let piece = |byte: u8| if coded { chunk([byte]) } else { vec![byte] };
+            producer.send(if coded {
+                post_chunked_head("slow/bytes")
+            } else {
+                post_head("slow/bytes", 5)
+            });
+            for byte in *b"pause" {
+                producer.send(piece(byte));
+                if byte == b'p' {
+                    consumer.head().assert_status(200);
+                }
+                assert_eq!(consumer.body_bytes(1), [byte], "chunked: {coded}");
+            }
+            producer.send(if coded { &b"0\r\n\r\n"[..] } else { b"" });
+            assert_eq!(consumer.rest_of_body().expect("the end"), b"");
+            producer.reply().assert_status(200);
+        }
+    });
+}
+
+#[test]
+fn a_body_that_its_producer_did_not_finish_never_looks_whole_behind_a_proxy() {
+    each(|server, proxy| {
+        for head in [post_head("cut/short", 9), post_chunked_head("cut/short")] {
+            let chunked = head.ends_with(b"chunked\r\n\r\n");
+            let part = if chunked {
+                chunk("part")
+            } else {
+                b"part".to_vec()
+            };
+            // The proxy is on the consumer's side, then on the producer's.
+            let mut consumer = proxy.consume("cut/short");
+            let producer = server.connect_and_send(&[&head[..], &part].concat());
+            consumer.head().assert_status(200);
+            assert_eq!(consumer.body_bytes(4), b"part");
+            producer.close();
+            consumer.expect_cut();
+
+            let mut consumer = server.consume("cut/short");
+            let producer = proxy.connect_and_send(&[&head[..], &part].concat());
+            consumer.head().assert_status(200);
+            assert_eq!(consumer.body_bytes(4), b"part");
+            producer.close();
+            consumer.expect_cut();
+        }
+        server.until_unused();
+    });
+}
+
+// ---------------------------------------------------------------- leaving
+
+#[test]
+fn a_client_that_leaves_while_it_waits_behind_a_proxy_is_noticed() {
+    each(|server, proxy| {
+        let consumer = proxy.consume("leave/early");
+        server.until_waiting(Side::Consumer, 1);
+        consumer.close();
+        server.until_waiting(Side::Consumer, 0);
+        let producer = proxy.produce("leave/early", b"never taken");
+        server.until_waiting(Side::Producer, 1);
+        producer.close();
+        server.until_unused();
+        // The next two on the channel meet each other and not who left.
+        let mut consumer = proxy.consume("leave/early");
+        let mut producer = proxy.produce("leave/early", b"taken");
+        assert_eq!(consumer.reply().body, b"taken");
+        producer.reply().assert_status(200);
+    });
+}
+
+#[test]
+fn a_proxy_that_tires_of_waiting_says_504_and_leaves_no_waiter_behind() {
+    for kind in KINDS {
+        let server = Server::start(&["--threads", "2"]);
+        let proxy = Proxy::start_with_patience(kind, &server, Duration::from_millis(700));
+        for (side, request) in [
+            (Side::Consumer, get("long/wait")),
+            (Side::Producer, post("long/wait", b"patient")),
+        ] {
+            let mut client = Client::of(&proxy);
+            client.send(&request);
+            server.until_waiting(side, 1);
+            assert_eq!(client.first_heard().status, 504);
+            server.until_unused();
+        }
+        let mut consumer = proxy.consume("long/wait");
+        let mut producer = proxy.produce("long/wait", b"in time");
+        assert_eq!(consumer.reply().body, b"in time");
+        producer.reply().assert_status(200);
+    }
+}
+
+// ---------------------------------------------------------------- smuggling
+
+/// What an attempt tries to get past the proxy, which answers it with 403 when it sees it. If
+/// httpipe sees it, the channel `guard/intact`, on which a consumer waits, is gone.
+const SMUGGLED: &str = "DELETE /channels/guard/intact HTTP/1.1\r\nHost: t\r\n\r\n";
+
+/// Asks for what only this request is answered with: [`HONEST_BODY`].
+const HONEST: &[u8] = b"GET /channels/first HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n";
+const HONEST_BODY: &[u8] = b"[\"one\"]";
+
+/// How long nothing may come before a client whose attempt left the proxy waiting for more ends its
+/// stream. No test fails for being slower: the client then only learns less.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// The requests whose framing is tampered with. The first is answered although it has a body, and
+/// its connection lives on; the second has its body taken by a consumer; the third is refused
+/// before its body is read.
+const CARRIERS: [&str; 3] = ["GET /state", "POST /channels/carrier/x", "POST /nowhere"];
+
+/// Framing that two readers could read differently: what stands in the head behind `Host`, each
+/// line with its end, and the body.
+type Tampered = (String, String);
+
+/// A client that takes what a proxy says as it comes.
+struct Client {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+impl Client {
+    fn of(proxy: &Proxy) -> Self {
+        let stream = proxy.stream();
+        stream
+            .set_read_timeout(Some(FAILURE_BOUND))
+            .expect("a bound");
+        Self {
+            stream,
+            received: Vec::new(),
+        }
+    }
+
+    /// Sends `bytes` to a proxy that may stop listening.
+    fn send(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
+    }
+
+    /// The first final reply.
+    #[track_caller]
+    fn first_heard(&mut self) -> Heard {
+        loop {
+            if let Some(first) = heard(&self.received).0.first() {
+                return first.clone();
+            }
+            let more = self.more().expect("a reply in time");
+            assert!(more, "the end instead of a reply");
+        }
+    }
+
+    /// Every final reply until [`HONEST`] is answered or the proxy ends the connection.
+    fn hear_out(mut self) -> Vec<Heard> {
+        let started = Instant::now();
+        self.stream.set_read_timeout(Some(QUIET)).expect("a bound");
+        loop {
+            let replies = heard(&self.received).0;
+            if replies.iter().any(|reply| reply.body == HONEST_BODY) {
+                return replies;
+            }
+            match self.more() {
+                Ok(true) => {}
+                Ok(false) => return replies,
+                Err(_) => {
+                    assert!(started.elapsed() < FAILURE_BOUND, "no end: {replies:?}");
+                    let _ = self.stream.shutdown(Shutdown::Write);
+                }
+            }
+        }
+    }
+
+    /// Reads more; `false` at the end of the stream, an error if nothing comes in time.
+    fn more(&mut self) -> std::io::Result<bool> {
+        let mut buffer = [0; 16 * 1024];
+        match self.stream.read(&mut buffer) {
+            Ok(bytes) => {
+                self.received.extend_from_slice(&buffer[..bytes]);
+                Ok(bytes > 0)
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A server behind a proxy, with the channels in use by which a smuggled request shows.
+struct Site {
+    server: Server,
+    proxy: Proxy,
+    guard: Connection,
+    _first: Connection,
+    _second: Connection,
+}
+
+impl Site {
+    fn open(kind: Kind) -> Self {
+        let server = Server::start(&["--threads", "2"]);
+        let proxy = Proxy::start(kind, &server);
+        let guard = server.consumer_waiting("guard/intact", 1);
+        let first = server.consumer_waiting("first/one", 2);
+        let second = server.consumer_waiting("second/two", 3);
+        Self {
+            server,
+            proxy,
+            guard,
+            _first: first,
+            _second: second,
+        }
+    }
+
+    /// Sends `attempt` through the proxy, [`HONEST`] behind it, and checks that neither httpipe nor
+    /// any client was deceived.
+    fn check(&self, attempt: &[u8]) {
+        let carried = self.server.consumer_waiting("carrier/x", 4);
+        let mut client = Client::of(&self.proxy);
+        client.send(&[attempt, HONEST].concat());
+        let replies = client.hear_out();
+        carried.close();
+        self.check_replies(&replies, attempt);
+        self.check_unharmed(attempt);
+    }
+
+    /// Each reply is to the request in its place: the carrier, the smuggled request if the proxy saw
+    /// it, the honest one.
+    fn check_replies(&self, replies: &[Heard], attempt: &[u8]) {
+        let shown = || format!("{replies:?} to {}", attempt.escape_ascii());
+        assert!(replies.len() <= 3, "too many replies: {}", shown());
+        for (nth, reply) in replies.iter().enumerate() {
+            let own = match reply.status {
+                200 if reply.body == HONEST_BODY => nth + 1 == replies.len() && nth > 0,
+                200 => nth == 0 && !reply.body.starts_with(b"["),
+                status => status >= 400,
+            };
+            assert!(own, "reply {nth} is not its request's: {}", shown());
+        }
+    }
+
+    /// Nothing was smuggled, nothing waits that should not, and another client on the connections
+    /// that the proxy shares gets its own replies.
+    fn check_unharmed(&self, attempt: &[u8]) {
+        let mut other = self.proxy.connect();
+        for _ in 0..2 {
+            other.send(request("GET", "/channels/second"));
+            let reply = other.reply();
+            let shown = attempt.escape_ascii();
+            assert_eq!(
+                (reply.status, reply.text().as_str()),
+                (200, "[\"two\"]"),
+                "after {shown}"
+            );
+        }
+        self.server.until_waiting(Side::Consumer, 3);
+        self.server.until_waiting(Side::Producer, 0);
+        self.server.until_exchanging(0);
+        assert_eq!(
+            self.server.state(),
+            json!({"guard": ["intact"], "first": ["one"], "second": ["two"]}),
+            "after {}",
+            attempt.escape_ascii()
+        );
+    }
+
+    fn check_all(&self, attempts: &[Tampered]) {
+        for (fields, body) in attempts {
+            for carrier in CARRIERS {
+                let head = format!("{carrier} HTTP/1.1\r\nHost: t\r\n{fields}\r\n");
+                self.check(&[head.as_bytes(), body.as_bytes()].concat());
+            }
+        }
+    }
+
+    /// The consumer on `guard/intact` is there and gets what is meant for it.
+    fn close(mut self) {
+        let mut producer = self.server.produce("guard/intact", b"still here");
+        assert_eq!(self.guard.reply().body, b"still here");
+        producer.reply().assert_status(200);
+    }
+}
+
+fn each_site(test: impl Fn(&Site)) {
+    for kind in KINDS {
+        let site = Site::open(kind);
+        test(&site);
+        site.close();
+    }
+}
+
+#[test]
+fn what_is_smuggled_here_would_show_and_is_not_let_in_by_the_front_door() {
+    each_site(|site| {
+        assert!(SMUGGLED.contains(FORBIDDEN));
+        let mut client = Client::of(&site.proxy);
+        client.send(&[SMUGGLED.as_bytes(), HONEST].concat());
+        let statuses: Vec<u16> = client.hear_out().iter().map(|reply| reply.status).collect();
+        assert_eq!(statuses, [403, 200]);
+        site.check_unharmed(SMUGGLED.as_bytes());
+    });
+    for kind in KINDS {
+        let site = Site::open(kind);
+        let mut client = site.server.connect_and_send(SMUGGLED.as_bytes());
+        client.reply().assert_status(204);
+        assert_eq!(
+            site.server.state(),
+            json!({"first": ["one"], "second": ["two"]})
+        );
+    }
+}
+
+/// Whole for whoever reads chunks, with the smuggled request behind it.
+fn ended_by_chunks() -> String {
+    format!("0\r\n\r\n{SMUGGLED}")
+}
+
+/// Whole for whoever reads chunks, with the smuggled request in one; and how long its first line is.
+fn inside_a_chunk() -> (String, usize) {
+    let size = format!("{:x}\r\n", SMUGGLED.len());
+    (format!("{size}{SMUGGLED}\r\n0\r\n\r\n"), size.len())
+}
+
+/// Heads with this in them, read with the coding or without it: with a length that covers all, one
+/// that covers only what stands before the smuggled request, and none.
+fn with_lengths(coding: &str) -> [Tampered; 4] {
+    let (ended, (inside, line)) = (ended_by_chunks(), inside_a_chunk());
+    let whole = ended.len();
+    [
+        (
+            format!("Content-Length: {whole}\r\n{coding}"),
+            ended.clone(),
+        ),
+        (
+            format!("{coding}Content-Length: {whole}\r\n"),
+            ended.clone(),
+        ),
+        (format!("{coding}Content-Length: {line}\r\n"), inside),
+        (coding.to_owned(), ended),
+    ]
+}
+
+#[test]
+fn no_request_is_smuggled_past_a_proxy_by_a_transfer_coding() {
+    let codings = [
+        "chunked",
+        "CHUNKED",
+        "xchunked",
+        "chunkedx",
+        "identity",
+        "gzip, chunked",
+        "chunked, gzip",
+        "chunked, chunked",
+        "chunked, identity",
+        "chunked;q=1",
+        "\"chunked\"",
+        "chun ked",
+        "",
+        ",",
+        ",chunked",
+        "chunked,",
+        "\tchunked\t",
+        "\u{b}chunked",
+        "chunked\u{b}",
+        "chunked\0",
+        "\u{a0}chunked",
+        "\r\n chunked",
+        "\r\n\tchunked",
+        "x\r\n chunked",
+        "chunked\r\nTransfer-Encoding: chunked",
+        "chunked\r\nTransfer-Encoding: identity",
+        "identity\r\nTransfer-Encoding: chunked",
+        "x\r\nTransfer-Encoding: chunked",
+        "chunked\r\nTransfer-Encoding: x",
+    ];
+    let mut lines: Vec<String> = codings
+        .map(|coding| format!("Transfer-Encoding: {coding}\r\n"))
+        .into();
+    lines.extend(
+        [
+            "Transfer-Encoding : chunked\r\n",
+            "Transfer-Encoding\t: chunked\r\n",
+            "Transfer-Encoding\0: chunked\r\n",
+            "Transfer-Encoding:chunked\n",
+            "Transfer-Encoding: chunked\r",
+            "Transfer-Encoding: chunked\r\r\n",
+            " Transfer-Encoding: chunked\r\n",
+            "X: y\r\n Transfer-Encoding: chunked\r\n",
+            "X: y\nTransfer-Encoding: chunked\r\n",
+            "X: y\rTransfer-Encoding: chunked\r\n",
+            "X: y\0\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer_Encoding: chunked\r\n",
+            "Transfer-Encoding: chunked\r\nConnection: Transfer-Encoding\r\n",
+            "Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n",
+        ]
+        .map(str::to_owned),
+    );
+    each_site(|site| {
+        for line in &lines {
+            site.check_all(&with_lengths(line));
+        }
+    });
+}
+
+#[test]
+fn no_request_is_smuggled_past_a_proxy_by_a_length() {
+    let length = SMUGGLED.len();
+    let lines = [
+        format!("Content-Length: 0\r\nContent-Length: {length}\r\n"),
+        format!("Content-Length: {length}\r\nContent-Length: 0\r\n"),
+        format!("Content-Length: {length}\r\ncontent-length: {length}\r\n"),
+        format!("Content-Length: {length}, {length}\r\n"),
+        format!("Content-Length: 0, {length}\r\n"),
+        format!("Content-Length: {length}, 0\r\n"),
+        format!("Content-Length: +{length}\r\n"),
+        format!("Content-Length: -{length}\r\n"),
+        format!("Content-Length: 0x{length:x}\r\n"),
+        format!("Content-Length: 00{length}\r\n"),
+        format!("Content-Length: {length}a\r\n"),
+        format!("Content-Length: {length} 0\r\n"),
+        format!("Content-Length: {length};\r\n"),
+        format!("Content-Length: {length}.0\r\n"),
+        format!("Content-Length: {length}\0\r\n"),
+        format!("Content-Length: \"{length}\"\r\n"),
+        format!("Content-Length: \u{b}{length}\r\n"),
+        format!("Content-Length: {}\r\n", length as u128 + (1 << 64)),
+        format!("Content-Length: {}\r\n", (1_u64 << 63) + length as u64),
+        format!("Content-Length: {}\r\n", (1_u64 << 32) + length as u64),
+        "Content-Length: \r\n".to_owned(),
+        format!("Content-Length:\r\n {length}\r\n"),
+        format!("Content-Length: 0\r\n {length}\r\n"),
+        format!("Content-Length : {length}\r\n"),
+        format!(" Content-Length: {length}\r\n"),
+        format!("Content-Length\0: {length}\r\n"),
+        format!("Content_Length: {length}\r\n"),
+        format!("X: y\nContent-Length: {length}\r\n"),
+        format!("X: y\rContent-Length: {length}\r\n"),
+        format!("X: y\r\n Content-Length: {length}\r\n"),
+        format!("Content-Length: {length}\n"),
+        format!("Content-Length: {length}\r\r\n"),
+        format!("Content-Length: {length}\r\nConnection: Content-Length\r\n"),
+        format!("Content-Length: {length}\r\nConnection: close, Content-Length\r\n"),
+        format!("Content-Length: {length}\r\nExpect: 100-continue\r\n"),
+        format!("Content-Length: {length}\r\nExpect: something-else\r\n"),
+        format!("Content-Length: {length}\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"),
+        format!("Content-Length: {length}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"),
+        "\n".to_owned(),
+        "\r\r\n".to_owned(),
+    ];
+    let attempts = lines.map(|line| (line, SMUGGLED.to_owned()));
+    each_site(|site| site.check_all(&attempts));
+}
+
+#[test]
+fn no_request_is_smuggled_past_a_proxy_by_a_chunk() {
+    let (inside, _) = inside_a_chunk();
+    let size = "0\r\n\r\n".len() + SMUGGLED.len();
+    let mut bodies: Vec<String> = [
+        "0\n\n",
+        "0\r\n\n",
+        "0\n\r\n",
+        "0\r\r\n\r\n",
+        "0\r\r",
+        "0;\rx\r\n\r\n",
+        "0;\nx\r\n\r\n",
+        "0;x\0\r\n\r\n",
+        "0;x=\"\r\n\r\n",
+        "-0\r\n\r\n",
+        "+0\r\n\r\n",
+        "0x0\r\n\r\n",
+        " 0\r\n\r\n",
+        "0 \r\n\r\n",
+        "0\t\r\n\r\n",
+        "0 0\r\n\r\n",
+        "\r\n0\r\n\r\n",
+        "\r\n\r\n",
+        ";\r\n\r\n",
+        "0_0\r\n\r\n",
+        "g\r\n\r\n",
+        "00000000000000000000\r\n\r\n",
+        "100000000\r\n\r\n",
+        "8000000000000000\r\n\r\n",
+        "10000000000000000\r\n\r\n",
+        "fffffffffffffffff\r\n\r\n",
+        "ffffffffffffffff\r\n\r\n",
+        "1\r\na0\r\n\r\n",
+        "1\r\na\n0\r\n\r\n",
+        "1\r\na\r0\r\n\r\n",
+        "1\r\naXX0\r\n\r\n",
+        "1\r\naX\r\n0\r\n\r\n",
+        "0\r\nX: y\n\r\n",
+        "0\r\nX: y\r\r\n",
+        "0\r\n X: y\r\n\r\n",
+        "0\r\nX : y\r\n\r\n",
+        "0\r\nno colon\r\n\r\n",
+        "0\r\nContent-Length: 57\r\n\r\n",
+        "0\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "0\r\n: y\r\n\r\n",
+        "0\r\nX: \0\r\n\r\n",
+    ]
+    .map(|end| format!("{end}{SMUGGLED}"))
+    .into();
+    // Two bytes and a chunk with the smuggled request in it for whoever ends the line there; two
+    // digits, the last chunk and then the smuggled request for whoever does not.
+    for line in [
+        "2;\n", "2;\r", "2;x\n", "2;x=\"\n", "2\n", "2\r", "2;\0", "2 \n",
+    ] {
+        bodies.push(format!(
+            "{line}xx\r\n{size:x}\r\n0\r\n\r\n{SMUGGLED}\r\n0\r\n\r\n"
+        ));
+    }
+    for sign in ["+", "-", "0x", " ", "\t", "1000000000000000", "\r\n"] {
+        bodies.push(format!("{sign}{inside}"));
+    }
+    let attempts: Vec<Tampered> = bodies
+        .into_iter()
+        .map(|body| ("Transfer-Encoding: chunked\r\n".to_owned(), body))
+        .collect();
+    each_site(|site| site.check_all(&attempts));
+}
+
+#[test]
+fn no_request_is_smuggled_past_a_proxy_by_the_rest_of_a_head() {
+    let (inside, length) = (inside_a_chunk().0, SMUGGLED.len());
+    let heads = [
+        "GET /state HTTP/1.1\r\nHost: t\r\nHost: t\r\n".to_owned(),
+        "GET /state HTTP/1.1\r\nHost: t\r\nHost: other\r\n".to_owned(),
+        "GET /state HTTP/1.1\r\nHost: t, other\r\n".to_owned(),
+        "GET /state HTTP/1.1\r\nHost: t\r\n Host: other\r\n".to_owned(),
+        "GET /state HTTP/1.1\r\n".to_owned(),
+        "GET http://other/state HTTP/1.1\r\nHost: t\r\n".to_owned(),
+        "GET http://other/state HTTP/1.1\r\n".to_owned(),
+        "GET other:80/state HTTP/1.1\r\nHost: t\r\n".to_owned(),
+        "CONNECT t:80 HTTP/1.1\r\nHost: t\r\n".to_owned(),
+        "CONNECT /state HTTP/1.1\r\nHost: t\r\n".to_owned(),
+        "TRACE /state HTTP/1.1\r\nHost: t\r\n".to_owned(),
+        "PRI * HTTP/2.0\r\n".to_owned(),
+        "GET /state HTTP/1.1 HTTP/1.0\r\nHost: t\r\n".to_owned(),
+        "GET /state HTTP/1.2\r\nHost: t\r\n".to_owned(),
+        "GET /state HTTP/1.1\nHost: t\n".to_owned(),
+        "GET /state HTTP/1.1\rHost: t\r\n".to_owned(),
+        "GET /sta\0te HTTP/1.1\r\nHost: t\r\n".to_owned(),
+        "GET\t/state\tHTTP/1.1\r\nHost: t\r\n".to_owned(),
+        format!("GET /state HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: {length}\r\n"),
+        "GET /state HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n"
+            .to_owned(),
+        format!(
+            "GET /state HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\
+             Content-Length: {length}\r\n"
+        ),
+        format!("PATCH /state HTTP/1.1\r\nHost: t\r\nContent-Length: {length}\r\n"),
+        format!("DELETE /nowhere HTTP/1.1\r\nHost: t\r\nContent-Length: {length}\r\n"),
+    ];
+    each_site(|site| {
+        for head in &heads {
+            for body in [SMUGGLED, &inside, &ended_by_chunks()] {
+                site.check(format!("{head}\r\n{body}").as_bytes());
+            }
+        }
+    });
+}
+
+#[test]
+fn no_form_of_a_target_gets_past_what_a_proxy_forbids() {
+    let targets = [
+        "http://t/channels/guard/intact",
+        "HTTP://other:80/channels/guard/intact",
+        "https://t/channels/guard/intact/",
+        "http://t?/channels/guard/intact",
+        "http://t#/channels/guard/intact",
+        "http://t@/channels/guard/intact",
+        "http://t/@other/channels/guard/intact",
+        "http:///channels/guard/intact",
+        "http:/channels/guard/intact",
+        "//t/channels/guard/intact",
+        "t/channels/guard/intact",
+        "t:80/channels/guard/intact",
+        "/t/../channels/guard/intact",
+        "/./channels/guard/intact",
+        "//channels/guard/intact",
+        "/channels//guard/intact",
+        "/channels/guard/intact#x",
+        "/channels/guard/intact?x",
+        "/nowhere?/channels/guard/intact",
+        "\\channels\\guard\\intact",
+        "*/channels/guard/intact",
+    ];
+    each_site(|site| {
+        for target in targets {
+            site.check(format!("DELETE {target} HTTP/1.1\r\nHost: t\r\n\r\n").as_bytes());
+        }
+    });
+}
+
+// ---------------------------------------------------------------- replies and their requests
+
+#[test]
+fn replies_to_head_leave_the_connections_that_a_proxy_shares_in_step() {
+    each_site(|site| {
+        let mut clients = [site.proxy.connect(), site.proxy.connect()];
+        for target in [
+            "/state",
+            "/channels/first",
+            "/channels/first/one",
+            "/",
+            "/nowhere",
+        ] {
+            for client in &mut clients {
+                client.send([request("HEAD", target), request("GET", "/channels/first")].concat());
+                assert!(client.reply_to_head().status >= 200);
+                assert_eq!(client.reply().body, HONEST_BODY, "after HEAD {target}");
+            }
+        }
+        site.check_unharmed(b"HEAD");
+    });
+}
+
+/// A producer's request for `target` whose body, not sent yet, will be [`SMUGGLED`].
+fn expecting(target: &str) -> String {
+    let length = SMUGGLED.len();
+    format!(
+        "POST {target} HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
+    )
+}
+
+#[test]
+fn a_body_that_comes_after_an_early_reply_is_not_taken_for_a_request_behind_a_proxy() {
+    each_site(|site| {
+        for target in ["/nowhere", "/state", "/channels/early/x"] {
+            let head = expecting(target);
+            let mut client = Client::of(&site.proxy);
+            client.send(head.as_bytes());
+            if target.ends_with('x') {
+                site.server.until_waiting(Side::Producer, 1);
+                let deleted = site.server.ask("DELETE", target);
+                deleted.assert_status(204);
+            }
+            let early = client.first_heard();
+            assert!([404, 405, 410].contains(&early.status), "{early:?}");
+            // What others ask now must not be read as that body, nor the body as a request.
+            site.check_unharmed(head.as_bytes());
+            client.send(&[SMUGGLED.as_bytes(), HONEST].concat());
+            site.check_replies(&client.hear_out(), head.as_bytes());
+            site.check_unharmed(head.as_bytes());
+        }
+    });
+}
+
+#[test]
+fn a_client_that_leaves_in_the_middle_of_its_body_leaves_nothing_for_the_next_behind_a_proxy() {
+    each_site(|site| {
+        for framing in ["Content-Length: 500", "Transfer-Encoding: chunked"] {
+            for carrier in CARRIERS {
+                let carried = site.server.consumer_waiting("carrier/x", 4);
+                let head = format!("{carrier} HTTP/1.1\r\nHost: t\r\n{framing}\r\n\r\nff\r\npart");
+                let mut client = Client::of(&site.proxy);
+                client.send(head.as_bytes());
+                site.server.barrier();
+                drop(client);
+                carried.close();
+                site.check_unharmed(head.as_bytes());
+            }
+        }
+    });
+}
