@@ -105,6 +105,10 @@ impl ProducerRequest {
     /// # Errors
     /// The body's framing is broken.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), ChunkedError> {
+        debug_assert!(
+            self.rest.is_empty(),
+            "nothing is read for a body that is over"
+        );
         let begin = self.bytes.len();
         self.begun |= !bytes.is_empty();
         self.bytes.extend_from_slice(bytes);

@@ -45,12 +45,14 @@ impl Transfer {
             .counters
             .moved(Path::Copied, payload.len() as u64);
         self.send_payload(payload, framing)?;
+        self.chunk_head_seen += received.len() - payload.len();
         if self.will_splice() {
-            let head_bytes = received.len() - payload.len();
-            self.chunk_head_bytes = head_bytes.clamp(1, limits::CHUNK_HEAD_READ_BYTES);
+            self.chunk_head_bytes = self.chunk_head_seen.clamp(1, limits::CHUNK_HEAD_READ_BYTES);
+            self.chunk_head_seen = 0;
         } else if !payload.is_empty() {
             // The chunks have become small: they are received many at a time.
             self.pipe = None;
+            self.chunk_head_seen = 0;
         }
         Ok(())
     }

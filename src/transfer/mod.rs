@@ -100,6 +100,8 @@ pub struct Transfer {
     /// How many bytes the head of the next chunk is taken to have, the end of the chunk before it
     /// included: as many as the last one.
     chunk_head_bytes: usize,
+    /// How much of that head was received.
+    chunk_head_seen: usize,
     pace: Pace,
 }
 
@@ -147,6 +149,7 @@ impl Transfer {
             pipe: None,
             out_chunk: OutChunk::Closed,
             chunk_head_bytes: limits::CHUNK_HEAD_READ_BYTES,
+            chunk_head_seen: 0,
             pace: Pace::default(),
         };
         transfer.progressed();
