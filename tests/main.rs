@@ -17,6 +17,7 @@ mod framing;
 mod many;
 mod metrics;
 mod options;
+mod properties;
 mod proxies;
 mod reply;
 mod routes;

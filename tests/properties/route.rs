@@ -1,0 +1,141 @@
+//! What holds for every method on every target. Pure.
+
+use httpipe::http::head::Method;
+use httpipe::limits::NAME_BYTES_MAX;
+use httpipe::route::{ChannelName, Route, RouteError, parse};
+use std::borrow::Cow;
+
+const METHODS: [Method; 9] = [
+    Method::Get,
+    Method::Head,
+    Method::Post,
+    Method::Put,
+    Method::Delete,
+    Method::Connect,
+    Method::Options,
+    Method::Trace,
+    Method::Patch,
+];
+
+/// Names that come out of a target are valid, mean the same in every way that they can be written,
+/// and the parts of a target that do not count do not count.
+///
+/// # Panics
+/// It does not.
+pub fn check(target: &[u8]) {
+    for method in METHODS {
+        match parse(method, target) {
+            Ok(Route::Consume(name) | Route::Produce(name) | Route::DeleteChannel(name)) => {
+                check_channel(method, target, &name);
+            }
+            Ok(Route::ListChannels(name) | Route::DeleteNamespace(name)) => check_name(&name),
+            Ok(Route::Options(allow)) => assert_eq!(method, Method::Options, "{allow:?}"),
+            Err(RouteError::Method(allow)) => check_refused(method, allow.as_str()),
+            Err(RouteError::BadName(text)) => {
+                assert!(text.bytes().all(|b| (b' '..0x7f).contains(&b)), "{text}");
+            }
+            Ok(_) => assert_eq!(method, Method::Get),
+            Err(RouteError::NotFound) => {}
+        }
+    }
+    if target.starts_with(b"/") {
+        check_same_in_other_words(target);
+        check_same_for_all_methods(target);
+    }
+    if let Ok(text) = std::str::from_utf8(target) {
+        check_as_name(text);
+    }
+}
+
+fn check_name(name: &str) {
+    assert!((1..=NAME_BYTES_MAX).contains(&name.len()), "{name:?}");
+    assert!(!name.chars().any(char::is_control), "{name:?}");
+}
+
+/// A channel is the same with every byte of its names escaped.
+fn check_channel(method: Method, target: &[u8], name: &ChannelName<'_>) {
+    check_name(&name.namespace);
+    check_name(&name.channel);
+    let escaped = channel_target(&escape(&name.namespace), &escape(&name.channel));
+    assert_eq!(
+        parse(method, escaped.as_bytes()),
+        parse(method, target),
+        "{}",
+        target.escape_ascii()
+    );
+}
+
+fn channel_target(namespace: &str, channel: &str) -> String {
+    format!("/channels/{namespace}/{channel}")
+}
+
+/// Every byte as `%XX`; the case of the digits depends on the byte, so that both are met.
+fn escape(name: &str) -> String {
+    name.bytes()
+        .map(|b| {
+            if b % 2 == 0 {
+                format!("%{b:02x}")
+            } else {
+                format!("%{b:02X}")
+            }
+        })
+        .collect()
+}
+
+/// 405 names the methods that would have been taken, and the one that came is not among them.
+fn check_refused(method: Method, allow: &str) {
+    let name = format!("{method:?}").to_ascii_uppercase();
+    assert!(
+        allow.split(", ").all(|allowed| allowed != name),
+        "{name}: {allow}"
+    );
+}
+
+/// A query is not looked at, and an absolute target is like its path.
+fn check_same_in_other_words(target: &[u8]) {
+    let absolute = [b"http://h", target].concat();
+    let queried = [target, b"?/a=%zz"].concat();
+    for method in METHODS {
+        if method != Method::Connect {
+            assert_eq!(parse(method, &absolute), parse(method, target));
+        }
+        if !target.contains(&b'#') {
+            assert_eq!(parse(method, &queried), parse(method, target));
+        }
+    }
+}
+
+/// Whether a path is known, and whether its names are valid, does not depend on the method.
+fn check_same_for_all_methods(target: &[u8]) {
+    let refusal = |method| match parse(method, target) {
+        Err(error @ (RouteError::NotFound | RouteError::BadName(_))) => Some(error),
+        Ok(_) | Err(RouteError::Method(_)) => None,
+    };
+    for method in METHODS {
+        assert_eq!(
+            refusal(method),
+            refusal(Method::Get),
+            "{}",
+            target.escape_ascii()
+        );
+    }
+}
+
+/// Any text that may be a name comes back from its escaped form; any other is refused.
+fn check_as_name(name: &str) {
+    let target = channel_target(&escape(name), &escape(name));
+    let parsed = parse(Method::Get, target.as_bytes());
+    let valid = name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control);
+    let expected = ChannelName {
+        namespace: Cow::Borrowed(name),
+        channel: Cow::Borrowed(name),
+    };
+    match parsed {
+        Ok(route) => assert!(valid && route == Route::Consume(expected), "{name:?}"),
+        Err(RouteError::NotFound) => assert!(name.is_empty(), "{name:?}"),
+        Err(error) => assert!(
+            !valid && matches!(error, RouteError::BadName(_)),
+            "{name:?}"
+        ),
+    }
+}
