@@ -112,6 +112,9 @@ pub const PIPE_BYTES: usize = 1024 * 1024;
 pub const PIPE_BYTES_MIN: usize = 64 * 1024;
 
 /// Shortest payload that is spliced, in bytes; less is copied.
+///
+/// CPU a body, spliced and copied, medians of 3: 49.5 and 60.9 µs for 32 KiB, of which half came with
+/// the head; 54.6 and 67.4 µs for 64 KiB; 64.7 and 91.3 µs for 128 KiB.
 pub const SPLICE_BYTES_MIN: u64 = 16 * 1024;
 
 /// Fewest bytes that an exchange may splice in one turn, however many are under way.
@@ -143,7 +146,7 @@ pub const LISTINGS_MAX: usize = 16;
 
 /// Most bytes received at once while a head is read on a connection whose last body was spliced: the
 /// next one is likely large too, and what comes along with the head has to be copied. 64 KiB bodies
-/// cost a fifth less CPU than with [`HEAD_READ_BYTES`].
+/// cost 49.5 µs of CPU each instead of 56.2 with [`HEAD_READ_BYTES`], medians of 5.
 pub const HEAD_READ_BYTES_BEFORE_BULK: usize = 1024;
 
 /// How long a connection is silent before TCP asks whether the peer is still there (`tcp(7)`,

@@ -182,85 +182,69 @@ impl Snapshot {
 
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.encode_counts(&mut encoder)?;
+        self.encode_gauges(&mut encoder)
+    }
+}
+
+impl Snapshot {
+    fn encode_counts(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let [requests, handovers, panics, families @ ..] = &self.counts;
-        counter(&mut encoder, "httpipe_requests", "Requests", *requests)?;
+        counter(to, "httpipe_requests", "Requests", *requests)?;
         counter(
-            &mut encoder,
+            to,
             "httpipe_handovers",
             "Connections given to another shard",
             *handovers,
         )?;
-        counter(
-            &mut encoder,
-            "httpipe_panics",
-            "Tasks that panicked",
-            *panics,
-        )?;
+        counter(to, "httpipe_panics", "Tasks that panicked", *panics)?;
 
         let (exchanges, families) = families.split_at(Outcome::ALL.len());
         let (bytes, replies) = families.split_at(Path::ALL.len());
-        let outcomes = Outcome::ALL.iter().map(|(_, name)| *name);
+        let exchanges = Outcome::ALL.iter().map(|(_, name)| *name).zip(exchanges);
         family(
-            &mut encoder,
+            to,
             "httpipe_exchanges",
             "Exchanges ended",
             "outcome",
-            outcomes.zip(exchanges),
+            exchanges,
         )?;
-        let paths = Path::ALL.iter().map(|(_, name)| *name);
-        family(
-            &mut encoder,
-            "httpipe_bytes",
-            "Payload bytes sent on",
-            "path",
-            paths.zip(bytes),
-        )?;
-        let statuses = Status::ALL.iter().map(|status| status.code());
-        family(
-            &mut encoder,
-            "httpipe_replies",
-            "Replies",
-            "status",
-            statuses.zip(replies),
-        )?;
+        let bytes = Path::ALL.iter().map(|(_, name)| *name).zip(bytes);
+        family(to, "httpipe_bytes", "Payload bytes sent on", "path", bytes)?;
+        let replies = Status::ALL.iter().map(|status| status.code()).zip(replies);
+        family(to, "httpipe_replies", "Replies", "status", replies)
+    }
 
+    fn encode_gauges(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let gauges = &self.gauges;
         gauge(
-            &mut encoder,
+            to,
             "httpipe_connections",
             "Open connections",
             gauges.connections,
         )?;
+        gauge(to, "httpipe_channels", "Channels in use", gauges.channels)?;
         gauge(
-            &mut encoder,
-            "httpipe_channels",
-            "Channels in use",
-            gauges.channels,
-        )?;
-        gauge(
-            &mut encoder,
+            to,
             "httpipe_exchanging",
             "Exchanges under way",
             gauges.exchanging,
         )?;
         gauge(
-            &mut encoder,
+            to,
             "httpipe_pipes",
             "Pipes, pooled and in use",
             gauges.pipes,
         )?;
         let sides = [
-            ("producer", &gauges.waiting_producers),
-            ("consumer", &gauges.waiting_consumers),
+            ("producer", gauges.waiting_producers),
+            ("consumer", gauges.waiting_consumers),
         ];
-        let mut metric = encoder.encode_descriptor(
-            "httpipe_waiting",
-            "Waiting requests",
-            None,
-            MetricType::Gauge,
-        )?;
+        let help = "Waiting requests";
+        let mut waiting = to.encode_descriptor("httpipe_waiting", help, None, MetricType::Gauge)?;
         for (side, count) in sides {
-            ConstGauge::new(*count as i64).encode(metric.encode_family(&[("side", side)])?)?;
+            let labels = [("side", side)];
+            ConstGauge::new(count as i64).encode(waiting.encode_family(&labels)?)?;
         }
         Ok(())
     }

@@ -105,9 +105,10 @@ pub struct Transfer {
     pace: Pace,
 }
 
-/// When the producer's socket is waited for: always, unless it just gave all that was asked of it.
-/// Then it is tried at once, until the turn's share is used up and others get theirs.
-#[derive(Clone, Copy, Debug, Default)]
+/// When the producer's socket is waited for: always, unless it just gave all that was asked of it, or
+/// was not tried yet. Then it is tried at once, until the turn's share is used up and others get
+/// theirs.
+#[derive(Clone, Copy, Debug)]
 struct Pace {
     promising: bool,
     turn_left: usize,
@@ -150,7 +151,10 @@ impl Transfer {
             out_chunk: OutChunk::Closed,
             chunk_head_bytes: limits::CHUNK_HEAD_READ_BYTES,
             chunk_head_seen: 0,
-            pace: Pace::default(),
+            pace: Pace {
+                promising: true,
+                turn_left: shard.pipes.turn_bytes(),
+            },
         };
         transfer.progressed();
         transfer
