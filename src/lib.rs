@@ -14,9 +14,8 @@
 //!                        wait, registry              exchange  transfer    answer          serve
 //! ```
 //!
-//! 1. [`main`](../src/httpipe/main.rs.html) turns the command line ([`cli`]) into a [`config`] and
-//!    runs the [`server`]: it binds, starts one thread a shard, each with an io_uring [`runtime`],
-//!    and heeds signals.
+//! 1. `main` turns the command line ([`cli`]) into a [`config`] and runs the [`server`]: it binds,
+//!    starts one thread a shard, each with an io_uring [`runtime`], and heeds signals.
 //! 2. [`worker`] runs a shard: it accepts connections, reads what other shards send, and sweeps over
 //!    the deadlines. What the shard owns is in [`shard`].
 //! 3. [`serve`] is the task of one connection ([`conn`] on a [`socket`]): it waits until something
