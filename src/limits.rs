@@ -119,15 +119,15 @@ pub const SPLICE_BYTES_MIN: u64 = 16 * 1024;
 
 /// Fewest bytes that an exchange may splice in one turn, however many are under way.
 ///
-/// A turn of all of them together moves [`PIPE_BYTES`]: more bytes a turn means fewer wakes (0.61 CPU
-/// seconds a GiB at 256 KiB, 0.52 at 512 KiB, 0.39 at 1 MiB, one exchange, medians of 8), fewer means
+/// A turn of all of them together moves [`PIPE_BYTES`]: more bytes a turn means fewer wakes (0.63 CPU
+/// seconds a GiB at 256 KiB, 0.54 at 512 KiB, 0.40 at 1 MiB, one exchange, medians of 8), fewer means
 /// that small requests wait less between the turns of many large ones.
 pub const SPLICE_TURN_BYTES_MIN: usize = 128 * 1024;
 
 /// While a large body flows fast, its producer's socket wakes the server for so many bytes at a time
 /// instead of for every segment (`SO_RCVLOWAT`).
 ///
-/// 0.41 CPU seconds a GiB at 64 KiB, 0.39 at 128 KiB, 0.35 at 256 KiB, 0.35 at 512 KiB; medians of 8.
+/// 0.41 CPU seconds a GiB at 64 KiB, 0.40 at 128 KiB, 0.35 at 256 KiB, 0.35 at 512 KiB; medians of 8.
 pub const MARK_BYTES: usize = 256 * 1024;
 
 /// How long bytes may lie below the mark, once the flow pauses, before the mark is lifted.
