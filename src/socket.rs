@@ -3,7 +3,7 @@
 //! Every wait of the server is a wait for readiness, and every byte moves by a direct call on a
 //! non-blocking descriptor. A wait that is dropped loses nothing, no buffer is lent to the kernel,
 //! and a socket that waits holds no memory. On a bare request/response server this costs the same
-//! CPU as receiving and sending through the ring (10.2 to 10.6 µs a request against 9.4 to 10.8,
+//! CPU as receiving and sending through the ring (10.4 to 10.6 µs a request against 9.8 to 10.8,
 //! lowest to highest of three rounds; nginx 11.5 to 14.7).
 
 use std::{
