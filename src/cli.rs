@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 /// HTTP clients pass data to each other over named channels.
 ///
@@ -61,9 +61,28 @@ pub struct Cli {
     #[arg(long, env = "MAX_CHANNELS", value_name = "N", value_parser = count, allow_negative_numbers = true)]
     pub max_channels: Option<u32>,
 
+    /// How the kernel tells which sockets are ready; auto: io_uring, or epoll where it is refused
+    #[arg(long, env = "DRIVER", value_name = "DRIVER", default_value = "auto")]
+    pub driver: DriverChoice,
+
+    /// How long a thread looks for the next request before it sleeps: answers sooner, for a core's
+    /// whole time meanwhile [default: it sleeps at once]
+    #[arg(long, env = "BUSY_POLL", value_name = "MICROSECONDS", value_parser = micros, allow_negative_numbers = true)]
+    pub busy_poll: Option<u32>,
+
     /// Move every body through a buffer instead of splicing large ones (to measure the difference)
     #[arg(long, hide = true)]
     pub no_splice: bool,
+}
+
+/// The values of `--driver`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[allow(missing_docs, reason = "the option's help says it")]
+pub enum DriverChoice {
+    Auto,
+    #[value(name = "io_uring")]
+    IoUring,
+    Epoll,
 }
 
 impl Cli {
@@ -91,6 +110,14 @@ fn threads(text: &str) -> Result<u16, &'static str> {
 fn count(text: &str) -> Result<u32, &'static str> {
     let count = text.parse().ok().filter(|&count| count > 0);
     count.ok_or("a limit is a number from 1 to 4294967295")
+}
+
+fn micros(text: &str) -> Result<u32, &'static str> {
+    let micros = text
+        .parse()
+        .ok()
+        .filter(|micros| (1..=1_000_000).contains(micros));
+    micros.ok_or("microseconds are a number from 1 to 1000000")
 }
 
 fn address(text: &str) -> Result<IpAddr, &'static str> {

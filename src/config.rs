@@ -3,7 +3,12 @@
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
-use crate::{cli::Cli, limits, sys};
+use crate::{
+    cli::{Cli, DriverChoice},
+    limits,
+    runtime::Driver,
+    sys,
+};
 
 /// How the server runs.
 #[derive(Debug, Clone)]
@@ -12,6 +17,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// How many shards, each on a thread of its own; at least 1.
     pub shards: usize,
+    /// What the shards run on; `None`: io_uring, or epoll if the kernel refuses it.
+    pub driver: Option<Driver>,
     /// Time limits.
     pub timeouts: Timeouts,
     /// Most connections at once, in all shards together.
@@ -22,6 +29,8 @@ pub struct Config {
     pub waiting_per_channel_max: usize,
     /// Most channels in use at once, in all; each shard takes an equal share.
     pub channels_max: usize,
+    /// For how long a shard looks for news after a request before it sleeps; `None`: not at all.
+    pub busy_poll: Option<Duration>,
     /// Whether large bodies are spliced.
     pub splice: bool,
 }
@@ -77,6 +86,11 @@ impl Config {
         Ok(Self {
             listen: SocketAddr::new(cli.host, cli.port),
             shards,
+            driver: match cli.driver {
+                DriverChoice::Auto => None,
+                DriverChoice::IoUring => Some(Driver::IoUring),
+                DriverChoice::Epoll => Some(Driver::Epoll),
+            },
             timeouts: Timeouts {
                 request: cli.request_timeout.map(Duration::from_secs_f64),
                 header: Duration::from_secs_f64(cli.header_timeout),
@@ -88,6 +102,7 @@ impl Config {
             waiting_max: bound(cli.max_waiting_total),
             waiting_per_channel_max: bound(cli.max_waiting),
             channels_max: bound(cli.max_channels),
+            busy_poll: cli.busy_poll.map(|micros| Duration::from_micros(micros.into())),
             splice: !cli.no_splice,
         })
     }

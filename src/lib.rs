@@ -15,7 +15,7 @@
 //! ```
 //!
 //! 1. `main` turns the command line ([`cli`]) into a [`config`] and runs the [`server`]: it binds,
-//!    starts one thread a shard, each with an io_uring [`runtime`], and heeds signals.
+//!    starts one thread a shard, each with a [`runtime`] on io_uring or epoll, and heeds signals.
 //! 2. [`worker`] runs a shard: it accepts connections, reads what other shards send, and sweeps over
 //!    the deadlines. What the shard owns is in [`shard`].
 //! 3. [`serve`] is the task of one connection ([`conn`] on a [`socket`]): it waits until something
@@ -44,6 +44,7 @@
 #![warn(missing_docs)]
 
 pub mod answer;
+pub mod busy_poll;
 pub mod cli;
 pub mod clock;
 pub mod config;

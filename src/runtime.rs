@@ -1,8 +1,27 @@
-//! The io_uring runtime of a shard, and why a kernel may refuse one.
+//! What a shard's tasks run on: io_uring, or epoll where the kernel refuses a ring.
 
-use std::{fmt, io};
+use std::{fmt, future::Future, io};
 
-use monoio::{IoUringDriver, Runtime, RuntimeBuilder};
+use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
+use rustix::io::Errno;
+
+/// How the kernel tells a shard which of its sockets are ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// Through a ring (`io_uring(7)`).
+    IoUring,
+    /// By `epoll(7)`.
+    Epoll,
+}
+
+impl fmt::Display for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::IoUring => "io_uring",
+            Self::Epoll => "epoll",
+        })
+    }
+}
 
 /// Why there is no ring to be had here.
 #[derive(Debug)]
@@ -10,19 +29,15 @@ pub struct RingRefused(io::Error);
 
 impl fmt::Display for RingRefused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let advice = match self
-            .0
-            .raw_os_error()
-            .map(rustix::io::Errno::from_raw_os_error)
-        {
-            Some(rustix::io::Errno::PERM | rustix::io::Errno::ACCESS) => {
+        let advice = match self.0.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::PERM | Errno::ACCESS) => {
                 "allow it: sysctl kernel.io_uring_disabled=0, or a seccomp profile with io_uring_setup, \
                  io_uring_enter and io_uring_register (Docker's default has none)"
             }
-            Some(rustix::io::Errno::NOSYS) => {
+            Some(Errno::NOSYS) => {
                 "it needs Linux 5.11 or newer, and a sandbox that passes io_uring on"
             }
-            Some(rustix::io::Errno::NOMEM) => "raise the limit of locked memory (ulimit -l)",
+            Some(Errno::NOMEM) => "raise the limit of locked memory (ulimit -l)",
             _ => "it needs Linux 5.11 or newer",
         };
         write!(f, "this kernel refuses io_uring ({}); {advice}", self.0)
@@ -40,14 +55,23 @@ pub fn probe() -> Result<(), RingRefused> {
     }
 }
 
-/// Builds the runtime of the calling thread.
-///
-/// Rings are set up to run completions on this thread when it asks for them, and on no other
-/// (`SINGLE_ISSUER`, `DEFER_TASKRUN`; Linux 6.1); older kernels get what they know.
+/// Runs `future`, and the tasks it spawns, on the calling thread until it ends.
 ///
 /// # Errors
-/// The kernel refuses a ring of any kind.
-pub fn build() -> io::Result<Runtime<IoUringDriver>> {
+/// The kernel gives out no ring of any kind, or no epoll descriptor.
+pub fn run<F: Future>(driver: Driver, future: F) -> io::Result<F::Output> {
+    match driver {
+        Driver::IoUring => Ok(ring()?.block_on(future)),
+        Driver::Epoll => {
+            let mut runtime = RuntimeBuilder::<LegacyDriver>::new().build()?;
+            Ok(runtime.block_on(future))
+        }
+    }
+}
+
+/// A runtime whose ring runs completions on this thread when it asks for them, and on no other
+/// (`SINGLE_ISSUER`, `DEFER_TASKRUN`; Linux 6.1); older kernels get what they know.
+fn ring() -> io::Result<monoio::Runtime<IoUringDriver>> {
     let mut deferred = io_uring::IoUring::builder();
     deferred.setup_single_issuer().setup_defer_taskrun();
     let mut cooperative = io_uring::IoUring::builder();

@@ -23,7 +23,7 @@ use crate::{
     config::Config,
     limits,
     mesh::{Mesh, Message},
-    runtime::{self, RingRefused},
+    runtime::{self, Driver, RingRefused},
     shard::Shared,
     sys, worker,
 };
@@ -77,7 +77,7 @@ impl fmt::Display for ServerError {
 /// # Errors
 /// It could not start, or a shard failed.
 pub fn run(config: Config) -> Result<(), ServerError> {
-    runtime::probe().map_err(ServerError::Ring)?;
+    let driver = choose_driver(config.driver)?;
     let address = config.listen;
     let listener = open_listener(address, config.timeouts.idle)
         .map_err(|error| ServerError::Listen(address, error))?;
@@ -93,13 +93,13 @@ pub fn run(config: Config) -> Result<(), ServerError> {
     let (ready, readies) = mpsc::channel();
     let shards = shared.config.shards;
     for index in 0..shards {
-        start_shard(index, &shared, &listener, ready.clone(), ended.clone())
+        start_shard(index, driver, &shared, &listener, ready.clone(), ended.clone())
             .map_err(ServerError::Start)?;
     }
     drop((ready, ended));
     if readies.iter().take(shards).count() == shards {
         tracing::info!(
-            "httpipe {} listening on http://{address} ({shards} shards)",
+            "httpipe {} listening on http://{address} ({shards} shards, {driver})",
             env!("CARGO_PKG_VERSION")
         );
         heed_signals(signals, listener, &shared).map_err(ServerError::Start)?;
@@ -108,6 +108,24 @@ pub fn run(config: Config) -> Result<(), ServerError> {
         end.map_err(|reason: String| ServerError::Shard(reason))?;
     }
     Ok(())
+}
+
+/// What the shards run on: what was asked for, or what the kernel gives.
+fn choose_driver(asked: Option<Driver>) -> Result<Driver, ServerError> {
+    if asked == Some(Driver::Epoll) {
+        return Ok(Driver::Epoll);
+    }
+    match (runtime::probe(), asked) {
+        (Ok(()), _) => Ok(Driver::IoUring),
+        (Err(refused), Some(_)) => Err(ServerError::Ring(refused)),
+        (Err(refused), None) => {
+            tracing::warn!(
+                "{refused}. Running on epoll, which costs more CPU for small requests; \
+                 --driver epoll says so without this warning"
+            );
+            Ok(Driver::Epoll)
+        }
+    }
 }
 
 /// Binds and listens. Without `SO_REUSEPORT`, so that a taken port is an error; with `SO_REUSEADDR`,
@@ -158,6 +176,7 @@ fn bound_address(listener: &OwnedFd) -> Option<SocketAddr> {
 /// how it ended.
 fn start_shard(
     index: usize,
+    driver: Driver,
     shared: &Arc<Shared>,
     listener: &OwnedFd,
     ready: mpsc::Sender<()>,
@@ -174,8 +193,8 @@ fn start_shard(
         };
         // Returning drops the runtime only after every connection is closed and its loops, which
         // own nothing that the kernel writes to, are all that is left.
-        runtime::build()
-            .and_then(|mut runtime| runtime.block_on(worker::run(index, shared, listener, ready)))
+        runtime::run(driver, worker::run(index, shared, listener, ready))
+            .flatten()
             .map_err(|error| error.to_string())
     };
     thread::Builder::new()

@@ -17,6 +17,7 @@ use std::{
 use slab::Slab;
 
 use crate::{
+    busy_poll::BusyPoll,
     clock::Clock,
     config::Config,
     conn::{Conn, ConnId},
@@ -62,8 +63,10 @@ pub struct Shard {
     pub draining: Cell<bool>,
     /// The marks that are set on producers' sockets.
     pub marks: Rc<Marks>,
-    /// A descriptor that is always ready: waiting for it lets the other tasks have their turn.
-    always_ready: Socket,
+    /// When it looks for news instead of sleeping.
+    pub busy_poll: BusyPoll,
+    /// A descriptor that is always readable: waiting for it lets the other tasks have their turn.
+    pub always_ready: Socket,
     conns: RefCell<Slab<Rc<Conn>>>,
     questions: RefCell<Slab<Gathering>>,
     listings: Cell<usize>,
@@ -98,6 +101,8 @@ impl Shard {
             waiting_max: share(config.waiting_max),
             waiting_per_channel_max: config.waiting_per_channel_max,
         };
+        let always_ready = sys::bell()?;
+        sys::ring(&always_ready);
         Ok(Self {
             index,
             clock: Clock::new(),
@@ -108,7 +113,8 @@ impl Shard {
             pipes: Pipes::new(config.splice),
             draining: Cell::new(false),
             marks: Rc::new(Marks::new()?),
-            always_ready: Socket::new(sys::bell()?)?,
+            busy_poll: BusyPoll::default(),
+            always_ready: Socket::new(always_ready)?,
             conns: RefCell::default(),
             questions: RefCell::default(),
             listings: Cell::new(0),
@@ -119,7 +125,7 @@ impl Shard {
     /// Lets every other task have its turn. Readiness, because monoio puts a task that wakes itself
     /// in front of all others.
     pub async fn turn(&self) {
-        self.always_ready.writable().await;
+        self.always_ready.readable().await;
     }
 
     /// How the server runs.

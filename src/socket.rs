@@ -1,4 +1,4 @@
-//! A descriptor whose readiness the ring reports, with the non-blocking calls that follow.
+//! A descriptor whose readiness the runtime reports, with the non-blocking calls that follow.
 //!
 //! Every wait of the server is a wait for readiness, and every byte moves by a direct call on a
 //! non-blocking descriptor. A wait that is dropped loses nothing, no buffer is lent to the kernel,
@@ -8,8 +8,10 @@
 
 use std::{
     cell::Cell,
+    future::{Future, poll_fn},
     io::{self, IoSlice},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    pin::{Pin, pin},
     time::Duration,
 };
 
@@ -106,18 +108,21 @@ impl Socket {
         }
     }
 
-    /// Waits until a receive would not block. May be dropped at any time.
+    /// Waits until a receive would not block. May be dropped at any time. Other tasks get their turn
+    /// also if nothing has to be waited for.
     pub async fn readable(&self) {
         self.unsettled.set(self.unsettled.get() + 1);
         // An error of the wait itself shows in the call that follows.
-        let _ = self.stream.readable(true).await;
+        let readable = pin!(self.stream.readable(false));
+        in_turn(readable).await;
         self.unsettled.set(self.unsettled.get() - 1);
     }
 
-    /// Waits until a send would not block. May be dropped at any time.
+    /// As `readable`, until a send would not block.
     pub async fn writable(&self) {
         self.unsettled.set(self.unsettled.get() + 1);
-        let _ = self.stream.writable(true).await;
+        let writable = pin!(self.stream.writable(false));
+        in_turn(writable).await;
         self.unsettled.set(self.unsettled.get() - 1);
         // The ring also reports a peer that has half-closed, each time anew (`POLLRDHUP` is in
         // every poll): waiting for that one alone would not be waiting at all.
@@ -203,6 +208,22 @@ impl Socket {
     /// Makes the close that follows a reset, so that the peer cannot take a cut for an end.
     pub fn reset_on_close(&self) {
         let _ = sockopt::set_socket_linger(self, Some(Duration::ZERO));
+    }
+}
+
+/// Waits for `ready`. The ring reports every readiness in a later turn; epoll's is remembered, and a
+/// task that finds it at once goes behind the others (monoio puts a task that wakes itself in front
+/// of them, but one that another task wakes behind).
+async fn in_turn<F: Future>(mut ready: Pin<&mut F>) {
+    let mut waited = false;
+    poll_fn(|context| {
+        let poll = ready.as_mut().poll(context).map(drop);
+        waited |= poll.is_pending();
+        poll
+    })
+    .await;
+    if !waited {
+        monoio::spawn(async {}).await;
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     task::{Poll, Waker},
+    time::Duration,
 };
 
 use rustix::{
@@ -49,6 +50,9 @@ pub async fn run(
     monoio::spawn(Rc::clone(&worker).accept(listener));
     monoio::spawn(Rc::clone(&worker).read_mail(bell));
     monoio::spawn(Rc::clone(&worker).lift_marks());
+    if let Some(window) = worker.shard.config().busy_poll {
+        monoio::spawn(Rc::clone(&worker).busy_poll(window));
+    }
     ready();
     worker.sweep(timer).await;
     Ok(())
@@ -142,6 +146,12 @@ impl Worker {
         loop {
             self.shard.marks.lift_stale().await;
         }
+    }
+
+    /// Looks for news for a while before the shard sleeps.
+    async fn busy_poll(self: Rc<Self>, window: Duration) {
+        let shard = &self.shard;
+        shard.busy_poll.run(window, &shard.always_ready).await;
     }
 
     fn receive(&self, message: Message) {

@@ -8,6 +8,8 @@ use crate::{Result, bulk, crowd, latency, mixed, pairs, waiting};
 const DEFAULT: Host = Host::Own(&[]);
 const ONE_SHARD: Host = Host::Own(&["--threads", "1"]);
 const TWO_SHARDS: Host = Host::Own(&["--threads", "2"]);
+/// Looks for the next request longer than one takes to come.
+const BUSY_POLL: Host = Host::Own(&["--busy-poll", "200"]);
 const COPY_LOOP: Host = Host::Own(&["--no-splice"]);
 
 const fn contestant(
@@ -75,7 +77,10 @@ pub static ROWS: &[Row] = &[
     Row {
         name: "latency",
         work: "100-byte pairs on one channel, one at a time",
-        contestants: &[contestant("httpipe", DEFAULT, latency::one_at_a_time)],
+        contestants: &[
+            contestant("--busy-poll 200", BUSY_POLL, latency::one_at_a_time),
+            contestant("default", DEFAULT, latency::one_at_a_time),
+        ],
         goals: &[goal(Measure::MedianMicros, Bound::AtMost(45.0))],
         fresh: false,
         attachable: true,

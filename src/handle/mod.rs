@@ -122,6 +122,7 @@ pub fn request(target: &Target<'_>) -> Step {
 
 /// As [`request`], for a request that was counted already.
 pub fn dispatch(target: &Target<'_>) -> Step {
+    target.shard.busy_poll.request_came();
     if target.conn.over_limit {
         return target.refuse(&Refusal::TOO_MANY_CONNECTIONS);
     }
