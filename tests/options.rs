@@ -3,6 +3,7 @@
 
 use crate::support::program::{Finished, run};
 use crate::support::request::request;
+use crate::support::seccomp::without_io_uring;
 use crate::support::server::{Server, executable};
 use std::net::TcpListener;
 
@@ -157,6 +158,18 @@ fn an_address_that_this_machine_does_not_have_is_one_line_and_exit_code_1() {
         refused.stderr
     );
     assert!(refused.stderr.contains("192.0.2.1"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_kernel_that_refuses_io_uring_is_one_line_and_exit_code_1() {
+    let options = ["--host", "127.0.0.1", "--port", "0"];
+    let refused = without_io_uring(|| run_with(&options, &[])).exited(1);
+    let said = refused.stderr.trim_end();
+    assert_eq!(said.lines().count(), 1, "{said}");
+    for part in ["io_uring", "not permitted", "seccomp"] {
+        assert!(said.contains(part), "no word of {part}: {said}");
+    }
+    assert!(refused.stdout.is_empty());
 }
 
 #[test]

@@ -7,6 +7,7 @@ pub mod pattern;
 pub mod program;
 pub mod proxy;
 pub mod request;
+pub mod seccomp;
 pub mod server;
 pub mod transcript;
 
