@@ -102,7 +102,9 @@ impl Config {
             waiting_max: bound(cli.max_waiting_total),
             waiting_per_channel_max: bound(cli.max_waiting),
             channels_max: bound(cli.max_channels),
-            busy_poll: cli.busy_poll.map(|micros| Duration::from_micros(micros.into())),
+            busy_poll: cli
+                .busy_poll
+                .map(|micros| Duration::from_micros(micros.into())),
             splice: !cli.no_splice,
         })
     }

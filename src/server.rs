@@ -93,8 +93,15 @@ pub fn run(config: Config) -> Result<(), ServerError> {
     let (ready, readies) = mpsc::channel();
     let shards = shared.config.shards;
     for index in 0..shards {
-        start_shard(index, driver, &shared, &listener, ready.clone(), ended.clone())
-            .map_err(ServerError::Start)?;
+        start_shard(
+            index,
+            driver,
+            &shared,
+            &listener,
+            ready.clone(),
+            ended.clone(),
+        )
+        .map_err(ServerError::Start)?;
     }
     drop((ready, ended));
     if readies.iter().take(shards).count() == shards {

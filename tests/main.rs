@@ -10,6 +10,7 @@
 mod support;
 
 mod clients;
+mod driver;
 mod exchange;
 mod expect;
 mod failure;

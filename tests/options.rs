@@ -8,7 +8,7 @@ use crate::support::server::{Server, executable};
 use std::net::TcpListener;
 
 /// Every option with a value, and its name in the environment.
-const OPTIONS: [(&str, &str); 12] = [
+const OPTIONS: [(&str, &str); 14] = [
     ("--port", "PORT"),
     ("--request-timeout", "REQUEST_TIMEOUT"),
     ("--host", "HOST"),
@@ -21,6 +21,8 @@ const OPTIONS: [(&str, &str); 12] = [
     ("--max-waiting", "MAX_WAITING"),
     ("--max-waiting-total", "MAX_WAITING_TOTAL"),
     ("--max-channels", "MAX_CHANNELS"),
+    ("--driver", "DRIVER"),
+    ("--busy-poll", "BUSY_POLL"),
 ];
 
 /// Runs the executable with options that make it end at once.
@@ -83,6 +85,9 @@ fn a_bad_value_is_refused_with_the_option_the_value_and_what_is_allowed() {
         ("--max-waiting", "-3", "1"),
         ("--max-waiting-total", "x", "1"),
         ("--max-channels", "0", "1"),
+        ("--driver", "select", "io_uring"),
+        ("--busy-poll", "0", "1000000"),
+        ("--busy-poll", "long", "microseconds"),
         ("--host", "not an address", "address"),
         ("--host", "300.1.1.1", "address"),
     ];
@@ -162,7 +167,7 @@ fn an_address_that_this_machine_does_not_have_is_one_line_and_exit_code_1() {
 
 #[test]
 fn a_kernel_that_refuses_io_uring_is_one_line_and_exit_code_1() {
-    let options = ["--host", "127.0.0.1", "--port", "0"];
+    let options = ["--host", "127.0.0.1", "--port", "0", "--driver", "io_uring"];
     let refused = without_io_uring(|| run_with(&options, &[])).exited(1);
     let said = refused.stderr.trim_end();
     assert_eq!(said.lines().count(), 1, "{said}");

@@ -27,10 +27,12 @@ pub const ENVIRONMENT: [&str; 13] = [
     "MAX_WAITING",
     "MAX_WAITING_TOTAL",
     "MAX_CHANNELS",
+    "BUSY_POLL",
     "RUST_LOG",
 ];
 
-/// The executable with a clean environment.
+/// The executable with a clean environment, but for `DRIVER`: `DRIVER=epoll cargo test` runs every
+/// test on epoll.
 pub fn executable() -> Command {
     in_clean_environment(Command::new(env!("CARGO_BIN_EXE_httpipe")))
 }

@@ -1,0 +1,95 @@
+//! What the shards run on: io_uring, or epoll where the kernel refuses a ring; and busy polling.
+
+use crate::support::pattern::pattern;
+use crate::support::request::post_head;
+use crate::support::seccomp::without_io_uring;
+use crate::support::server::Server;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+
+const LARGE_BYTES: usize = 8 << 20;
+
+#[test]
+fn a_ring_is_used_where_the_kernel_gives_one() {
+    let server = Server::start(&["--driver", "auto"]);
+    assert!(server.stderr().contains("io_uring"), "{}", server.stderr());
+    assert!(!server.stderr().contains("WARN"), "{}", server.stderr());
+}
+
+#[test]
+fn where_the_kernel_refuses_a_ring_one_warning_says_what_that_costs_and_how_to_allow_it() {
+    let server = without_io_uring(|| Server::start(&["--driver", "auto"]));
+    let said = server.stderr();
+    let warnings = Vec::from_iter(said.lines().filter(|line| line.contains("WARN")));
+    assert_eq!(warnings.len(), 1, "{said}");
+    for part in ["io_uring", "seccomp", "epoll", "CPU"] {
+        assert!(warnings[0].contains(part), "no word of {part}: {said}");
+    }
+    check_exchanges(&server);
+}
+
+#[test]
+fn epoll_that_was_asked_for_needs_no_ring_and_no_warning() {
+    let server = without_io_uring(|| Server::start(&["--driver", "epoll"]));
+    let said = server.stderr();
+    assert!(
+        said.contains("epoll") && !said.contains("io_uring"),
+        "{said}"
+    );
+    check_exchanges(&server);
+}
+
+#[test]
+fn exchanges_do_not_mind_busy_polling() {
+    for driver in ["auto", "epoll"] {
+        let options = ["--busy-poll", "1000000", "--driver", driver];
+        check_exchanges(&Server::start(
+            &[&options[..], &["--threads", "2"]].concat(),
+        ));
+    }
+}
+
+/// A small body and one that is spliced.
+#[track_caller]
+fn check_exchanges(server: &Server) {
+    for body in [pattern(1, 100), pattern(2, LARGE_BYTES)] {
+        let mut consumer = server.consumer_waiting("any/driver", 1);
+        let mut producer = server.produce("any/driver", body);
+        assert!(consumer.reply().body == body, "{} bytes", body.len());
+        producer.reply().assert_status(200);
+    }
+    assert!(
+        server
+            .metrics()
+            .value("httpipe_bytes_total{path=\"spliced\"}")
+            > 0
+    );
+    server.until_unused();
+}
+
+#[test]
+fn a_body_without_end_leaves_room_for_others_on_its_shard() {
+    for driver in ["auto", "epoll"] {
+        let server = Server::start(&["--threads", "1", "--driver", driver]);
+        let consumer = server.consume("no/end");
+        let producer = server.connect_and_send(&post_head("no/end", 1 << 50));
+        let (mut source, mut sink) = (producer.sender(), consumer.sender());
+        std::thread::scope(|scope| {
+            // They end when their connections are shut down.
+            scope.spawn(move || while source.write_all(&[7; 1 << 16]).is_ok() {});
+            scope.spawn(move || {
+                let mut buffer = vec![0; 1 << 16];
+                while sink.read(&mut buffer).is_ok_and(|bytes| bytes > 0) {}
+            });
+            for _ in 0..100 {
+                let mut consumer = server.consume("small/pairs");
+                let mut producer = server.produce("small/pairs", b"small");
+                assert_eq!(consumer.reply().body, b"small");
+                producer.reply().assert_status(200);
+            }
+            server.until_exchanging(1);
+            let _ = producer.sender().shutdown(Shutdown::Both);
+        });
+        server.until_unused();
+    }
+}
