@@ -201,7 +201,7 @@ fn start_shard(
         // Returning drops the runtime only after every connection is closed and its loops, which
         // own nothing that the kernel writes to, are all that is left.
         runtime::run(driver, worker::run(index, shared, listener, ready))
-            .flatten()
+            .and_then(|ended| ended)
             .map_err(|error| error.to_string())
     };
     thread::Builder::new()
