@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 /// The options' names in the environment, so that what the tests run under does not leak in.
-pub const ENVIRONMENT: [&str; 13] = [
+pub const ENVIRONMENT: [&str; 14] = [
     "PORT",
     "REQUEST_TIMEOUT",
     "HOST",
