@@ -316,11 +316,9 @@ impl Exchange {
     }
 
     /// Tries to send the start of the reply. What is left of it, or `None` if nothing could be sent.
-    fn send_start(&self, reply: Reply) -> Result<Option<Bytes>, Broken> {
+    fn send_start(&mut self, reply: Reply) -> Result<Option<Bytes>, Broken> {
         let mut out = self.shard.out.borrow_mut();
-        let Transfer {
-            request, consumer, ..
-        } = &self.transfer;
+        let request = &self.transfer.request;
         let whole = request.is_whole();
         reply.start(
             &mut out,
@@ -330,7 +328,7 @@ impl Exchange {
             request.payload(),
             whole,
         );
-        match consumer.socket.send(&out, false) {
+        match self.transfer.send_start(&out) {
             Sent::PeerGone => Err(Broken::ConsumerLeft),
             Sent::Bytes(0) => Ok(None),
             Sent::Bytes(sent) => Ok(Some(Bytes::copy_from_slice(&out[sent..]))),

@@ -166,12 +166,18 @@ impl Pipe {
         spliced
     }
 
-    /// Moves what is in the pipe to `consumer`, as far as its socket takes it.
-    pub fn drain(&mut self, consumer: &Socket) -> Spliced {
+    /// Moves what is in the pipe to `consumer`, as far as its socket takes it. `more`: further bytes
+    /// follow at once, so the kernel may hold a short segment back for them (`SPLICE_F_MORE`).
+    pub fn drain(&mut self, consumer: &Socket, more: bool) -> Spliced {
         let Some(ends) = &self.ends else {
             return Spliced::Nothing;
         };
-        let spliced = outcome(splice(&ends.read, None, consumer, None, self.held, FLAGS));
+        let flags = if more {
+            FLAGS | SpliceFlags::MORE
+        } else {
+            FLAGS
+        };
+        let spliced = outcome(splice(&ends.read, None, consumer, None, self.held, flags));
         if let Spliced::Bytes(bytes) = spliced {
             self.held -= bytes;
         }

@@ -190,6 +190,12 @@ impl Socket {
         }
     }
 
+    /// Sends what the kernel holds back for bytes that were to follow (`tcp(7)`: `TCP_NODELAY` forces
+    /// pending output out). Other kinds of sockets hold nothing back.
+    pub fn flush(&self) {
+        let _ = sockopt::set_tcp_nodelay(self, true);
+    }
+
     /// What TCP knows of the peer, even behind bytes that lie unread (`poll(2)`, `POLLRDHUP`).
     #[must_use]
     pub fn peer(&self) -> Peer {

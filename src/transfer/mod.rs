@@ -7,7 +7,7 @@ mod copy;
 
 mod splice;
 
-use std::{io::IoSlice, pin::pin, rc::Rc};
+use std::{cell::Cell, io::IoSlice, pin::pin, rc::Rc};
 
 use bytes::{Buf, Bytes};
 
@@ -103,6 +103,9 @@ pub struct Transfer {
     /// How much of that head was received.
     chunk_head_seen: usize,
     pace: Pace,
+    /// The kernel may hold back a short segment for bytes that are to follow at once. Whoever waits
+    /// makes it let go first.
+    corked: Cell<bool>,
 }
 
 /// When the producer's socket is waited for: always, unless it just gave all that was asked of it, or
@@ -115,6 +118,11 @@ struct Pace {
 }
 
 impl Pace {
+    /// Whether the producer's socket is tried without waiting for it.
+    fn goes_on(self) -> bool {
+        self.promising && self.turn_left > 0
+    }
+
     fn moved(&mut self, bytes: usize, asked: usize) {
         self.promising = bytes == asked;
         self.turn_left = self.turn_left.saturating_sub(bytes);
@@ -155,6 +163,7 @@ impl Transfer {
                 promising: true,
                 turn_left: shard.pipes.turn_bytes(),
             },
+            corked: Cell::new(false),
         };
         transfer.progressed();
         transfer
@@ -178,10 +187,27 @@ impl Transfer {
                 self.promise_payload(framing).await?;
                 self.splice_payload().await?;
             } else if self.request.is_whole() {
+                self.uncork();
                 return Ok(());
             } else {
                 self.copy_piece(framing).await?;
             }
+        }
+    }
+
+    /// Sends the start of the consumer's reply, the payload in hand included. With payload to splice
+    /// behind it, that is tried before the start leaves: one segment and one wake instead of two.
+    pub fn send_start(&mut self, start: &[u8]) -> Sent {
+        let more = self.will_splice();
+        let sent = self.consumer.socket.send(start, more);
+        self.corked.set(more);
+        sent
+    }
+
+    /// Nothing is held back any longer.
+    fn uncork(&self) {
+        if self.corked.take() {
+            self.consumer.socket.flush();
         }
     }
 
@@ -215,8 +241,7 @@ impl Transfer {
         if self.will_splice() {
             self.out_chunk = OutChunk::Promised;
             let head = ChunkHead::new(payload.len() as u64 + self.request.decoder.payload_left());
-            // Payload must not be held back, a head alone may: nothing can be done with it yet.
-            return self.send_parts(&[owed, head.as_bytes(), payload], payload.is_empty());
+            return self.send_parts(&[owed, head.as_bytes(), payload], true);
         }
         if payload.is_empty() && !self.request.is_whole() {
             return Ok(());
@@ -243,11 +268,12 @@ impl Transfer {
         for (slice, part) in slices.iter_mut().zip(parts) {
             *slice = IoSlice::new(part);
         }
-        match self
+        let sent = self
             .consumer
             .socket
-            .send_parts(&slices[..parts.len()], more)
-        {
+            .send_parts(&slices[..parts.len()], more);
+        self.corked.set(more);
+        match sent {
             Sent::Bytes(sent) => {
                 self.unsent = behind(parts, sent);
                 self.progressed();
@@ -267,9 +293,10 @@ impl Transfer {
 
     /// Waits until the producer's socket is worth trying.
     async fn producer_readable(&mut self) -> Result<(), Broken> {
-        if self.pace.promising && self.pace.turn_left > 0 {
+        if self.pace.goes_on() {
             return check_stop(&self.producer);
         }
+        self.uncork();
         self.pace.promising = false;
         self.pace.turn_left = self.shard.pipes.turn_bytes();
         wait_for(&self.producer, || self.producer.socket.readable()).await
@@ -277,6 +304,7 @@ impl Transfer {
 
     /// Waits until the consumer takes more.
     pub async fn consumer_writable(&self) -> Result<(), Broken> {
+        self.uncork();
         let writable = wait_for(&self.producer, || self.consumer.socket.writable()).await;
         writable.map_err(|broken| match broken {
             Broken::Stopped(Stop::Expired) => Broken::ConsumerStalled,

@@ -84,9 +84,13 @@ impl Transfer {
 
     /// Empties the pipe into the consumer's socket.
     async fn drain(&mut self, pipe: &mut Pipe) -> Result<(), Broken> {
+        let more = self.pace.goes_on() && !self.request.is_whole();
         while pipe.held() > 0 {
-            match pipe.drain(&self.consumer.socket) {
-                Spliced::Bytes(_) => self.progressed(),
+            match pipe.drain(&self.consumer.socket, more) {
+                Spliced::Bytes(_) => {
+                    self.corked.set(more);
+                    self.progressed();
+                }
                 Spliced::Nothing => self.consumer_writable().await?,
                 Spliced::End | Spliced::PeerGone => return Err(Broken::ConsumerLeft),
             }
