@@ -582,6 +582,22 @@ const CODING_TWICE: &str =
     "the request has more than one Transfer-Encoding field: send `Transfer-Encoding: chunked` once";
 
 impl Method {
+    /// The method as it stands in a request (RFC 9110 §9.1).
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+            Self::Options => "OPTIONS",
+            Self::Trace => "TRACE",
+            Self::Patch => "PATCH",
+        }
+    }
+
     /// The method that `token` names; `None` if HTTP defines none of that name.
     fn from_token(token: &[u8]) -> Option<Self> {
         Some(match token {
