@@ -8,6 +8,7 @@
 use std::{pin::pin, rc::Rc};
 
 use crate::{
+    access,
     conn::{Close, Conn, Step},
     error::{Refusal, Status},
     http::reply::{self, Persistence},
@@ -50,7 +51,8 @@ pub fn persistence(shard: &Shard, asked: Persistence) -> Persistence {
 pub fn delivered(shard: &Rc<Shard>, conn: &Rc<Conn>, asked: Persistence) -> Step {
     let persistence = persistence(shard, asked);
     let write = |out: &mut Vec<u8>, date: &str| reply::delivered(out, date, persistence);
-    send(shard, conn, Status::Ok, After::of(persistence), write)
+    let after = After::of(persistence);
+    send(shard, conn, Status::Ok, access::DELIVERED, after, write)
 }
 
 /// Sends a whole reply with a body.
@@ -66,7 +68,9 @@ pub fn document(
     let write = |out: &mut Vec<u8>, date: &str| {
         reply::document(out, date, persistence, status, content_type, body);
     };
-    send(shard, conn, status, After::of(persistence), write)
+    access::moved(conn, body.len() as u64);
+    let after = After::of(persistence);
+    send(shard, conn, status, access::DONE, after, write)
 }
 
 /// Says that there is nothing to say (204); `allow` where the methods were asked for.
@@ -78,13 +82,8 @@ pub fn no_content(
 ) -> Step {
     let persistence = persistence(shard, asked);
     let write = |out: &mut Vec<u8>, date: &str| reply::no_content(out, date, persistence, allow);
-    send(
-        shard,
-        conn,
-        Status::NoContent,
-        After::of(persistence),
-        write,
-    )
+    let after = After::of(persistence);
+    send(shard, conn, Status::NoContent, access::DONE, after, write)
 }
 
 /// Says no. `body_unread`: the request's body, or a part of it, was not read, so the connection
@@ -102,15 +101,18 @@ pub fn refuse(
         persistence(shard, asked)
     };
     let write = |out: &mut Vec<u8>, date: &str| reply::refusal(out, date, persistence, refusal);
-    send(shard, conn, refusal.status, After::of(persistence), write)
+    shard.counters.refused(refusal.kind);
+    let (after, outcome) = (After::of(persistence), refusal.kind.label());
+    send(shard, conn, refusal.status, outcome, after, write)
 }
 
-/// Writes a reply and sends it; what the kernel does not take at once is sent by the connection's
+/// Writes a reply and sends it, with `outcome` for the access log; what the kernel does not take at once is sent by the connection's
 /// own task.
 fn send(
     shard: &Rc<Shard>,
     conn: &Rc<Conn>,
     status: Status,
+    outcome: &'static str,
     after: After,
     write: impl FnOnce(&mut Vec<u8>, &str),
 ) -> Step {
@@ -119,6 +121,7 @@ fn send(
     out.shrink_to(limits::COPY_BYTES);
     shard.clock.with_date(|date| write(&mut out, date));
     shard.counters.replied(status);
+    access::answered(shard, conn, status, outcome);
     match conn.socket.send(&out, false) {
         Sent::Bytes(sent) if sent == out.len() => finish(shard, conn, after),
         Sent::Bytes(sent) => Step::Work(Box::pin(send_rest(
@@ -127,12 +130,19 @@ fn send(
             out[sent..].to_vec(),
             after,
         ))),
-        Sent::PeerGone => Step::Close(Close::Now),
+        Sent::PeerGone => unheard(conn),
     }
+}
+
+/// The client has gone and does not hear its reply.
+fn unheard(conn: &Conn) -> Step {
+    access::left(conn);
+    Step::Close(Close::Now)
 }
 
 /// The request in hand is answered: the connection goes on to its next one, or ends.
 pub fn finish(shard: &Shard, conn: &Conn, after: After) -> Step {
+    access::finish(shard, conn);
     match after {
         After::Keep => next_request(shard, conn),
         After::Close(close) => Step::Close(close),
@@ -158,11 +168,11 @@ async fn send_rest(shard: Rc<Shard>, conn: Rc<Conn>, rest: Vec<u8>, after: After
     while sent < rest.len() {
         let writable = pin!(conn.socket.writable());
         if conn.poked_or(writable).await.is_none() && conn.take_stop().is_some() {
-            return Step::Close(Close::Now);
+            return unheard(&conn);
         }
         match conn.socket.send(&rest[sent..], false) {
             Sent::Bytes(more) => sent += more,
-            Sent::PeerGone => return Step::Close(Close::Now),
+            Sent::PeerGone => return unheard(&conn),
         }
     }
     finish(&shard, &conn, after)

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use clap::{Parser, ValueEnum};
 
+use crate::{access::Names, log::Form};
+
 /// HTTP clients pass data to each other over named channels.
 ///
 /// What one client sends with `POST` or `PUT /channels/NAMESPACE/CHANNEL`, another receives with
@@ -69,6 +71,18 @@ pub struct Cli {
     /// whole time meanwhile [default: it sleeps at once]
     #[arg(long, env = "BUSY_POLL", value_name = "MICROSECONDS", value_parser = micros, allow_negative_numbers = true)]
     pub busy_poll: Option<u32>,
+
+    /// The form of the log on standard error; RUST_LOG chooses its level (default info)
+    #[arg(long, env = "LOG_FORMAT", value_name = "FORM", default_value = "text")]
+    pub log: Form,
+
+    /// Log a line for every request
+    #[arg(long, env = "ACCESS_LOG")]
+    pub access_log: bool,
+
+    /// How names of namespaces and channels stand in the access log
+    #[arg(long, env = "LOG_NAMES", value_name = "HOW", default_value = "hash")]
+    pub log_names: Names,
 
     /// Move every body through a buffer instead of splicing large ones (to measure the difference)
     #[arg(long, hide = true)]

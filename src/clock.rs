@@ -1,12 +1,15 @@
-//! A shard's coarse clock: advanced by the sweep, read for nothing.
+//! A shard's clocks: a coarse one, advanced by the sweep and read for nothing, and one to measure by.
 //!
-//! Time limits here are seconds long, so a reading that is up to one sweep old is exact enough and
-//! spares every request a look at the real clock.
+//! Time limits here are seconds long, so a moment that is up to one sweep old is exact enough and
+//! spares every request a look at the real clock. How long a request waited is measured in
+//! [`Reading`]s, which are calls of `clock_gettime(2)` in user space.
 
 use std::{
     cell::{Cell, RefCell},
     time::{Duration, Instant, SystemTime},
 };
+
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::limits::SWEEP_PERIOD;
 
@@ -20,9 +23,22 @@ impl Moment {
     pub const NEVER: Self = Self(u64::MAX);
 }
 
-/// The clock itself.
+/// A point in time to measure from and to, in microseconds; the same scale on all shards.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reading(u64);
+
+impl Reading {
+    /// The microseconds from `self` to `later`; 0 if that is not later.
+    #[must_use]
+    pub const fn micros_until(self, later: Self) -> u64 {
+        later.0.saturating_sub(self.0)
+    }
+}
+
+/// The clocks themselves.
 #[derive(Debug)]
 pub struct Clock {
+    measures_by: ClockId,
     began: Instant,
     now: Cell<Moment>,
     date: RefCell<String>,
@@ -30,10 +46,16 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that stands at its beginning.
+    /// A clock that stands at its beginning. What it measures is `precise` to the microsecond, or to
+    /// the kernel's tick: then reading it does not ask the hardware.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(precise: bool) -> Self {
         let clock = Self {
+            measures_by: if precise {
+                ClockId::Monotonic
+            } else {
+                ClockId::MonotonicCoarse
+            },
             began: Instant::now(),
             now: Cell::new(Moment(0)),
             date: RefCell::new(String::new()),
@@ -54,6 +76,14 @@ impl Clock {
         if self.date_second.replace(second) != second {
             *self.date.borrow_mut() = httpdate::fmt_http_date(wall);
         }
+    }
+
+    /// What time it is, for measuring: to the kernel's tick of 1 to 10 ms, or precisely if that was
+    /// asked for (`clock_gettime(2)`).
+    #[must_use]
+    pub fn read(&self) -> Reading {
+        let now = clock_gettime(self.measures_by);
+        Reading(now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1000)
     }
 
     /// The moment of the last `advance`.
@@ -84,6 +114,6 @@ impl Clock {
 
 impl Default for Clock {
     fn default() -> Self {
-        Self::new()
+        Self::new(false)
     }
 }

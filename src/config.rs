@@ -4,8 +4,10 @@
 use std::{fmt, net::SocketAddr, time::Duration};
 
 use crate::{
+    access::Names,
     cli::{Cli, DriverChoice},
     limits,
+    log::Form,
     runtime::Driver,
     sys,
 };
@@ -31,6 +33,10 @@ pub struct Config {
     pub channels_max: usize,
     /// For how long a shard looks for news after a request before it sleeps; `None`: not at all.
     pub busy_poll: Option<Duration>,
+    /// The form of the log.
+    pub log: Form,
+    /// How names stand in the access log; `None`: there is no such log.
+    pub access: Option<Names>,
     /// Whether large bodies are spliced.
     pub splice: bool,
 }
@@ -67,6 +73,12 @@ impl Config {
     /// # Errors
     /// A limit that this process cannot keep, with the option, the value and what is allowed.
     pub fn from_cli(cli: Cli) -> Result<Self, ConfigError> {
+        if cli.access_log && cli.log == Form::Off {
+            return Err(ConfigError(
+                "--access-log needs a log to write to: leave out --log off, or use text or json"
+                    .to_owned(),
+            ));
+        }
         let shards = cli.threads.map_or_else(sys::allowed_cores, usize::from);
         let open_files = sys::raise_open_files_limit();
         let allowed = open_files
@@ -105,6 +117,8 @@ impl Config {
             busy_poll: cli
                 .busy_poll
                 .map(|micros| Duration::from_micros(micros.into())),
+            log: cli.log,
+            access: cli.access_log.then_some(cli.log_names),
             splice: !cli.no_splice,
         })
     }

@@ -16,7 +16,8 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    clock::Moment,
+    access::Record,
+    clock::{Moment, Reading},
     queue::Place,
     registry::{ChannelId, Side},
     request::{ConsumerRequest, ProducerRequest, Request},
@@ -148,6 +149,11 @@ pub struct Conn {
     pub deadline: Cell<Moment>,
     /// Until when its request may wait, kept over a match that came to nothing.
     pub wait_until: Cell<Moment>,
+    /// When the request in hand came.
+    pub arrived: Cell<Reading>,
+    /// What the access log is to say of the request in hand; boxed, because there is none without
+    /// such a log.
+    pub record: Cell<Option<Box<Record>>>,
     /// The consumer has said that it sends nothing more: its connection ends with its exchange.
     pub half_closed: Cell<bool>,
     /// No request was served on it yet.
@@ -177,6 +183,8 @@ impl Conn {
             unread: RefCell::default(),
             deadline: Cell::new(deadline),
             wait_until: Cell::new(Moment::NEVER),
+            arrived: Cell::default(),
+            record: Cell::default(),
             half_closed: Cell::new(false),
             fresh: Cell::new(true),
             bulky: Cell::new(false),

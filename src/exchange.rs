@@ -15,7 +15,9 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::{
+    access,
     answer::{self, After},
+    clock::Reading,
     conn::{Close, Conn, Party, Step, Stop},
     error::Status,
     http::{
@@ -23,7 +25,7 @@ use crate::{
         reply::{self, Framing, Persistence},
     },
     metrics::{Outcome, Path},
-    registry::ChannelId,
+    registry::{ChannelId, Side},
     request::{ConsumerRequest, ProducerRequest},
     shard::Shard,
     socket::Sent,
@@ -127,7 +129,12 @@ pub fn meet<'a>(
         Sent::Bytes(sent) if sent == out.len() => {
             shard.counters.replied(Status::Ok);
             shard.counters.moved(Path::WithHead, body.len() as u64);
-            shard.counters.exchange_ended(Outcome::Delivered);
+            matched(shard, producer, consumer);
+            // Within one turn, so it took no time that the clock could show.
+            shard.counters.exchange_ended(Outcome::Delivered, 0);
+            access::moved(producer, body.len() as u64);
+            access::answered(shard, consumer, Status::Ok, access::DELIVERED);
+            access::moved(consumer, body.len() as u64);
             producer.bulky.set(false);
             let next = answer::finish(shard, consumer, reply.after());
             Met::Delivered(offer, next)
@@ -147,6 +154,17 @@ pub fn meet<'a>(
             Met::UnderWay(exchange.into_step())
         }
     }
+}
+
+/// Measures how long both sides have waited for this match; returns when it was.
+fn matched(shard: &Shard, producer: &Conn, consumer: &Conn) -> Reading {
+    let now = shard.clock.read();
+    for (conn, side) in [(producer, Side::Producer), (consumer, Side::Consumer)] {
+        let waited = conn.arrived.get().micros_until(now);
+        shard.counters.matched(side, waited);
+        access::matched(conn, now);
+    }
+    now
 }
 
 /// How the consumer's reply is framed and what it says about the connection.
@@ -202,6 +220,8 @@ impl Reply {
 struct Exchange {
     shard: Rc<Shard>,
     wanted: ConsumerRequest,
+    /// When the match was.
+    began: Reading,
     transfer: Transfer,
     /// Chosen when the consumer's reply starts; until then nothing is lost if a side leaves.
     reply: Option<Reply>,
@@ -222,6 +242,7 @@ impl Drop for Hold {
     fn drop(&mut self) {
         // Only a panic leaves the consumer without a word; it sees the cut.
         if self.consumer.is_consuming() {
+            access::panicked(&self.consumer);
             self.consumer.hand(Step::Close(self.cut));
         }
         self.shard.registry.borrow_mut().end_exchange(self.channel);
@@ -276,6 +297,7 @@ impl Exchange {
         Self {
             shard: Rc::clone(shard),
             wanted,
+            began: matched(shard, producer, consumer),
             transfer: Transfer::new(shard, producer, request, consumer),
             reply: None,
             hold,
@@ -337,13 +359,13 @@ impl Exchange {
 
     /// The consumer was sent the beginning of `reply` and of the payload in hand; `unsent` is left.
     fn started(&mut self, reply: Reply, unsent: Bytes) {
+        let bytes = self.transfer.request.payload().len() as u64;
+        self.transfer.count(Path::WithHead, bytes);
         let Transfer {
             request, consumer, ..
         } = &mut self.transfer;
         self.shard.counters.replied(Status::Ok);
-        self.shard
-            .counters
-            .moved(Path::WithHead, request.payload().len() as u64);
+        access::answered(&self.shard, consumer, Status::Ok, access::DELIVERED);
         request.drop_payload();
         consumer.mark_started();
         self.transfer.unsent = unsent;
@@ -361,14 +383,28 @@ impl Exchange {
         }
     }
 
+    /// Counts how the exchange ended, and says so to the access log.
+    fn ended(&self, outcome: Outcome) {
+        let micros = self.began.micros_until(self.shard.clock.read());
+        self.shard.counters.exchange_ended(outcome, micros);
+        let Transfer {
+            producer,
+            consumer,
+            moved,
+            ..
+        } = &self.transfer;
+        access::moved(producer, *moved);
+        access::moved(consumer, *moved);
+    }
+
     fn delivered(mut self, reply: Reply) -> Step {
+        self.ended(Outcome::Delivered);
         let Transfer {
             producer,
             consumer,
             request,
             ..
         } = &mut self.transfer;
-        self.shard.counters.exchange_ended(Outcome::Delivered);
         consumer.hand(answer::finish(&self.shard, consumer, reply.after()));
         producer.keep_unread(request.take_rest());
         answer::delivered(&self.shard, producer, Persistence::of(&request.head))
@@ -382,7 +418,7 @@ impl Exchange {
             _ => broken,
         };
         let (outcome, refusal) = broken.meaning(false);
-        self.shard.counters.exchange_ended(outcome);
+        self.ended(outcome);
         let Transfer {
             producer,
             consumer,
@@ -419,7 +455,8 @@ impl Exchange {
     /// The consumer was sent a part: it sees the cut, and the producer hears why.
     fn broken_midway(mut self, broken: Broken, reply: Reply) -> Step {
         let (outcome, refusal) = broken.meaning(true);
-        self.shard.counters.exchange_ended(outcome);
+        self.ended(outcome);
+        access::ended(&self.transfer.consumer, outcome.label());
         let Transfer {
             producer,
             consumer,

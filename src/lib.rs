@@ -31,6 +31,10 @@
 //! 7. [`answer`] sends what each side hears, written by [`http::reply`]; what went wrong is one
 //!    [`error::Refusal`]. The connection reads its next head, or closes.
 //!
+//! What an operator sees of it: [`metrics`] are counted where things happen, by each shard for
+//! itself, and added up when somebody asks. A line of the [`access`] log is written when a request is
+//! over. The [`log`] has a thread of its own, and no shard waits for it.
+//!
 //! # Rules
 //!
 //! - A task waits for readiness, never for an operation that holds a buffer: a wait that is dropped
@@ -43,6 +47,7 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod access;
 pub mod answer;
 pub mod busy_poll;
 pub mod cli;
@@ -52,6 +57,7 @@ pub mod conn;
 pub mod error;
 pub mod exchange;
 pub mod handle;
+pub mod histogram;
 pub mod http;
 pub mod limits;
 pub mod log;
@@ -59,6 +65,7 @@ pub mod mark;
 pub mod mesh;
 pub mod metrics;
 pub mod pipe;
+pub mod process;
 pub mod queue;
 pub mod registry;
 pub mod request;

@@ -158,3 +158,19 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How many of them go unanswered before the peer counts as gone (`TCP_KEEPCNT`).
 pub const KEEPALIVE_PROBES: u32 = 6;
+
+/// Log lines that wait for the log's thread. One more is dropped and counted: whoever logs never waits.
+///
+/// What a core can log in the time that the thread rests ([`LOG_REST`]), with room to spare; a line
+/// has 0.2 to 1.5 KB, so at most 6 MB wait for a reader that has stopped.
+pub const LOG_LINES_MAX: usize = 4096;
+
+/// Most bytes of log that are written to standard error at once.
+pub const LOG_WRITE_BYTES: usize = 64 * 1024;
+
+/// How long the log's thread rests once it has written all there was: no line comes later than that,
+/// and no shard has to wake the thread more often.
+pub const LOG_REST: Duration = Duration::from_millis(2);
+
+/// How often the log says at most that it lost lines, while they come faster than they are read.
+pub const LOG_REPORT_PERIOD: Duration = Duration::from_secs(1);

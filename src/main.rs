@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-use httpipe::{cli::Cli, config::Config, log, server};
+use httpipe::{cli::Cli, config::Config, log, process, server};
 
 fn main() -> ExitCode {
+    process::begin();
     let config = match Config::from_cli(Cli::parse_or_exit()) {
         Ok(config) => config,
         Err(error) => {
@@ -12,7 +13,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    log::init();
+    let _until_the_end = log::open(config.log, config.access.is_some());
     match server::run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

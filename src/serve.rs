@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    answer,
+    access, answer,
     conn::{Close, Conn, Doing, Event, Step, Stop},
     error::Refusal,
     handle::{self, Target},
@@ -23,7 +23,7 @@ use crate::{
         head::{self, Parsed},
         reply::Persistence,
     },
-    limits,
+    limits, log,
     mesh::Message,
     request::Request,
     shard::Shard,
@@ -49,7 +49,10 @@ pub fn spawn(shard: Rc<Shard>, conn: Rc<Conn>, first: Option<Box<Request>>) {
         };
         shard.dismiss(&conn);
         match gone {
-            Ok(Gone::Closed) => shard.count_closed(),
+            Ok(Gone::Closed) => {
+                access::finish(&shard, &conn);
+                shard.count_closed();
+            }
             Ok(Gone::HandedOver(owner, request)) => hand_over(&shard, conn, owner, request),
             Err(panic) => {
                 shard.count_closed();
@@ -83,7 +86,7 @@ async fn serve(shard: &Rc<Shard>, conn: &Rc<Conn>, first: Option<Box<Request>>) 
 
 /// Serves the request that a connection brought from another shard.
 fn begin(shard: &Rc<Shard>, conn: &Rc<Conn>, request: &Request) -> Step {
-    handle::dispatch(&Target {
+    handle::take_up(&Target {
         shard,
         conn,
         head: &request.head,
@@ -284,11 +287,9 @@ fn hand_over(shard: &Shard, conn: Rc<Conn>, owner: usize, request: Box<Request>)
 /// Cleans up behind a task that panicked.
 fn bury(shard: &Rc<Shard>, conn: &Rc<Conn>, panic: &(dyn Any + Send)) {
     shard.counters.panics.add(1);
-    let reason = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no reason given");
+    access::panicked(conn);
+    access::finish(shard, conn);
+    let reason = log::reason(panic);
     tracing::error!(connection = conn.id, doing = ?conn.doing(), "a connection's task panicked: {reason}");
     wait::leave(shard, conn);
     conn.stop_driver(Stop::ConsumerLeft);

@@ -20,8 +20,9 @@ use signal_hook::{
 };
 
 use crate::{
+    access::AccessLog,
     config::Config,
-    limits,
+    limits, log,
     mesh::{Mesh, Message},
     runtime::{self, Driver, RingRefused},
     shard::Shared,
@@ -85,6 +86,7 @@ pub fn run(config: Config) -> Result<(), ServerError> {
     let shared = Arc::new(Shared {
         mesh: Mesh::new(config.shards).map_err(ServerError::Start)?,
         connections: AtomicUsize::new(0),
+        access: config.access.map(AccessLog::new),
         config,
     });
     let signals = Signals::new([SIGTERM, SIGINT]).map_err(ServerError::Start)?;
@@ -234,6 +236,7 @@ fn heed_signals(mut signals: Signals, listener: OwnedFd, shared: &Arc<Shared>) -
             }
             if received.next().is_some() {
                 tracing::warn!("told twice to end: ending at once");
+                log::close();
                 process::exit(1);
             }
         })?;

@@ -17,6 +17,7 @@ use std::{
 use slab::Slab;
 
 use crate::{
+    access::AccessLog,
     busy_poll::BusyPoll,
     clock::Clock,
     config::Config,
@@ -37,6 +38,8 @@ pub struct Shared {
     pub config: Config,
     /// The way to the other shards.
     pub mesh: Mesh,
+    /// The access log, if there is one.
+    pub access: Option<AccessLog>,
     /// Open connections in all; touched when one opens or closes.
     pub connections: AtomicUsize,
 }
@@ -105,7 +108,8 @@ impl Shard {
         sys::ring(&always_ready);
         Ok(Self {
             index,
-            clock: Clock::new(),
+            // A line costs more than a precise look at the clock, and says more with it.
+            clock: Clock::new(shared.access.is_some()),
             counters: Counters::default(),
             registry: RefCell::new(Registry::new(limits)),
             scratch: RefCell::new(vec![0; limits::COPY_BYTES].into()),
@@ -187,7 +191,7 @@ impl Shard {
             exchanging: registry.exchanging() as u64,
             pipes: self.pipes.count() as u64,
         };
-        Snapshot::new(&self.counters, gauges)
+        Snapshot::new(self.index, &self.counters, gauges)
     }
 
     /// Leave to make a listing, until it is dropped; `None` if many are being made or sent.

@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use crate::{
-    answer,
+    access, answer,
     conn::{Close, Conn, Party, Step, Stop, Waiting},
     error::Refusal,
     http::reply::Persistence,
@@ -51,6 +51,7 @@ pub fn rejoin(shard: &Shard, channel: ChannelId, conn: &Conn, party: Party) {
         .borrow_mut()
         .join(channel, party.side(), End::Front, conn.id);
     let place = joined.expect("who was let in once is not refused");
+    access::unmatched(conn);
     conn.begin_waiting(Waiting {
         channel,
         place,

@@ -9,6 +9,7 @@
 
 mod support;
 
+mod access_log;
 mod clients;
 mod driver;
 mod exchange;

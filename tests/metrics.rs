@@ -2,9 +2,11 @@
 //! that come back to nothing, and the fast path at work.
 
 use crate::support::Side;
+use crate::support::metrics::Metrics;
 use crate::support::pattern::{assert_same_bytes, pattern};
 use crate::support::request::{chunked, post_chunked_head, post_head};
 use crate::support::server::Server;
+use std::time::{Duration, SystemTime};
 
 /// One whole exchange.
 fn exchange(server: &Server, body: &[u8]) {
@@ -47,6 +49,20 @@ fn every_family_is_declared_from_the_start() {
         "httpipe_waiting",
         "httpipe_exchanging",
         "httpipe_pipes",
+        "httpipe_refusals_total",
+        "httpipe_wait_seconds",
+        "httpipe_exchange_seconds",
+        "httpipe_shard_requests_total",
+        "httpipe_shard_handovers_total",
+        "httpipe_shard_connections",
+        "httpipe_shard_exchanging",
+        "httpipe_build_info",
+        "httpipe_log_lines_dropped_total",
+        "process_cpu_seconds_total",
+        "process_start_time_seconds",
+        "process_resident_memory_bytes",
+        "process_virtual_memory_bytes",
+        "process_max_fds",
     ] {
         assert!(metrics.declares(family), "{family}");
     }
@@ -183,4 +199,130 @@ fn no_name_of_a_channel_shows_in_the_metrics() {
     let server = Server::start(&[]);
     let _waiting = server.consumer_waiting("secretspace/secretchannel", 1);
     assert!(!server.ask("GET", "/metrics").text().contains("secret"));
+}
+
+#[test]
+fn refusals_are_counted_by_what_was_wrong() {
+    let server = Server::start(&["--max-waiting", "1"]);
+    let refused = |kind: &str| {
+        let name = format!("httpipe_refusals_total{{kind=\"{kind}\"}}");
+        server.metrics().value(&name)
+    };
+    assert_eq!(server.metrics().sum("httpipe_refusals_total"), 0);
+    server.ask("GET", "/nothing").assert_status(404);
+    assert_eq!(refused("no_such_path"), 1);
+    server.ask("DELETE", "/channels/no/body").assert_status(404);
+    assert_eq!(refused("not_in_use"), 1);
+    server.ask("GET", "/channels/a%01/b").assert_status(400);
+    assert_eq!(refused("bad_name"), 1);
+    server.ask("PATCH", "/channels/a/b").assert_status(405);
+    assert_eq!(refused("method_not_allowed"), 1);
+    let mut waiting = server.consumer_waiting("a/b", 1);
+    server.ask("GET", "/channels/a/b").assert_status(503);
+    assert_eq!(refused("too_many_waiting_on_channel"), 1);
+    server.ask("DELETE", "/channels/a/b").assert_status(204);
+    waiting.reply().assert_status(410);
+    assert_eq!(refused("deleted"), 1);
+    let mut broken = server.connect_and_send(b"no request\r\n\r\n");
+    broken.last_reply().assert_status(400);
+    assert_eq!(refused("bad_head"), 1);
+    assert_eq!(server.metrics().sum("httpipe_refusals_total"), 7);
+}
+
+/// How many observations of `histogram` were at most `bound`, with the labels behind `le`.
+fn at_most(metrics: &Metrics, histogram: &str, bound: &str, labels: &str) -> u64 {
+    metrics.value(&format!("{histogram}_bucket{{le=\"{bound}\"{labels}}}"))
+}
+
+#[test]
+fn a_wait_is_measured_from_arrival_to_match_for_each_side() {
+    let server = Server::start(&["--header-timeout", "0.6"]);
+    let mut consumer = server.consumer_waiting("wait/long", 1);
+    // The server's own time limit is the clock: it answers 0.6 s after this connection began.
+    let mut slow = server.connect_and_send(b"GET / HTTP/1.1\r\n");
+    slow.last_reply().assert_status(408);
+    let mut producer = server.produce("wait/long", b"data");
+    producer.reply().assert_status(200);
+    consumer.reply().assert_status(200);
+
+    let metrics = server.metrics();
+    let consumer = ",side=\"consumer\"";
+    let wait = "httpipe_wait_seconds";
+    assert_eq!(at_most(&metrics, wait, "0.5", consumer), 0);
+    assert_eq!(at_most(&metrics, wait, "3600.0", consumer), 1);
+    let sum = metrics.number("httpipe_wait_seconds_sum{side=\"consumer\"}");
+    assert!((0.5..3600.0).contains(&sum), "{sum}");
+    let producer = ",side=\"producer\"";
+    assert_eq!(at_most(&metrics, wait, "+Inf", producer), 1);
+    // It found its counterpart waiting.
+    let arrived_last = metrics.number("httpipe_wait_seconds_sum{side=\"producer\"}");
+    assert!(arrived_last < sum, "{arrived_last}");
+}
+
+#[test]
+fn every_exchange_is_measured_once() {
+    let server = Server::start(&["--threads", "2"]);
+    for bytes in [1, 100, 100_000, 1_000_000] {
+        exchange(&server, pattern(1, bytes));
+    }
+    let mut consumer = server.consumer_waiting("count/cut", 1);
+    let mut producer = server.connect_and_send(&post_head("count/cut", 5));
+    producer.send(b"a");
+    consumer.head();
+    producer.close();
+    consumer.expect_cut();
+    server.until_metric("httpipe_exchanges_total{outcome=\"producer_left\"}", 1);
+
+    let metrics = server.metrics();
+    assert_eq!(metrics.sum("httpipe_exchanges_total"), 5);
+    assert_eq!(metrics.value("httpipe_exchange_seconds_count"), 5);
+    assert_eq!(at_most(&metrics, "httpipe_exchange_seconds", "+Inf", ""), 5);
+    for side in ["producer", "consumer"] {
+        let name = format!("httpipe_wait_seconds_count{{side=\"{side}\"}}");
+        assert_eq!(metrics.value(&name), 5, "{side}");
+    }
+}
+
+#[test]
+fn what_each_shard_has_adds_up_to_what_the_server_has() {
+    let server = Server::start(&["--threads", "2"]);
+    let _waiting = Vec::from_iter((1..=8).map(|n| server.consumer_waiting(&format!("s/{n}"), n)));
+    let metrics = server.metrics();
+    for (by_shard, in_all) in [
+        ("httpipe_shard_requests_total", "httpipe_requests_total"),
+        ("httpipe_shard_handovers_total", "httpipe_handovers_total"),
+        ("httpipe_shard_connections", "httpipe_connections"),
+        ("httpipe_shard_exchanging", "httpipe_exchanging"),
+    ] {
+        assert_eq!(metrics.sum(by_shard), metrics.value(in_all), "{by_shard}");
+        for shard in 0..2 {
+            metrics.number(&format!("{by_shard}{{shard=\"{shard}\"}}"));
+        }
+    }
+    // Those eight, and the one that asks.
+    assert_eq!(metrics.sum("httpipe_shard_connections"), 9);
+}
+
+#[test]
+fn the_process_tells_its_version_its_age_and_what_it_uses() {
+    let before = SystemTime::now();
+    let server = Server::start(&[]);
+    let metrics = server.metrics();
+    let version = env!("CARGO_PKG_VERSION");
+    let build = format!("httpipe_build_info{{version=\"{version}\"}}");
+    assert_eq!(metrics.value(&build), 1);
+    let began = metrics.number("process_start_time_seconds");
+    let began = SystemTime::UNIX_EPOCH + Duration::from_secs_f64(began);
+    let bound = Duration::from_secs(1);
+    assert!(before - bound <= began && began <= SystemTime::now() + bound);
+    assert!(metrics.number("process_cpu_seconds_total") > 0.0);
+    let resident = metrics.value("process_resident_memory_bytes");
+    assert!(resident > 100_000, "{resident}");
+    assert!(metrics.value("process_virtual_memory_bytes") >= resident);
+    assert!(metrics.value("process_max_fds") > 10);
+    let later = server.metrics();
+    assert_eq!(
+        later.number("process_start_time_seconds"),
+        metrics.number("process_start_time_seconds")
+    );
 }

@@ -8,7 +8,7 @@ use crate::support::server::{Server, executable};
 use std::net::TcpListener;
 
 /// Every option with a value, and its name in the environment.
-const OPTIONS: [(&str, &str); 14] = [
+const OPTIONS: [(&str, &str); 16] = [
     ("--port", "PORT"),
     ("--request-timeout", "REQUEST_TIMEOUT"),
     ("--host", "HOST"),
@@ -23,6 +23,8 @@ const OPTIONS: [(&str, &str); 14] = [
     ("--max-channels", "MAX_CHANNELS"),
     ("--driver", "DRIVER"),
     ("--busy-poll", "BUSY_POLL"),
+    ("--log", "LOG_FORMAT"),
+    ("--log-names", "LOG_NAMES"),
 ];
 
 /// Runs the executable with options that make it end at once.
@@ -80,6 +82,8 @@ fn a_bad_value_is_refused_with_the_option_the_value_and_what_is_allowed() {
         ("--keep-alive-timeout", "x", "seconds"),
         ("--idle-timeout", "x", "seconds"),
         ("--drain-timeout", "x", "seconds"),
+        ("--log", "xml", "json"),
+        ("--log-names", "some", "plain"),
         ("--max-connections", "few", "1"),
         ("--max-connections", "0", "1"),
         ("--max-waiting", "-3", "1"),

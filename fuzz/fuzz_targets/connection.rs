@@ -3,6 +3,7 @@
 #![no_main]
 
 use httpipe::config::{Config, Timeouts};
+use httpipe::log::Form;
 use httpipe::server;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::LazyLock;
@@ -32,6 +33,8 @@ fn start() -> SocketAddr {
         waiting_max: 100,
         waiting_per_channel_max: 100,
         channels_max: 100,
+        log: Form::Off,
+        access: None,
         splice: true,
     };
     thread::spawn(move || {

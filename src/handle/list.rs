@@ -14,6 +14,7 @@ use crate::{
     limits,
     mesh::{Answer, Question},
     metrics::Snapshot,
+    process::Process,
     shard::{Listing, Shard},
 };
 
@@ -134,5 +135,8 @@ pub fn metrics(answers: Vec<Answer>) -> Document {
             sum.add(&share);
         }
     }
-    Ok((Snapshot::MEDIA_TYPE, sum.to_text().into_bytes()))
+    Ok((
+        Snapshot::MEDIA_TYPE,
+        sum.to_text(Process::look()).into_bytes(),
+    ))
 }

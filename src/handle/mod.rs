@@ -14,7 +14,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::{
-    answer,
+    access, answer,
     conn::{Conn, Step},
     error::Refusal,
     http::{
@@ -117,16 +117,28 @@ impl Target<'_> {
 /// Answers the request of `target`, or brings it on its way.
 pub fn request(target: &Target<'_>) -> Step {
     target.shard.counters.requests.add(1);
+    take_up(target)
+}
+
+/// As [`request`], for a request that was counted already: another shard read its head.
+pub fn take_up(target: &Target<'_>) -> Step {
+    let &Target { shard, conn, .. } = target;
+    conn.arrived.set(shard.clock.read());
+    access::begin(shard, conn, Some(target.head.method));
     dispatch(target)
 }
 
-/// As [`request`], for a request that was counted already.
+/// As [`take_up`], for a request that was taken up already: its body is out of the way now.
 pub fn dispatch(target: &Target<'_>) -> Step {
     target.shard.busy_poll.request_came();
     if target.conn.over_limit {
         return target.refuse(&Refusal::TOO_MANY_CONNECTIONS);
     }
-    match route::parse(target.head.method, target.head.target.of(target.bytes)) {
+    let route = route::parse(target.head.method, target.head.target.of(target.bytes));
+    if let Ok(route) = &route {
+        access::asks(target.shard, target.conn, route);
+    }
+    match route {
         Err(error) => target.refuse(&Refusal::from(error)),
         Ok(Route::Produce(_) | Route::Consume(_)) if target.shard.draining.get() => {
             target.refuse(&Refusal::DRAINING)

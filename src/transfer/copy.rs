@@ -41,9 +41,7 @@ impl Transfer {
         let stripped = self.request.decoder.strip(received)?;
         self.request.keep_rest(&received[stripped.rest..]);
         let payload = &received[..stripped.payload];
-        self.shard
-            .counters
-            .moved(Path::Copied, payload.len() as u64);
+        self.count(Path::Copied, payload.len() as u64);
         self.send_payload(payload, framing)?;
         self.chunk_head_seen += received.len() - payload.len();
         if self.will_splice() {

@@ -19,7 +19,7 @@ use crate::{
         reply::{CONTINUE, Framing},
     },
     limits,
-    metrics::Outcome,
+    metrics::{Outcome, Path},
     pipe::Pipe,
     request::ProducerRequest,
     shard::Shard,
@@ -94,6 +94,8 @@ pub struct Transfer {
     /// Bytes that the consumer's socket did not take yet, framing included. Nothing is received
     /// while there are any, so they are never more than one piece.
     pub unsent: Bytes,
+    /// Bytes of payload that were sent on, or are on their way.
+    pub moved: u64,
     /// Between two payloads that are spliced.
     pipe: Option<Pipe>,
     out_chunk: OutChunk,
@@ -155,6 +157,7 @@ impl Transfer {
             consumer: Rc::clone(consumer),
             request,
             unsent: Bytes::new(),
+            moved: 0,
             pipe: None,
             out_chunk: OutChunk::Closed,
             chunk_head_bytes: limits::CHUNK_HEAD_READ_BYTES,
@@ -209,6 +212,12 @@ impl Transfer {
         if self.corked.take() {
             self.consumer.socket.flush();
         }
+    }
+
+    /// So many bytes of payload move on by `path`.
+    pub fn count(&mut self, path: Path, bytes: u64) {
+        self.moved += bytes;
+        self.shard.counters.moved(path, bytes);
     }
 
     async fn send_unsent(&mut self) -> Result<(), Broken> {

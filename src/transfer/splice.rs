@@ -70,7 +70,7 @@ impl Transfer {
             Spliced::Bytes(bytes) => {
                 self.pace.moved(bytes, room);
                 self.request.decoder.took(bytes as u64);
-                self.shard.counters.moved(Path::Spliced, bytes as u64);
+                self.count(Path::Spliced, bytes as u64);
                 self.progressed();
                 Ok(bytes)
             }

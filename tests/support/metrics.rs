@@ -44,6 +44,22 @@ impl Metrics {
         0
     }
 
+    /// The value of one sample that need not be a whole number.
+    #[track_caller]
+    pub fn number(&self, name: &str) -> f64 {
+        let sample = self.samples.get(name);
+        *sample.unwrap_or_else(|| panic!("/metrics has no {name}"))
+    }
+
+    /// The sum of all samples of a family, whatever their labels.
+    pub fn sum(&self, family: &str) -> u64 {
+        assert!(self.declares(family), "/metrics declares no {family}");
+        let labelled = format!("{family}{{");
+        let all = self.samples.iter();
+        let values = all.filter(|(name, _)| name.starts_with(&labelled) || *name == family);
+        values.map(|(_, value)| *value as u64).sum()
+    }
+
     /// Whether the family is declared by a `# TYPE` line; a counter may stand there without its
     /// `_total`.
     pub fn declares(&self, family: &str) -> bool {

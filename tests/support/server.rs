@@ -10,11 +10,11 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
 /// The options' names in the environment, so that what the tests run under does not leak in.
-pub const ENVIRONMENT: [&str; 14] = [
+pub const ENVIRONMENT: [&str; 17] = [
     "PORT",
     "REQUEST_TIMEOUT",
     "HOST",
@@ -29,6 +29,9 @@ pub const ENVIRONMENT: [&str; 14] = [
     "MAX_CHANNELS",
     "BUSY_POLL",
     "RUST_LOG",
+    "LOG_FORMAT",
+    "ACCESS_LOG",
+    "LOG_NAMES",
 ];
 
 /// The executable with a clean environment, but for `DRIVER`: `DRIVER=epoll cargo test` runs every
@@ -51,7 +54,28 @@ pub struct Server {
     address: SocketAddr,
     stderr: Arc<Mutex<String>>,
     stderr_reader: Option<JoinHandle<()>>,
+    stall: Arc<Stall>,
     ended: bool,
+}
+
+/// Whether the server's standard error is left unread.
+#[derive(Default)]
+struct Stall {
+    stalled: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Stall {
+    fn set(&self, stalled: bool) {
+        *self.stalled.lock().expect("no reader panicked") = stalled;
+        self.changed.notify_all();
+    }
+
+    fn pass(&self) {
+        let stalled = self.stalled.lock().expect("no reader panicked");
+        let passed = self.changed.wait_while(stalled, |stalled| *stalled);
+        drop(passed.expect("no reader panicked"));
+    }
 }
 
 impl Server {
@@ -102,13 +126,16 @@ impl Server {
         let (found, address) = channel();
         let pipe = child.stderr.take().expect("stderr is piped");
         let log = Arc::clone(&stderr);
-        let stderr_reader = std::thread::spawn(move || keep_lines(pipe, &log, &found));
+        let stall = Arc::new(Stall::default());
+        let gate = Arc::clone(&stall);
+        let stderr_reader = std::thread::spawn(move || keep_lines(pipe, &log, &found, &gate));
         let mut server = Self {
             child,
             command: format!("{command:?}"),
             address: SocketAddr::from(([0; 4], 0)),
             stderr,
             stderr_reader: Some(stderr_reader),
+            stall,
             ended: false,
         };
         match address.recv_timeout(FAILURE_BOUND) {
@@ -142,6 +169,11 @@ impl Server {
     /// What the server wrote to standard error so far.
     pub fn stderr(&self) -> String {
         self.stderr.lock().expect("no reader panicked").clone()
+    }
+
+    /// Leaves standard error unread, but for what the reader has in hand, or reads on.
+    pub fn stall_stderr(&self, stalled: bool) {
+        self.stall.set(stalled);
     }
 
     /// A new connection.
@@ -291,6 +323,7 @@ impl Drop for Server {
                 Ok(())
             }
         };
+        self.stall.set(false);
         if let Some(reader) = self.stderr_reader.take() {
             let _ = reader.join();
         }
@@ -311,9 +344,11 @@ impl Drop for Server {
 }
 
 /// Collects the server's lines, and tells the address as soon as one of them has it.
-fn keep_lines(pipe: ChildStderr, log: &Mutex<String>, found: &Sender<SocketAddr>) {
-    for line in BufReader::new(pipe).lines() {
-        let Ok(line) = line else { return };
+fn keep_lines(pipe: ChildStderr, log: &Mutex<String>, found: &Sender<SocketAddr>, stall: &Stall) {
+    let mut lines = BufReader::new(pipe).lines();
+    loop {
+        stall.pass();
+        let Some(Ok(line)) = lines.next() else { return };
         let mut log = log.lock().expect("no reader panicked");
         log.push_str(&line);
         log.push('\n');
