@@ -33,6 +33,15 @@ pub fn steady(run: &Run) -> Result<Sample> {
     drive(run, pair_connections(run, 1)?)
 }
 
+/// As [`steady`], on a server that may log each request: the pairs are two lines each.
+pub fn logged(run: &Run) -> Result<Sample> {
+    let lost = || client::metric(run.target, "httpipe_log_lines_dropped_total");
+    let before = lost()?;
+    let mut sample = steady(run)?;
+    sample.push((Measure::LogLinesLost, lost()? - before));
+    Ok(sample)
+}
+
 /// Every request names another channel than the one before it on its connection.
 pub fn random(run: &Run) -> Result<Sample> {
     drive(run, pair_connections(run, RANDOM_CHANNELS)?)

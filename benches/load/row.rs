@@ -26,6 +26,7 @@ pub enum Measure {
     LongestPauseMillis,
     PipesMax,
     GrowthMib,
+    LogLinesLost,
 }
 
 impl Measure {
@@ -43,6 +44,7 @@ impl Measure {
             Self::LongestPauseMillis => ("longest pause of any", "ms", 0),
             Self::PipesMax => ("pipes at the most", "", 0),
             Self::GrowthMib => ("memory grown at the most", "MiB", 1),
+            Self::LogLinesLost => ("log lines lost", "", 0),
         }
     }
 }

@@ -11,6 +11,8 @@ const TWO_SHARDS: Host = Host::Own(&["--threads", "2"]);
 /// Looks for the next request longer than one takes to come.
 const BUSY_POLL: Host = Host::Own(&["--busy-poll", "200"]);
 const COPY_LOOP: Host = Host::Own(&["--no-splice"]);
+const ACCESS_TEXT: Host = Host::Own(&["--threads", "1", "--access-log"]);
+const ACCESS_JSON: Host = Host::Own(&["--threads", "1", "--access-log", "--log", "json"]);
 
 const fn contestant(
     label: &'static str,
@@ -73,6 +75,20 @@ pub static ROWS: &[Row] = &[
         goals: &[goal(Measure::CpuMicrosEach, Bound::RatioAtMost(1.6))],
         fresh: false,
         attachable: true,
+    },
+    Row {
+        name: "access-log",
+        work: "100-byte pairs, 64 channels, 1 shard, a line for each request; against none",
+        contestants: &[
+            apart("text", ACCESS_TEXT, pairs::logged),
+            apart("off", ONE_SHARD, pairs::logged),
+            apart("json", ACCESS_JSON, pairs::logged),
+        ],
+        // No promise, but worth to know. Whoever compares has to look whether lines were lost: a line
+        // that is lost is not written. The harness reads what the server logs all the time.
+        goals: &[],
+        fresh: false,
+        attachable: false,
     },
     Row {
         name: "latency",
