@@ -160,11 +160,14 @@ fn open(conn: &Conn, method: Option<Method>) {
     conn.record.set(Some(record));
 }
 
-/// The peer's address and port; `unix` for a socket that has none.
+/// The peer's address and port; `unix` for a socket that has none, `unknown` if TCP has forgotten it
+/// because the peer has reset the connection already.
 fn peer(conn: &Conn) -> String {
-    let name = getpeername(&conn.socket).ok().flatten();
-    let address = name.and_then(|name| SocketAddr::try_from(name).ok());
-    address.map_or_else(|| "unix".to_owned(), |address| address.to_string())
+    match getpeername(&conn.socket).map(|name| name.map(SocketAddr::try_from)) {
+        Ok(Some(Ok(address))) => address.to_string(),
+        Ok(_) => "unix".to_owned(),
+        Err(_) => "unknown".to_owned(),
+    }
 }
 
 /// What the request asks for.

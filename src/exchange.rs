@@ -428,6 +428,9 @@ impl Exchange {
         let channel = self.hold.channel;
         match broken {
             Broken::ConsumerLeft | Broken::ConsumerStalled => {
+                if broken == Broken::ConsumerStalled {
+                    access::ended(&consumer, outcome.label());
+                }
                 consumer.hand(Step::Close(Close::Now));
                 wait::rejoin(&self.shard, channel, &producer, Party::Producer(request));
                 return Step::Wait;

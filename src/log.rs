@@ -171,7 +171,8 @@ impl Write for Output {
         if self.last_report.elapsed() >= limits::LOG_REPORT_PERIOD {
             self.report_dropped()?;
         }
-        self.to.write(line)
+        self.to.write_all(line)?;
+        Ok(line.len())
     }
 
     /// Called when the queue is empty. Then the thread rests a little: while it waits for a line,
@@ -186,21 +187,26 @@ impl Write for Output {
 
 /// The line that says so: made here, because the queue may have no room for it.
 fn warning(form: Form, dropped: u64) -> Vec<u8> {
-    let line = Arc::new(Mutex::new(Vec::new()));
-    let subscriber = subscriber(form, EnvFilter::new("warn"), false, Line(Arc::clone(&line)));
-    tracing::dispatcher::with_default(&subscriber, || {
+    lines(form, || {
         tracing::warn!(dropped, "the log is read too slowly: lines were dropped");
-    });
-    std::mem::take(&mut *line.lock().unwrap_or_else(PoisonError::into_inner))
+    })
 }
 
-/// One line that is kept.
-struct Line(Arc<Mutex<Vec<u8>>>);
+/// What `speak` logs, in this form.
+fn lines(form: Form, speak: impl FnOnce()) -> Vec<u8> {
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let subscriber = subscriber(form, EnvFilter::new("warn"), false, Kept(Arc::clone(&kept)));
+    tracing::dispatcher::with_default(&subscriber, speak);
+    std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner))
+}
 
-impl Write for &Line {
+/// Lines that are kept.
+struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl Write for &Kept {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        line.extend_from_slice(bytes);
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -209,8 +215,8 @@ impl Write for &Line {
     }
 }
 
-impl<'a> MakeWriter<'a> for Line {
-    type Writer = &'a Line;
+impl<'a> MakeWriter<'a> for Kept {
+    type Writer = &'a Kept;
 
     fn make_writer(&'a self) -> Self::Writer {
         self
@@ -235,5 +241,24 @@ mod tests {
             (&json["level"], &json["dropped"]),
             (&"WARN".into(), &8.into())
         );
+    }
+
+    #[test]
+    fn a_panic_is_one_line_that_says_where_and_why() {
+        for form in [Form::Text, Form::Json] {
+            let line = lines(form, || {
+                let before = panic::take_hook();
+                panic::set_hook(Box::new(log_panic));
+                let caught = panic::catch_unwind(|| panic!("for a \"reason\"\nof its own"));
+                panic::set_hook(before);
+                assert!(caught.is_err());
+            });
+            let line = String::from_utf8(line).expect("text");
+            assert_eq!(line.matches('\n').count(), 1, "{line}");
+            let place = format!("panicked at {}:", file!());
+            assert!(line.contains(&place), "{line}");
+            let reason = r#"for a \"reason\"\nof its own"#;
+            assert!(line.contains(reason), "{line}");
+        }
     }
 }
