@@ -22,6 +22,7 @@ fn start() -> SocketAddr {
         listen,
         // One, because what runs on two comes in another order each time, which misleads the fuzzer.
         shards: 1,
+        driver: None,
         timeouts: Timeouts {
             request: Some(millis(200)),
             header: millis(1000),
@@ -33,6 +34,7 @@ fn start() -> SocketAddr {
         waiting_max: 100,
         waiting_per_channel_max: 100,
         channels_max: 100,
+        busy_poll: None,
         log: Form::Off,
         access: None,
         splice: true,
