@@ -19,6 +19,7 @@ mod framing;
 mod many;
 mod metrics;
 mod options;
+mod package;
 mod properties;
 mod proxies;
 mod reply;

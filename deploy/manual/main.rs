@@ -35,10 +35,7 @@ fn main() -> ExitCode {
 fn write_into(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let command = Cli::command();
-    fs::write(
-        folder.join("httpipe.default"),
-        settings::render(&command),
-    )?;
+    fs::write(folder.join("httpipe.default"), settings::render(&command))?;
     let mut visible = visible(&command);
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         generate_to(shell, &mut visible, "httpipe", folder)?;

@@ -48,10 +48,13 @@ fn setting(argument: &Arg, name: &str) -> String {
         .get_default_values()
         .first()
         .map(|value| value.to_string_lossy().into_owned());
-    // Without a default, the name of the value shows what to write.
+    // Without a default, the name of the value shows what to write; a flag has none.
     let value = default.unwrap_or_else(|| {
         let names = argument.get_value_names().unwrap_or_default();
-        names.first().map(ToString::to_string).unwrap_or_default()
+        let name = names
+            .first()
+            .filter(|_| argument.get_action().takes_values());
+        name.map_or_else(|| "true".to_owned(), ToString::to_string)
     });
     match SET.iter().find(|(set, _, _)| *set == name) {
         Some((_, here, why)) => {
