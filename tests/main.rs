@@ -24,6 +24,7 @@ mod properties;
 mod proxies;
 mod reply;
 mod routes;
+mod scale;
 mod sim;
 mod storm;
 mod timeouts;

@@ -1,6 +1,7 @@
 //! What the tests share: the server under test, a strict HTTP client over a raw socket, and other
 //! people's clients. Must never hold an expectation that belongs to one test alone.
 
+pub mod cluster;
 pub mod connection;
 pub mod metrics;
 pub mod pattern;
@@ -9,6 +10,7 @@ pub mod proxy;
 pub mod request;
 pub mod seccomp;
 pub mod server;
+pub mod shipped;
 pub mod transcript;
 
 use std::time::{Duration, Instant};

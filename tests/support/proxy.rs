@@ -2,22 +2,23 @@
 //! configuration in a temporary folder, and reads what it says to a client. Must never leave a
 //! process behind, and must never end one that it did not start.
 //!
-//! Both are set up as someone would who puts httpipe behind them: bodies pass as they come, and the
-//! connections to httpipe are kept and shared by all clients. That sharing is what a smuggled
-//! request would live on. Both forbid [`FORBIDDEN`], so that a request which the proxy sees never
+//! Each comes in two kinds. One has a configuration of the tests' own, with as little in it as
+//! possible and the connections to httpipe shared by all clients as soon as they can be: that
+//! sharing is what a smuggled request would live on. The other has the files that operators copy
+//! ([`super::shipped`]). All forbid [`FORBIDDEN`] here, so that a request which the proxy sees never
 //! does there what a request that it does not see would do.
 
 use super::connection::Connection;
-use super::request::{get, post};
+use super::request::{get, post, request};
 use super::server::Server;
-use super::{FAILURE_BOUND, until};
-use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket, sockopt};
+use super::{FAILURE_BOUND, shipped, until};
 use std::fs::{File, read_to_string, write};
-use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
-use std::os::fd::OwnedFd;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -25,12 +26,30 @@ use tempfile::TempDir;
 pub const FORBIDDEN: &str = "/channels/guard";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum Program {
     Haproxy,
     Nginx,
 }
 
-pub const KINDS: [Kind; 2] = [Kind::Haproxy, Kind::Nginx];
+pub const PROGRAMS: [Program; 2] = [Program::Haproxy, Program::Nginx];
+
+/// Whose configuration a proxy has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Setup {
+    Own,
+    Shipped,
+}
+
+/// A proxy, and whose configuration it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind(Program, Setup);
+
+pub const KINDS: [Kind; 4] = [
+    Kind(Program::Haproxy, Setup::Own),
+    Kind(Program::Nginx, Setup::Own),
+    Kind(Program::Haproxy, Setup::Shipped),
+    Kind(Program::Nginx, Setup::Shipped),
+];
 
 impl Kind {
     fn configuration(
@@ -40,62 +59,80 @@ impl Kind {
         server: SocketAddr,
         patience: Duration,
     ) -> String {
-        let bound = FAILURE_BOUND.as_secs();
-        let patience = patience.as_millis();
         match self {
-            Self::Haproxy => format!(
-                "global
-                    nbthread 1
-                    maxconn 500
-                defaults
-                    mode http
-                    # Without it in frontend and backend, who leaves while it waits is not passed on.
-                    option abortonclose
-                    timeout connect {bound}s
-                    timeout client {bound}s
-                    timeout server {patience}ms
-                frontend clients
-                    bind {address}
-                    http-request deny if {{ path_beg {FORBIDDEN} }}
-                    default_backend httpipe
-                backend httpipe
-                    http-reuse always
-                    server httpipe {server}
-                "
-            ),
-            Self::Nginx => {
-                let folder = folder.display();
-                // One process: its pid is all that there is to end.
-                format!(
-                    "daemon off; master_process off; pid {folder}/pid; error_log stderr notice;
-                    events {{ worker_connections 500; }}
-                    http {{
-                        access_log off;
-                        client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-                        fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi;
-                        scgi_temp_path {folder}/scgi;
-                        client_max_body_size 0;
-                        upstream httpipe {{ server {server}; keepalive 16; }}
-                        server {{
-                            listen {address} reuseport;
-                            location {FORBIDDEN} {{ return 403; }}
-                            location / {{
-                                proxy_pass http://httpipe;
-                                proxy_http_version 1.1;
-                                proxy_set_header Connection \"\";
-                                proxy_request_buffering off;
-                                proxy_buffering off;
-                                proxy_read_timeout {patience}ms;
-                            }}
-                        }}
-                    }}
-                    "
-                )
+            Self(program, Setup::Shipped) => {
+                let text = shipped::configuration(program, folder, address, &[(1, server)]);
+                shipped::forbidding(program, &shipped::with_patience(program, &text, patience))
             }
+            Self(Program::Haproxy, Setup::Own) => own_haproxy(address, server, patience),
+            Self(Program::Nginx, Setup::Own) => own_nginx(folder, address, server, patience),
         }
     }
+}
 
-    /// The program in the foreground. An ordinary user's PATH does not look where Debian puts it.
+fn own_haproxy(address: SocketAddr, server: SocketAddr, patience: Duration) -> String {
+    let (bound, patience) = (FAILURE_BOUND.as_secs(), patience.as_millis());
+    format!(
+        "global
+            nbthread 1
+            maxconn 500
+        defaults
+            mode http
+            # Without it in frontend and backend, who leaves while it waits is not passed on.
+            option abortonclose
+            timeout connect {bound}s
+            timeout client {bound}s
+            timeout server {patience}ms
+        frontend clients
+            bind {address}
+            http-request deny if {{ path_beg {FORBIDDEN} }}
+            default_backend httpipe
+        backend httpipe
+            http-reuse always
+            server httpipe {server}
+        "
+    )
+}
+
+fn own_nginx(folder: &Path, address: SocketAddr, server: SocketAddr, patience: Duration) -> String {
+    let (folders, patience) = (nginx_folders(folder), patience.as_millis());
+    format!(
+        "events {{ worker_connections 500; }}
+        http {{
+            access_log off;
+            {folders}
+            client_max_body_size 0;
+            upstream httpipe {{ server {server}; keepalive 16; }}
+            server {{
+                listen {address};
+                location {FORBIDDEN} {{ return 403; }}
+                location / {{
+                    proxy_pass http://httpipe;
+                    proxy_http_version 1.1;
+                    proxy_set_header Connection \"\";
+                    proxy_request_buffering off;
+                    proxy_buffering off;
+                    proxy_read_timeout {patience}ms;
+                }}
+            }}
+        }}
+        "
+    )
+}
+
+/// Where nginx may put what an ordinary user may not put where Debian's does.
+pub fn nginx_folders(folder: &Path) -> String {
+    let folder = folder.display();
+    format!(
+        "client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; \
+         fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; \
+         scgi_temp_path {folder}/scgi;"
+    )
+}
+
+impl Program {
+    /// The program in the foreground, one process: its pid is all that there is to end. An ordinary
+    /// user's PATH does not look where Debian puts it.
     fn command(self, folder: &Path, configuration: &Path) -> Command {
         let mut command = match self {
             Self::Haproxy => Command::new("haproxy"),
@@ -103,11 +140,15 @@ impl Kind {
         };
         match self {
             Self::Haproxy => command.args(["-db", "-f"]).arg(configuration),
-            Self::Nginx => command
-                .args(["-e", "stderr", "-p"])
-                .arg(folder)
-                .arg("-c")
-                .arg(configuration),
+            Self::Nginx => {
+                let pid = folder.join("pid");
+                let globals = format!("daemon off; master_process off; pid {};", pid.display());
+                command
+                    .args(["-e", "stderr", "-g", &globals, "-p"])
+                    .arg(folder)
+                    .arg("-c")
+                    .arg(configuration)
+            }
         };
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
@@ -115,13 +156,12 @@ impl Kind {
     }
 }
 
-/// A running proxy in front of a server. Dropping it ends it.
+/// A running proxy in front of a server, or of several. Dropping it ends it.
 pub struct Proxy {
-    kind: Kind,
+    program: Program,
     child: Child,
     address: SocketAddr,
     folder: TempDir,
-    _port: OwnedFd,
 }
 
 impl Proxy {
@@ -132,27 +172,44 @@ impl Proxy {
 
     /// Starts a proxy that waits for a reply of the server no longer than `patience`.
     pub fn start_with_patience(kind: Kind, server: &Server, patience: Duration) -> Self {
-        let (port, address) = reserve_port();
+        Self::start_configured(kind.0, |folder, address| {
+            kind.configuration(folder, address, server.address(), patience)
+        })
+    }
+
+    /// Starts a proxy with nothing but the shipped files, in front of these nodes, each with its
+    /// number (1 to 3 are in the files).
+    pub fn start_shipped(program: Program, nodes: &[(usize, SocketAddr)]) -> Self {
+        Self::start_configured(program, |folder, address| {
+            shipped::configuration(program, folder, address, nodes)
+        })
+    }
+
+    /// Starts a proxy with what `configuration` says for a folder and the address to listen on.
+    fn start_configured(
+        program: Program,
+        configuration: impl FnOnce(&Path, SocketAddr) -> String,
+    ) -> Self {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, lasting_port()));
         let folder = TempDir::new().expect("a folder");
-        let configuration = folder.path().join("configuration");
-        let text = kind.configuration(folder.path(), address, server.address(), patience);
-        write(&configuration, text.trim_end().to_owned() + "\n").expect("a file in our folder");
+        let file = folder.path().join("configuration");
+        let text = configuration(folder.path(), address);
+        write(&file, text.trim_end().to_owned() + "\n").expect("a file in our folder");
         let log = File::create(folder.path().join("log")).expect("a file in our folder");
-        let mut command = kind.command(folder.path(), &configuration);
+        let mut command = program.command(folder.path(), &file);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let child = match command.stderr(log).spawn() {
             Ok(child) => child,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                panic!("{kind:?} is not installed; ci/check installs it")
+                panic!("{program:?} is not installed; ci/check installs it")
             }
-            Err(error) => panic!("{kind:?} does not start: {error}"),
+            Err(error) => panic!("{program:?} does not start: {error}"),
         };
         let mut proxy = Self {
-            kind,
+            program,
             child,
             address,
             folder,
-            _port: port,
         };
         proxy.until_it_accepts();
         proxy
@@ -161,7 +218,7 @@ impl Proxy {
     fn until_it_accepts(&mut self) {
         until("the proxy to accept", || {
             if let Some(status) = self.child.try_wait().expect("it is our child") {
-                panic!("{:?} ended with {status}", self.kind);
+                panic!("{:?} ended with {status}", self.program);
             }
             TcpStream::connect(self.address).ok()
         });
@@ -195,6 +252,31 @@ impl Proxy {
         stream.set_nodelay(true).expect("a TCP option");
         stream
     }
+
+    /// The final reply to a request without a body, on a connection of its own: the proxy's own
+    /// words count as well as a server's.
+    pub fn ask(&self, method: &str, target: &str) -> Heard {
+        self.hear(&request(method, target))
+    }
+
+    /// The first final reply to these bytes, on a connection of their own.
+    #[track_caller]
+    pub fn hear(&self, bytes: &[u8]) -> Heard {
+        let mut stream = self.stream();
+        stream
+            .set_read_timeout(Some(FAILURE_BOUND))
+            .expect("a bound");
+        stream.write_all(bytes).expect("it takes a request");
+        let (mut received, mut buffer) = (Vec::new(), [0; 16 * 1024]);
+        loop {
+            if let Some(first) = heard(&received).0.first() {
+                return first.clone();
+            }
+            let bytes = stream.read(&mut buffer).expect("a reply in time");
+            assert!(bytes > 0, "the end instead of a reply");
+            received.extend_from_slice(&buffer[..bytes]);
+        }
+    }
 }
 
 impl Drop for Proxy {
@@ -204,19 +286,23 @@ impl Drop for Proxy {
         let _ = self.child.wait();
         if std::thread::panicking() {
             let log = read_to_string(self.folder.path().join("log")).unwrap_or_default();
-            eprintln!("{:?} in front of it said:\n{log}---", self.kind);
+            eprintln!("{:?} in front of it said:\n{log}---", self.program);
         }
     }
 }
 
-/// A free port, kept free of others for as long as the socket lives: bound, never listening, and
-/// shareable (`SO_REUSEPORT`, socket(7)) with a program of the same user that asks to share.
-fn reserve_port() -> (OwnedFd, SocketAddr) {
-    let holder = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
-    sockopt::set_socket_reuseport(&holder, true).expect("a socket option");
-    bind(&holder, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    let address = getsockname(&holder).expect("a bound socket");
-    (holder, address.try_into().expect("an IPv4 address"))
+/// A free port of 127.0.0.1, below those that the kernel gives to connections
+/// (`ip_local_port_range`, 32768 and up by default): it stays free until who asked for it listens,
+/// and when a server ends to listen there again. No two tests get the same one.
+pub fn lasting_port() -> u16 {
+    const PORTS: std::ops::Range<u16> = 10_000..32_000;
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(fastrand::u16(..)));
+    until("a free port", || {
+        let nth = NEXT.fetch_add(1, Ordering::Relaxed) % (PORTS.end - PORTS.start);
+        let port = PORTS.start + nth;
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?;
+        Some(port)
+    })
 }
 
 /// A final reply as a proxy gave it.
