@@ -309,3 +309,241 @@ fn catch_panic<F: Future>(
         },
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{self, Read, Write},
+        net::{TcpListener, TcpStream},
+        os::fd::OwnedFd,
+        sync::{
+            Arc, Mutex,
+            atomic::{AtomicUsize, Ordering},
+        },
+        time::{Duration, Instant},
+    };
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::{
+        cli::Cli,
+        config::Config,
+        mesh::Mesh,
+        registry::Side,
+        runtime::{self, Driver},
+        shard::Shared,
+        socket::Socket,
+    };
+
+    /// Long enough for anything here; never waited for when all goes well.
+    const FAILURE_BOUND: Duration = Duration::from_secs(20);
+
+    /// What was logged.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no panic").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Runs `test` on a shard of its own with every driver that the kernel allows, and returns what
+    /// was logged with each.
+    fn on_a_shard<F: Future<Output = ()>>(test: impl Fn(Rc<Shard>) -> F) -> Vec<String> {
+        let ring = runtime::probe().is_ok().then_some(Driver::IoUring);
+        let drivers = ring.into_iter().chain([Driver::Epoll]);
+        drivers.map(|driver| run_logged(driver, &test)).collect()
+    }
+
+    fn run_logged<F: Future<Output = ()>>(driver: Driver, test: impl Fn(Rc<Shard>) -> F) -> String {
+        let cli = Cli::parse_from(["httpipe", "--threads", "1"]);
+        let shared = Shared {
+            config: Config::from_cli(cli).expect("options that can be kept"),
+            mesh: Mesh::new(1).expect("descriptors"),
+            connections: AtomicUsize::new(0),
+            access: None,
+        };
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let ran = runtime::run(driver, async {
+                let shard = Shard::new(0, Arc::new(shared)).expect("descriptors");
+                test(Rc::new(shard)).await;
+            });
+            ran.expect("the kernel gives what it said it would");
+        });
+        let logged = log.0.lock().expect("no panic").clone();
+        String::from_utf8(logged).expect("text")
+    }
+
+    /// The client's end of a connection whose task is under way, and its id.
+    fn connect(shard: &Rc<Shard>) -> (TcpStream, usize) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("accepted");
+        client
+            .set_read_timeout(Some(FAILURE_BOUND))
+            .expect("a bound");
+        let (accepted, _) = listener.accept().expect("it has connected");
+        accepted.set_nonblocking(true).expect("a socket option");
+        let socket = Socket::new(OwnedFd::from(accepted)).expect("a socket");
+        shard.shared.connections.fetch_add(1, Ordering::Relaxed);
+        let conn = shard.admit(socket, false);
+        let id = conn.id as usize;
+        spawn(Rc::clone(shard), conn, None);
+        (client, id)
+    }
+
+    /// Lets the shard's tasks run until `holds`.
+    async fn until(shard: &Shard, holds: impl Fn() -> bool) {
+        let began = Instant::now();
+        while !holds() {
+            assert!(began.elapsed() < FAILURE_BOUND, "waited in vain");
+            shard.turn().await;
+        }
+    }
+
+    /// What comes on `client` until `end`, which must have been sent.
+    fn read_until(client: &mut TcpStream, end: &[u8]) -> Vec<u8> {
+        let mut all = Vec::new();
+        while !all.ends_with(end) {
+            let mut byte = [0];
+            client.read_exact(&mut byte).expect("more bytes");
+            all.push(byte[0]);
+        }
+        all
+    }
+
+    /// All that comes on `client` until its end. The shard must go on meanwhile: it may be
+    /// the ring that closes a socket.
+    async fn read_to_end(shard: &Shard, client: &mut TcpStream) -> Vec<u8> {
+        client.set_nonblocking(true).expect("a socket option");
+        let (mut all, began) = (Vec::new(), Instant::now());
+        while let Err(error) = client.read_to_end(&mut all) {
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+            assert!(began.elapsed() < FAILURE_BOUND, "no end of stream");
+            shard.turn().await;
+        }
+        all
+    }
+
+    /// A request that needs nobody else, answered.
+    async fn check_served(shard: &Rc<Shard>, client: &mut TcpStream) {
+        let before = shard.counters.requests.get();
+        let request = b"GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n";
+        client.write_all(request).expect("it is read");
+        until(shard, || shard.counters.requests.get() > before).await;
+        let reply = read_until(client, b"ok\n");
+        assert!(reply.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    }
+
+    #[test]
+    fn a_panic_ends_its_own_connection_and_no_other_and_is_logged_and_counted() {
+        let logged = on_a_shard(|shard| async move {
+            let (mut unlucky, id) = connect(&shard);
+            let (mut other, _) = connect(&shard);
+            check_served(&shard, &mut unlucky).await;
+            check_served(&shard, &mut other).await;
+            let fault = async { panic!("a fault made for this test") };
+            let conn = shard.conn(u32::try_from(id).expect("an id"));
+            conn.hand(Step::Work(Box::pin(fault)));
+            drop(conn);
+            until(&shard, || shard.counters.panics.get() == 1).await;
+            assert!(read_to_end(&shard, &mut unlucky).await.is_empty());
+            assert_eq!(shard.connections(), 1);
+            assert_eq!(shard.shared.connections.load(Ordering::Relaxed), 1);
+            check_served(&shard, &mut other).await;
+            let (mut next, _) = connect(&shard);
+            check_served(&shard, &mut next).await;
+            assert_eq!(shard.counters.panics.get(), 1);
+        });
+        for logged in logged {
+            for said in [
+                "ERROR",
+                "a fault made for this test",
+                "connection=0",
+                "doing=Working",
+            ] {
+                assert!(logged.contains(said), "no {said} in: {logged}");
+            }
+        }
+    }
+
+    #[test]
+    #[allow(
+        clippy::await_holding_refcell_ref,
+        reason = "that is what makes the driver panic"
+    )]
+    fn a_panic_of_the_task_that_drives_an_exchange_cuts_the_body_and_frees_the_channel() {
+        on_a_shard(|shard| async move {
+            let exchanging = || shard.registry.borrow().exchanging();
+            let (mut consumer, _) = connect(&shard);
+            let request = b"GET /channels/a/b HTTP/1.1\r\nHost: t\r\n\r\n";
+            consumer.write_all(request).expect("it is read");
+            until(&shard, || {
+                shard.registry.borrow().waiting(Side::Consumer) == 1
+            })
+            .await;
+            let (mut producer, _) = connect(&shard);
+            let request = b"POST /channels/a/b HTTP/1.1\r\nHost: t\r\n\
+                Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n";
+            producer.write_all(request).expect("it is read");
+            until(&shard, || exchanging() == 1).await;
+            read_until(&mut consumer, b"1\r\na\r\n");
+            // The next step of the transfer finds the shard's buffer in use, which cannot be.
+            let in_use = shard.scratch.borrow_mut();
+            producer.write_all(b"1\r\nb\r\n").expect("it is read");
+            until(&shard, || shard.counters.panics.get() == 1).await;
+            drop(in_use);
+            until(&shard, || shard.connections() == 1).await;
+            assert_eq!((exchanging(), shard.registry.borrow().channels()), (0, 0));
+            // The consumer sees the end without the last chunk; its connection lingers until it
+            // closes too.
+            let rest = read_to_end(&shard, &mut consumer).await;
+            assert!(rest.is_empty(), "{}", rest.escape_ascii());
+            drop(consumer);
+            until(&shard, || shard.connections() == 0).await;
+            let (mut next, _) = connect(&shard);
+            check_served(&shard, &mut next).await;
+        });
+    }
+
+    #[test]
+    #[allow(
+        clippy::await_holding_refcell_ref,
+        reason = "that is what makes the driver panic"
+    )]
+    fn a_panic_before_the_first_byte_leaves_the_consumer_no_half_a_reply() {
+        on_a_shard(|shard| async move {
+            let (mut consumer, _) = connect(&shard);
+            let request = b"GET /channels/a/b HTTP/1.1\r\nHost: t\r\n\r\n";
+            consumer.write_all(request).expect("it is read");
+            until(&shard, || {
+                shard.registry.borrow().waiting(Side::Consumer) == 1
+            })
+            .await;
+            let (mut producer, _) = connect(&shard);
+            let request = b"POST /channels/a/b HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\n";
+            producer.write_all(request).expect("it is read");
+            until(&shard, || shard.registry.borrow().exchanging() == 1).await;
+            let in_use = shard.scratch.borrow_mut();
+            producer.write_all(b"some").expect("it is read");
+            until(&shard, || shard.counters.panics.get() == 1).await;
+            drop(in_use);
+            until(&shard, || shard.connections() == 0).await;
+            let said = read_to_end(&shard, &mut consumer).await;
+            assert!(said.is_empty(), "{}", said.escape_ascii());
+            assert_eq!(shard.registry.borrow().channels(), 0);
+        });
+    }
+}
