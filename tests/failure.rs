@@ -1,6 +1,8 @@
 //! When something goes wrong: who waits on, who hears what, and that a cut body never looks whole.
 //! Each test is a row of the contract's table, or a sentence under it.
 
+mod table;
+
 use crate::support::connection::{Connection, End};
 use crate::support::pattern::{assert_same_bytes, pattern};
 use crate::support::request::{chunk, get, post, post_chunked_head, post_head, request};
@@ -42,7 +44,7 @@ fn under_way(server: &Server, head: &[u8], version: &str) -> (Connection, Connec
 }
 
 /// How a client leaves.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leaving {
     Close,
     Reset,

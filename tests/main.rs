@@ -10,6 +10,7 @@
 mod support;
 
 mod access_log;
+mod chaos;
 mod clients;
 mod driver;
 mod exchange;
@@ -26,5 +27,5 @@ mod reply;
 mod routes;
 mod scale;
 mod sim;
-mod storm;
+mod soak;
 mod timeouts;

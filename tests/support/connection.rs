@@ -247,8 +247,9 @@ impl Connection {
         );
     }
 
+    /// Whether a `100 Continue` comes next, and not a final reply.
     #[track_caller]
-    fn is_continue_next(&mut self) -> bool {
+    pub fn is_continue_next(&mut self) -> bool {
         const START: &[u8] = b"HTTP/1.1 100";
         while self.unread.len() < START.len() {
             if let Err(end) = self.fill() {
@@ -485,6 +486,15 @@ impl Connection {
             if let Err(end) = self.fill() {
                 return (std::mem::take(&mut self.unread), end);
             }
+        }
+    }
+
+    /// How the stream ended, if it ends before another byte comes.
+    #[track_caller]
+    pub fn end_before_byte(&mut self) -> Option<End> {
+        match self.unread.is_empty() {
+            true => self.fill().err(),
+            false => None,
         }
     }
 

@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod connection;
 pub mod metrics;
 pub mod pattern;
+pub mod process;
 pub mod program;
 pub mod proxy;
 pub mod request;
@@ -27,6 +28,14 @@ pub enum Side {
 }
 
 impl Side {
+    /// The counterpart's side.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Producer => Self::Consumer,
+            Self::Consumer => Self::Producer,
+        }
+    }
+
     /// The side's name as the label `side` of the server's gauges has it.
     pub fn label(self) -> &'static str {
         match self {

@@ -42,9 +42,16 @@ pub fn chunk(payload: impl AsRef<[u8]>) -> Vec<u8> {
     .concat()
 }
 
+/// The chunks of a body, each of at most `chunk_bytes`, without the last one that ends it.
+pub fn chunks(body: &[u8], chunk_bytes: usize) -> Vec<u8> {
+    let mut coded = Vec::with_capacity(body.len() + 64);
+    for payload in body.chunks(chunk_bytes) {
+        coded.extend_from_slice(&chunk(payload));
+    }
+    coded
+}
+
 /// A whole body in the chunked coding, in chunks of at most `chunk_bytes`.
 pub fn chunked(body: &[u8], chunk_bytes: usize) -> Vec<u8> {
-    let mut coded: Vec<u8> = body.chunks(chunk_bytes).flat_map(chunk).collect();
-    coded.extend_from_slice(b"0\r\n\r\n");
-    coded
+    [&chunks(body, chunk_bytes)[..], b"0\r\n\r\n"].concat()
 }

@@ -1,0 +1,412 @@
+//! One client: turn after turn, on a connection for as long as that lives. Owns what it does that is
+//! neither producing nor consuming. Whatever it does, it hears its reply out or writes down that it
+//! left.
+
+use super::ledger::{self, CHANNELS, Ledger, Oddity, channel_name};
+use super::{consumer, producer};
+use crate::support::connection::Connection;
+use crate::support::metrics::Metrics;
+use crate::support::request::{chunked, get, post, request};
+use crate::support::server::Server;
+use fastrand::Rng;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+/// How a run differs from the others.
+#[derive(Clone, Copy)]
+pub struct Weather {
+    /// Pairs of clients on channels of their own.
+    pub calm_pairs: usize,
+    /// How long a long stall is; the server may have a shorter `--idle-timeout`.
+    pub long_stall: Duration,
+    /// One stall in so many is a long one.
+    pub one_in: u8,
+}
+
+pub struct Client<'a> {
+    pub server: &'a Server,
+    pub ledger: &'a Ledger,
+    pub weather: Weather,
+    pub rng: Rng,
+    pub number: usize,
+}
+
+/// Three ways to leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaving {
+    Close,
+    Reset,
+    HalfClose,
+}
+
+/// Stops everybody when its thread panics.
+pub struct FailAll<'a>(pub &'a Ledger);
+
+impl Drop for FailAll<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail();
+        }
+    }
+}
+
+impl Client<'_> {
+    /// Turn after turn until the run is stopped.
+    pub fn run(mut self) {
+        let _fail_all = FailAll(self.ledger);
+        let mut kept = None;
+        while !self.ledger.is_stopped() {
+            let connection = kept.take().unwrap_or_else(|| self.server.connect());
+            kept = self.turn(connection);
+        }
+        self.ledger.begin(self.number, "nothing any more");
+    }
+
+    /// Does one thing, and returns the connection if that lives on.
+    fn turn(&mut self, connection: Connection) -> Option<Connection> {
+        let channel = self.any_channel();
+        match self.rng.u16(..1000) {
+            0..12 => self.delete(connection, channel),
+            12..40 => self.look(connection),
+            40..65 => self.garbage(connection),
+            65..130 => self.pipeline(connection),
+            _ if self.produces(channel) => self.on_channel(channel, 1, |client| {
+                producer::produce(client, connection, channel)
+            }),
+            _ => self.on_channel(channel, -1, |client| {
+                consumer::consume(client, connection, channel)
+            }),
+        }
+    }
+
+    /// One that lacks a side rather than another.
+    fn any_channel(&mut self) -> usize {
+        let (one, other) = (self.rng.usize(..CHANNELS), self.rng.usize(..CHANNELS));
+        let lacks = |channel| self.ledger.balance(channel).load(Relaxed).abs();
+        if lacks(one) > lacks(other) {
+            one
+        } else {
+            other
+        }
+    }
+
+    /// Mostly the side that the channel has too few of, so that few wait in vain.
+    fn produces(&mut self, channel: usize) -> bool {
+        let balance = self.ledger.balance(channel).load(Relaxed);
+        match self.rng.u8(..8) {
+            0..7 if balance > 0 => false,
+            0..7 if balance < 0 => true,
+            _ => self.rng.bool(),
+        }
+    }
+
+    fn on_channel(
+        &mut self,
+        channel: usize,
+        side: i64,
+        act: impl FnOnce(&mut Self) -> Option<Connection>,
+    ) -> Option<Connection> {
+        let ledger = self.ledger;
+        ledger.balance(channel).fetch_add(side, Relaxed);
+        let kept = act(self);
+        ledger.balance(channel).fetch_sub(side, Relaxed);
+        kept
+    }
+
+    pub fn begin(&self, doing: &'static str) {
+        self.ledger.begin(self.number, doing);
+    }
+
+    pub fn note(&self, oddity: Oddity) {
+        self.ledger.note(oddity);
+    }
+
+    /// Does nothing for a bounded while; once in a long while for longer than the server bears.
+    pub fn stall(&mut self) {
+        // Not at the end of a run, which would have to wait for it.
+        let long = !self.ledger.is_nearly_over() && self.rng.u8(..self.weather.one_in) == 0;
+        self.note(if long {
+            Oddity::LongStall
+        } else {
+            Oddity::Stall
+        });
+        std::thread::sleep(if long {
+            self.weather.long_stall
+        } else {
+            Duration::from_micros(self.rng.u64(..40_000))
+        });
+    }
+
+    pub fn any_leaving(&mut self) -> Leaving {
+        let (how, oddity) = match self.rng.u8(..3) {
+            0 => (Leaving::Close, Oddity::Close),
+            1 => (Leaving::Reset, Oddity::Reset),
+            _ => (Leaving::HalfClose, Oddity::HalfClose),
+        };
+        self.note(oddity);
+        how
+    }
+
+    /// Sends a head byte by byte.
+    pub fn send_slowly(&mut self, connection: &mut Connection, head: &[u8]) {
+        self.note(Oddity::SlowHead);
+        for byte in head {
+            let _ = connection.try_send([*byte]);
+            if self.rng.u8(..30) == 0 {
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    fn delete(&mut self, mut connection: Connection, channel: usize) -> Option<Connection> {
+        self.begin("deleting");
+        let name = channel_name(channel);
+        let target = if self.rng.u8(..4) == 0 {
+            self.note(Oddity::DeleteNamespace);
+            name.split('/').next().expect("a namespace").to_owned()
+        } else {
+            self.note(Oddity::DeleteChannel);
+            name
+        };
+        connection.send(request("DELETE", &format!("/channels/{target}")));
+        self.expect(connection, &[204, 404])
+    }
+
+    /// A question that disturbs nobody.
+    fn look(&mut self, mut connection: Connection) -> Option<Connection> {
+        self.begin("looking");
+        let target = *self
+            .rng
+            .choice(&[
+                "/state",
+                "/channels/namespaces",
+                "/channels/chaos0",
+                "/metrics",
+                "/healthz",
+                "/nowhere",
+            ])
+            .expect("some");
+        connection.send(request("GET", target));
+        let reply = connection.reply();
+        let allowed: &[u16] = match target {
+            "/channels/chaos0" => &[200, 404, 503],
+            "/nowhere" => &[404],
+            "/healthz" => &[200],
+            _ => &[200, 503],
+        };
+        assert!(
+            allowed.contains(&reply.status),
+            "{target}: {}",
+            reply.status
+        );
+        self.ledger.replied(reply.status);
+        match (target, reply.status) {
+            ("/metrics", 200) => drop(Metrics::parse(&reply.text())),
+            ("/state", 200) => assert!(reply.json().is_object()),
+            ("/channels/namespaces" | "/channels/chaos0", 200) => {
+                assert!(reply.json().is_array());
+            }
+            _ => {}
+        }
+        (!reply.closes()).then_some(connection)
+    }
+
+    fn expect(&mut self, mut connection: Connection, statuses: &[u16]) -> Option<Connection> {
+        let reply = connection.reply();
+        assert!(statuses.contains(&reply.status), "{}", reply.status);
+        self.ledger.replied(reply.status);
+        (!reply.closes()).then_some(connection)
+    }
+
+    /// Something that is no request: it is refused, and nothing behind it is taken for one.
+    fn garbage(&mut self, mut connection: Connection) -> Option<Connection> {
+        self.begin("sending garbage");
+        self.note(Oddity::Garbage);
+        let mut noise = vec![0; self.rng.usize(1..2000)];
+        self.rng.fill(&mut noise);
+        // A method begins with a letter, and an empty line in front of a request is skipped.
+        noise[0] = 0;
+        let noise = [&noise[..], b"\r\n\r\n"].concat();
+        let channel = channel_name(self.rng.usize(..CHANNELS));
+        let bad: [&[u8]; 6] = [
+            &noise,
+            b"GET  HTTP/1.1\r\nHost: t\r\n\r\n",
+            b"GET / HTTP/3.0\r\nHost: t\r\n\r\n",
+            b"POST /channels/a/b HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+            b"POST /channels/a/b HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            b"BREW / HTTP/1.1\r\nHost: t\r\n\r\n",
+        ];
+        let bad = *self.rng.choice(&bad).expect("some");
+        // A request behind it that would show if it were served.
+        let _ = connection.try_send([bad, &get(&channel)].concat());
+        let reply = connection.reply();
+        assert!(
+            matches!(reply.status, 400 | 501 | 505) && reply.closes(),
+            "{} for garbage",
+            reply.status
+        );
+        self.ledger.replied(reply.status);
+        let (more, _) = connection.until_end();
+        assert!(more.is_empty(), "a reply behind the refusal of garbage");
+        None
+    }
+}
+
+// ---------------------------------------------------------------- pipelines
+
+/// A request in a pipeline, and what it is about.
+enum Asked {
+    Body { channel: usize },
+    Parcel { number: usize },
+    Other,
+}
+
+impl Client<'_> {
+    /// Several requests in one send; the replies come in their order. A reply that closes, or a body
+    /// that is cut, leaves the rest unanswered.
+    fn pipeline(&mut self, mut connection: Connection) -> Option<Connection> {
+        self.begin("hearing the replies to a pipeline");
+        self.note(Oddity::Pipelined);
+        let mut bytes = Vec::new();
+        let mut asked = Vec::new();
+        for _ in 0..self.rng.usize(2..6) {
+            let (request, what) = self.any_small_request();
+            bytes.extend_from_slice(&request);
+            asked.push(what);
+        }
+        let _ = connection.try_send(&bytes);
+        let leaves_after = match self.rng.u8(..5) {
+            0 => self.rng.usize(..asked.len()),
+            _ => usize::MAX,
+        };
+        let mut asked = asked.into_iter().enumerate();
+        while let Some((nth, what)) = asked.next() {
+            let goes_on = nth < leaves_after && self.hear(&mut connection, &what);
+            if nth >= leaves_after {
+                self.give_up(&what);
+            }
+            if !goes_on {
+                asked.for_each(|(_, what)| self.give_up(&what));
+                return None;
+            }
+        }
+        Some(connection)
+    }
+
+    fn any_small_request(&mut self) -> (Vec<u8>, Asked) {
+        let channel = self.rng.usize(..CHANNELS);
+        let name = channel_name(channel);
+        match self.rng.u8(..10) {
+            0..4 => {
+                let parcel = self.ledger.new_parcel(channel, &mut self.rng, 3000);
+                let number = parcel.number;
+                let bytes = if self.rng.bool() {
+                    post(&name, &parcel.body)
+                } else {
+                    let head = crate::support::request::post_chunked_head(&name);
+                    [head, chunked(&parcel.body, 700)].concat()
+                };
+                (bytes, Asked::Parcel { number })
+            }
+            4..8 => (get(&name), Asked::Body { channel }),
+            8 => (request("GET", "/healthz"), Asked::Other),
+            _ => (
+                request("DELETE", &format!("/channels/{name}")),
+                Asked::Other,
+            ),
+        }
+    }
+
+    /// Hears one reply; whether the connection goes on.
+    fn hear(&mut self, connection: &mut Connection, what: &Asked) -> bool {
+        match *what {
+            Asked::Body { channel } => consumer::hear_body(self, connection, channel, false),
+            Asked::Parcel { number } => {
+                let reply = connection.reply();
+                producer::check_status(reply.status);
+                self.ledger.producer_heard(number, reply.status);
+                !reply.closes()
+            }
+            Asked::Other => {
+                let reply = connection.reply();
+                assert!(matches!(reply.status, 200 | 204 | 404), "{}", reply.status);
+                self.ledger.replied(reply.status);
+                !reply.closes()
+            }
+        }
+    }
+
+    fn give_up(&self, what: &Asked) {
+        match *what {
+            Asked::Body { channel } => self.ledger.consumer_left(channel),
+            Asked::Parcel { .. } => self.ledger.producer_left(),
+            Asked::Other => self.ledger.unanswered(),
+        }
+    }
+}
+
+/// The status of the last final reply among these bytes, if there is a whole head of one.
+pub fn final_status(bytes: &[u8]) -> Option<u16> {
+    let text = String::from_utf8_lossy(bytes);
+    let starts = text.match_indices("HTTP/1.1 ");
+    let statuses = starts.filter_map(|(at, _)| text.get(at + 9..at + 12)?.parse().ok());
+    statuses.filter(|status| *status >= 200).last()
+}
+
+/// Two clients on a channel of their own that nobody disturbs: whatever happens around them, every
+/// one of their exchanges succeeds. One thread drives both, and never has more under way than the
+/// sockets' buffers hold.
+pub fn calm_pair(server: &Server, ledger: &Ledger, number: usize, mut rng: Rng) {
+    const PIECE_BYTES: usize = 32 * 1024;
+    let _fail_all = FailAll(ledger);
+    let channel = format!("calm{number}/pair");
+    let (mut consumer, mut producer) = (server.connect(), server.connect());
+    let mut round = 0;
+    while !ledger.is_stopped() {
+        round += 1;
+        let bytes = *rng.choice(&[1, 100, 5000, 60_000, 400_000]).expect("some");
+        let body = crate::support::pattern::pattern(round, rng.usize(1..=bytes));
+        let is_chunked = rng.bool();
+        let head = match is_chunked {
+            true => crate::support::request::post_chunked_head(&channel),
+            false => crate::support::request::post_head(&channel, body.len() as u64),
+        };
+        if rng.bool() {
+            consumer.send(get(&channel));
+            producer.send(head);
+        } else {
+            producer.send(head);
+            consumer.send(get(&channel));
+        }
+        let mut begun = false;
+        for piece in body.chunks(PIECE_BYTES) {
+            match is_chunked {
+                true => producer.send(crate::support::request::chunk(piece)),
+                false => producer.send(piece),
+            }
+            if !std::mem::replace(&mut begun, true) {
+                consumer.head().assert_status(200);
+            }
+            assert!(
+                consumer.body_bytes(piece.len()) == piece,
+                "a calm body changed"
+            );
+        }
+        if is_chunked {
+            producer.send(b"0\r\n\r\n");
+        }
+        let rest = consumer.rest_of_body().expect("a calm body arrives whole");
+        assert!(rest.is_empty(), "a calm body grew");
+        producer.reply().assert_status(200);
+        ledger.calm_exchange(body.len());
+        // So that the run's exchanges are not mostly these.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Ends every wait on the channels that all fight over.
+pub fn end_all_waits(server: &Server) {
+    for namespace in ledger::namespaces() {
+        server.ask("DELETE", &format!("/channels/{namespace}"));
+    }
+}

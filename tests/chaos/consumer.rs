@@ -1,0 +1,195 @@
+//! A client that takes a body: to its end, or with a misfortune of its own.
+
+use super::client::{Client, Leaving};
+use super::ledger::{Oddity, channel_name};
+use crate::support::connection::{Connection, End, Framing, Reply};
+use crate::support::request::chunked;
+
+/// Asks for one body of `channel`.
+pub fn consume(
+    client: &mut Client<'_>,
+    mut connection: Connection,
+    channel: usize,
+) -> Option<Connection> {
+    let (head, body, is_old) = any_request(client, channel);
+    if client.rng.u8(..30) == 0 {
+        client.begin("asking slowly");
+        client.send_slowly(&mut connection, &head);
+        connection.send(&body);
+    } else {
+        client.begin("consuming");
+        connection.send([head, body].concat());
+    }
+    match client.rng.u8(..100) {
+        0..7 => leave_waiting(client, connection, channel, is_old),
+        7..15 => leave_receiving(client, connection, channel, is_old),
+        15..20 => half_close_receiving(client, connection, channel, is_old),
+        20..27 => stall(client, connection, channel, is_old),
+        _ => hear_body(client, &mut connection, channel, is_old).then_some(connection),
+    }
+}
+
+/// A head, a body that nobody wants, and whether it is HTTP/1.0.
+fn any_request(client: &mut Client<'_>, channel: usize) -> (Vec<u8>, Vec<u8>, bool) {
+    let (version, fields) = match client.rng.u8(..10) {
+        0 => ("1.0", ""),
+        1 => ("1.0", "Connection: keep-alive\r\n"),
+        _ => ("1.1", ""),
+    };
+    if version == "1.0" {
+        client.note(Oddity::Http10);
+    }
+    let mut unwanted = Vec::new();
+    let mut framing = String::new();
+    if client.rng.u8(..20) == 0 {
+        client.note(Oddity::BodyOnGet);
+        unwanted = vec![b'u'; client.rng.usize(..20_000)];
+        framing = format!("Content-Length: {}\r\n", unwanted.len());
+        if version == "1.1" && client.rng.bool() {
+            "Transfer-Encoding: chunked\r\n".clone_into(&mut framing);
+            unwanted = chunked(&unwanted, 3000);
+        }
+    }
+    let name = channel_name(channel);
+    let head = format!("GET /channels/{name} HTTP/{version}\r\nHost: t\r\n{fields}{framing}\r\n");
+    (head.into_bytes(), unwanted, version == "1.0")
+}
+
+/// What a consumer may hear instead of a body.
+fn check_refusal(status: u16) {
+    assert!(
+        matches!(status, 408 | 410 | 503),
+        "a consumer heard {status}"
+    );
+}
+
+/// Hears a whole reply, or a body that is cut; whether the connection goes on.
+pub fn hear_body(
+    client: &mut Client<'_>,
+    connection: &mut Connection,
+    channel: usize,
+    is_old: bool,
+) -> bool {
+    match hear_head(client, connection, channel, is_old) {
+        Ok(head) => hear_rest(client, connection, channel) && !head.closes(),
+        Err(goes_on) => goes_on,
+    }
+}
+
+/// The head of a reply with a body; otherwise whether the connection goes on. A body that ends with
+/// its connection is cut by a reset, and that may destroy the reply from its head on.
+fn hear_head(
+    client: &mut Client<'_>,
+    connection: &mut Connection,
+    channel: usize,
+    is_old: bool,
+) -> Result<Reply, bool> {
+    if is_old && connection.end_before_byte() == Some(End::Reset) {
+        client.ledger.cut(channel, b"");
+        return Err(false);
+    }
+    let head = connection.head();
+    if head.status == 200 {
+        return Ok(head);
+    }
+    check_refusal(head.status);
+    connection.rest_of_body().expect("an error is whole");
+    client.ledger.replied(head.status);
+    Err(!head.closes())
+}
+
+/// Hears a body whose head was read; whether it was whole.
+fn hear_rest(client: &mut Client<'_>, connection: &mut Connection, channel: usize) -> bool {
+    match connection.rest_of_body() {
+        Ok(body) => client.ledger.taken(channel, &body),
+        Err(cut) => {
+            client.ledger.cut(channel, &cut.received);
+            return false;
+        }
+    }
+    true
+}
+
+fn leave_waiting(
+    client: &mut Client<'_>,
+    mut connection: Connection,
+    channel: usize,
+    is_old: bool,
+) -> Option<Connection> {
+    client.begin("leaving before a body");
+    match client.any_leaving() {
+        Leaving::Close => connection.close(),
+        Leaving::Reset => connection.reset(),
+        Leaving::HalfClose => {
+            connection.half_close();
+            // It may have been faster: then it gets its body as if it had stayed.
+            if connection.end_before_byte().is_none() {
+                hear_body(client, &mut connection, channel, is_old);
+                return None;
+            }
+        }
+    }
+    client.ledger.consumer_left(channel);
+    None
+}
+
+fn leave_receiving(
+    client: &mut Client<'_>,
+    mut connection: Connection,
+    channel: usize,
+    is_old: bool,
+) -> Option<Connection> {
+    let head = match hear_head(client, &mut connection, channel, is_old) {
+        Ok(head) => head,
+        Err(goes_on) => return goes_on.then_some(connection),
+    };
+    client.begin("leaving within a body");
+    if matches!(head.framing, Framing::Length(bytes) if bytes > 0) && client.rng.bool() {
+        // Cut or not: at least one byte was there when the head was sent.
+        connection.body_bytes(1);
+    }
+    if client.rng.bool() {
+        client.note(Oddity::Close);
+        connection.close();
+    } else {
+        client.note(Oddity::Reset);
+        connection.reset();
+    }
+    client.ledger.consumer_left(channel);
+    None
+}
+
+/// Its own direction ends, the body goes on.
+fn half_close_receiving(
+    client: &mut Client<'_>,
+    mut connection: Connection,
+    channel: usize,
+    is_old: bool,
+) -> Option<Connection> {
+    if let Err(goes_on) = hear_head(client, &mut connection, channel, is_old) {
+        return goes_on.then_some(connection);
+    }
+    client.begin("receiving, half-closed");
+    client.note(Oddity::HalfClose);
+    connection.half_close();
+    if hear_rest(client, &mut connection, channel) {
+        let (more, _) = connection.until_end();
+        assert!(more.is_empty(), "bytes behind a last reply");
+    }
+    None
+}
+
+fn stall(
+    client: &mut Client<'_>,
+    mut connection: Connection,
+    channel: usize,
+    is_old: bool,
+) -> Option<Connection> {
+    client.begin("receiving with stalls");
+    connection.narrow();
+    client.stall();
+    hear_body(client, &mut connection, channel, is_old);
+    client.stall();
+    // A window that was made small stays so: this connection is not used again.
+    None
+}

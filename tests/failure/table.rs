@@ -1,0 +1,806 @@
+//! The contract's failure table, row by row: what happens, when in the life of a request, and what
+//! each side hears. Every row runs with either framing of the producer's body (`Content-Length`,
+//! chunked), with a consumer of either version (1.1, 1.0), and with connections that are on the
+//! shard of their channel already or have to move there; the counter of handovers proves which.
+//! After every case: one exchange more with the row's outcome and none with another, the channel in
+//! use exactly if somebody waits on, and who waits on is the first of its queue.
+
+use super::{HTTP_10, HTTP_11, Leaving, check_retry_after, leave};
+use crate::support::connection::{Connection, End, Framing};
+use crate::support::metrics::Metrics;
+use crate::support::pattern::{assert_same_bytes, pattern};
+use crate::support::request::{chunk, chunked, post_chunked_head, post_head, request};
+use crate::support::server::Server;
+use crate::support::{Side, within_bound};
+use Befalls::*;
+use Hears::*;
+use Leaving::{Close, HalfClose, Reset};
+use Point::*;
+use Then::*;
+
+/// What happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Befalls {
+    /// Neither a counterpart nor, of a head, the rest.
+    NobodyComes,
+    ChannelDeleted,
+    NamespaceDeleted,
+    ConsumerLeaves(Leaving),
+    ProducerLeaves(Leaving),
+    /// Where a chunk's head or end should be, there is neither. Chunked bodies only.
+    FramingBreaks,
+    /// For longer than `--idle-timeout`.
+    NothingMoves,
+    ShutsDown,
+}
+
+/// Where in the life of a request it happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Point {
+    /// Half of the producer's head was sent; nobody else is there.
+    ProducersHead,
+    ConsumersHead,
+    /// The producer waits, of its body no byte was sent; nobody else is there.
+    ProducerWaits,
+    /// The producer waits, and its whole body came with its head.
+    WholeProducerWaits,
+    ConsumerWaits,
+    /// Both are there, and no byte of the body.
+    Matched,
+    /// The consumer has the first byte of a body too small to be spliced.
+    SmallMidway,
+    /// The consumer has the first quarter of a megabyte, which was spliced.
+    SplicedMidway,
+    /// The producer has sent its last byte; the consumer has read nothing, and the sockets hold less
+    /// than the whole body.
+    AllSent,
+}
+
+/// What a side hears of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hears {
+    /// It is not there, or has left.
+    Gone,
+    /// Nothing: it waits on, before those who came later.
+    WaitsOn,
+    /// Nothing: it goes on with its head, and is served.
+    HeadGoesOn,
+    /// This status. A connection whose request was HTTP/1.0 closes whatever stands here.
+    Status(u16, Then),
+    /// The consumer, its whole body; or the producer, once it has sent the rest, 200.
+    Whole(Then),
+    /// Its body, short of the end that its framing shows.
+    Cut,
+    /// The end of the stream, and not a byte.
+    End0,
+}
+
+/// What becomes of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    Lives,
+    Closes,
+}
+
+/// What happens, when, what the producer and the consumer hear, and how the exchange counts.
+type Row = (Befalls, Point, Hears, Hears, Option<&'static str>);
+
+const NONE: Option<&str> = None;
+const PRODUCER_LEFT: Option<&str> = Some("producer_left");
+const CONSUMER_LEFT: Option<&str> = Some("consumer_left");
+const DELETED: Option<&str> = Some("deleted");
+const DELIVERED: Option<&str> = Some("delivered");
+const IDLE: Option<&str> = Some("idle");
+
+#[rustfmt::skip]
+const TIME_PASSES: &[Row] = &[
+    (NobodyComes, ProducersHead,      Status(408, Closes), Gone,               NONE),
+    (NobodyComes, ConsumersHead,      Gone,                Status(408, Closes), NONE),
+    (NobodyComes, ProducerWaits,      Status(408, Closes), Gone,               NONE),
+    (NobodyComes, WholeProducerWaits, Status(408, Lives),  Gone,               NONE),
+    (NobodyComes, ConsumerWaits,      Gone,                Status(408, Lives), NONE),
+];
+
+#[rustfmt::skip]
+const DELETIONS: &[Row] = &[
+    (ChannelDeleted,   ProducersHead,      HeadGoesOn,          Gone,               NONE),
+    (ChannelDeleted,   ConsumersHead,      Gone,                HeadGoesOn,         NONE),
+    (ChannelDeleted,   ProducerWaits,      Status(410, Closes), Gone,               NONE),
+    (ChannelDeleted,   WholeProducerWaits, Status(410, Lives),  Gone,               NONE),
+    (ChannelDeleted,   ConsumerWaits,      Gone,                Status(410, Lives), NONE),
+    (ChannelDeleted,   Matched,            Status(410, Closes), Status(410, Lives), DELETED),
+    (ChannelDeleted,   SmallMidway,        Status(410, Closes), Cut,                DELETED),
+    (ChannelDeleted,   SplicedMidway,      Status(410, Closes), Cut,                DELETED),
+    (ChannelDeleted,   AllSent,            Status(410, Closes), Cut,                DELETED),
+    (NamespaceDeleted, ProducersHead,      HeadGoesOn,          Gone,               NONE),
+    (NamespaceDeleted, ConsumersHead,      Gone,                HeadGoesOn,         NONE),
+    (NamespaceDeleted, ProducerWaits,      Status(410, Closes), Gone,               NONE),
+    (NamespaceDeleted, WholeProducerWaits, Status(410, Lives),  Gone,               NONE),
+    (NamespaceDeleted, ConsumerWaits,      Gone,                Status(410, Lives), NONE),
+    (NamespaceDeleted, Matched,            Status(410, Closes), Status(410, Lives), DELETED),
+    (NamespaceDeleted, SmallMidway,        Status(410, Closes), Cut,                DELETED),
+    (NamespaceDeleted, SplicedMidway,      Status(410, Closes), Cut,                DELETED),
+    (NamespaceDeleted, AllSent,            Status(410, Closes), Cut,                DELETED),
+];
+
+/// A consumer that closes with all read looks as one that half-closes until it is sent more.
+#[rustfmt::skip]
+const CONSUMERS_LEAVE: &[Row] = &[
+    (ConsumerLeaves(Close),     ConsumersHead, Gone,                Gone,                NONE),
+    (ConsumerLeaves(Reset),     ConsumersHead, Gone,                Gone,                NONE),
+    (ConsumerLeaves(HalfClose), ConsumersHead, Gone,                Status(400, Closes), NONE),
+    (ConsumerLeaves(Close),     ConsumerWaits, Gone,                Gone,                NONE),
+    (ConsumerLeaves(Reset),     ConsumerWaits, Gone,                Gone,                NONE),
+    (ConsumerLeaves(HalfClose), ConsumerWaits, Gone,                End0,                NONE),
+    (ConsumerLeaves(Close),     Matched,       WaitsOn,             Gone,                CONSUMER_LEFT),
+    (ConsumerLeaves(Reset),     Matched,       WaitsOn,             Gone,                CONSUMER_LEFT),
+    (ConsumerLeaves(HalfClose), Matched,       WaitsOn,             End0,                CONSUMER_LEFT),
+    (ConsumerLeaves(Close),     SmallMidway,   Status(502, Closes), Gone,                CONSUMER_LEFT),
+    (ConsumerLeaves(Reset),     SmallMidway,   Status(502, Closes), Gone,                CONSUMER_LEFT),
+    (ConsumerLeaves(HalfClose), SmallMidway,   Whole(Lives),        Whole(Closes),       DELIVERED),
+    (ConsumerLeaves(Close),     SplicedMidway, Status(502, Closes), Gone,                CONSUMER_LEFT),
+    (ConsumerLeaves(Reset),     SplicedMidway, Status(502, Closes), Gone,                CONSUMER_LEFT),
+    (ConsumerLeaves(HalfClose), SplicedMidway, Whole(Lives),        Whole(Closes),       DELIVERED),
+    (ConsumerLeaves(Close),     AllSent,       Status(502, Closes), Gone,                CONSUMER_LEFT),
+    (ConsumerLeaves(Reset),     AllSent,       Status(502, Closes), Gone,                CONSUMER_LEFT),
+    (ConsumerLeaves(HalfClose), AllSent,       Whole(Lives),        Whole(Closes),       DELIVERED),
+];
+
+/// A producer that resets once it has sent its last byte has no row: what the server had not read by
+/// then is destroyed by the kernel, so that it depends on that whether its body was whole.
+#[rustfmt::skip]
+const PRODUCERS_LEAVE: &[Row] = &[
+    (ProducerLeaves(Close),     ProducersHead,      Gone,                Gone,         NONE),
+    (ProducerLeaves(Reset),     ProducersHead,      Gone,                Gone,         NONE),
+    (ProducerLeaves(HalfClose), ProducersHead,      Status(400, Closes), Gone,         NONE),
+    (FramingBreaks,             ProducersHead,      Status(400, Closes), Gone,         NONE),
+    (ProducerLeaves(Close),     ProducerWaits,      Gone,                Gone,         NONE),
+    (ProducerLeaves(Reset),     ProducerWaits,      Gone,                Gone,         NONE),
+    (ProducerLeaves(HalfClose), ProducerWaits,      End0,                Gone,         NONE),
+    (ProducerLeaves(Close),     WholeProducerWaits, Gone,                Gone,         NONE),
+    (ProducerLeaves(Reset),     WholeProducerWaits, Gone,                Gone,         NONE),
+    (ProducerLeaves(HalfClose), WholeProducerWaits, End0,                Gone,         NONE),
+    (ProducerLeaves(Close),     Matched,            Gone,                WaitsOn,      PRODUCER_LEFT),
+    (ProducerLeaves(Reset),     Matched,            Gone,                WaitsOn,      PRODUCER_LEFT),
+    (ProducerLeaves(HalfClose), Matched,            Status(400, Closes), WaitsOn,      PRODUCER_LEFT),
+    (FramingBreaks,             Matched,            Status(400, Closes), WaitsOn,      PRODUCER_LEFT),
+    (ProducerLeaves(Close),     SmallMidway,        Gone,                Cut,          PRODUCER_LEFT),
+    (ProducerLeaves(Reset),     SmallMidway,        Gone,                Cut,          PRODUCER_LEFT),
+    (ProducerLeaves(HalfClose), SmallMidway,        Status(400, Closes), Cut,          PRODUCER_LEFT),
+    (FramingBreaks,             SmallMidway,        Status(400, Closes), Cut,          PRODUCER_LEFT),
+    (ProducerLeaves(Close),     SplicedMidway,      Gone,                Cut,          PRODUCER_LEFT),
+    (ProducerLeaves(Reset),     SplicedMidway,      Gone,                Cut,          PRODUCER_LEFT),
+    (ProducerLeaves(HalfClose), SplicedMidway,      Status(400, Closes), Cut,          PRODUCER_LEFT),
+    (FramingBreaks,             SplicedMidway,      Status(400, Closes), Cut,          PRODUCER_LEFT),
+    (ProducerLeaves(Close),     AllSent,            Gone,                Whole(Lives), DELIVERED),
+    (ProducerLeaves(HalfClose), AllSent,            Status(200, Lives),  Whole(Lives), DELIVERED),
+];
+
+#[rustfmt::skip]
+const STANDSTILLS: &[Row] = &[
+    (NothingMoves, Matched,       Status(408, Closes), WaitsOn, IDLE),
+    (NothingMoves, SmallMidway,   Status(408, Closes), Cut,     IDLE),
+    (NothingMoves, SplicedMidway, Status(408, Closes), Cut,     IDLE),
+    (NothingMoves, AllSent,       Status(408, Closes), Cut,     IDLE),
+];
+
+#[rustfmt::skip]
+const ENDS: &[Row] = &[
+    (ShutsDown, ProducerWaits,      Status(503, Closes), Gone,                NONE),
+    (ShutsDown, WholeProducerWaits, Status(503, Closes), Gone,                NONE),
+    (ShutsDown, ConsumerWaits,      Gone,                Status(503, Closes), NONE),
+    (ShutsDown, Matched,            Whole(Closes),       Whole(Closes),       DELIVERED),
+    (ShutsDown, SmallMidway,        Whole(Closes),       Whole(Lives),        DELIVERED),
+    (ShutsDown, SplicedMidway,      Whole(Closes),       Whole(Lives),        DELIVERED),
+    (ShutsDown, AllSent,            Whole(Closes),       Whole(Lives),        DELIVERED),
+];
+
+#[test]
+fn every_row_in_which_time_passes() {
+    let limits = ["--request-timeout", "0.3", "--header-timeout", "0.3"];
+    run(TIME_PASSES, &limits);
+}
+
+#[test]
+fn every_row_in_which_something_is_deleted() {
+    run(DELETIONS, &[]);
+}
+
+#[test]
+fn every_row_in_which_a_consumer_leaves() {
+    run(CONSUMERS_LEAVE, &[]);
+}
+
+#[test]
+fn every_row_in_which_a_producer_leaves() {
+    run(PRODUCERS_LEAVE, &[]);
+}
+
+#[test]
+fn every_row_in_which_an_exchange_stands_still() {
+    run(STANDSTILLS, &["--idle-timeout", "0.5"]);
+}
+
+#[test]
+fn every_row_in_which_the_server_shuts_down() {
+    run(ENDS, &[]);
+}
+
+// ---------------------------------------------------------------- the cases of a row
+
+/// One combination.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    row: Row,
+    is_chunked: bool,
+    version: &'static str,
+    /// The clients' connections have to move to the channel's shard.
+    elsewhere: bool,
+}
+
+/// Every combination of every row that makes sense.
+fn run(rows: &[Row], options: &[&str]) {
+    let options = [&["--threads", "2"], options].concat();
+    let mut server = Server::start(&options);
+    let mut names = Names::find(&server);
+    let mut cases = 0;
+    for &row in rows {
+        for case in combinations(row) {
+            check(case, &server, &names);
+            cases += 1;
+            if row.0 == ShutsDown {
+                assert_eq!(server.exit().code(), Some(0), "{case:?}");
+                server = Server::start(&options);
+                names = Names::find(&server);
+            }
+        }
+    }
+    eprintln!("{} rows, {cases} cases", rows.len());
+}
+
+fn combinations(row: Row) -> impl Iterator<Item = Case> {
+    let has_consumer = !matches!(row.1, ProducersHead | ProducerWaits | WholeProducerWaits);
+    let has_producer = !matches!(row.1, ConsumersHead | ConsumerWaits);
+    let framings: &[bool] = match (row.0, has_producer) {
+        (FramingBreaks, _) => &[true],
+        (_, false) => &[false],
+        _ => &[false, true],
+    };
+    let versions: &[&str] = if has_consumer {
+        &[HTTP_11, HTTP_10]
+    } else {
+        &[HTTP_11]
+    };
+    // A head that has not arrived names no channel yet.
+    let shards: &[bool] = match row.1 {
+        ProducersHead | ConsumersHead => &[false],
+        _ => &[false, true],
+    };
+    framings.iter().flat_map(move |&is_chunked| {
+        versions.iter().flat_map(move |&version| {
+            shards.iter().map(move |&elsewhere| Case {
+                row,
+                is_chunked,
+                version,
+                elsewhere,
+            })
+        })
+    })
+}
+
+/// Channels whose shards are known, all of namespace `row`.
+struct Names {
+    /// On the shard where connections are put first.
+    home: String,
+    /// Another one there.
+    here: String,
+    /// One on the other shard.
+    there: String,
+}
+
+impl Names {
+    fn find(server: &Server) -> Self {
+        let home = "row/home".to_owned();
+        let mut probe = put(server, &home);
+        let (mut here, mut there) = (None, None);
+        for nth in 0.. {
+            let name = format!("row/{nth}");
+            let before = handovers(server);
+            visit(&mut probe, &name);
+            if handovers(server) == before {
+                here = here.or(Some(name));
+            } else {
+                there = there.or(Some(name));
+                visit(&mut probe, &home);
+            }
+            if here.is_some() && there.is_some() {
+                break;
+            }
+        }
+        Self {
+            home,
+            here: here.expect("a name for each shard"),
+            there: there.expect("a name for each shard"),
+        }
+    }
+}
+
+/// A connection on the shard of `channel`.
+fn put(server: &Server, channel: &str) -> Connection {
+    let mut connection = server.connect();
+    visit(&mut connection, channel);
+    connection
+}
+
+/// Brings a connection to the shard of `channel`, which nobody uses.
+fn visit(connection: &mut Connection, channel: &str) {
+    connection.send(request("DELETE", &format!("/channels/{channel}")));
+    connection.reply().assert_status(404);
+}
+
+fn handovers(server: &Server) -> u64 {
+    server.metrics().value("httpipe_handovers_total")
+}
+
+/// A producer's request in pieces.
+struct Message {
+    head: Vec<u8>,
+    /// What is sent of the body before something happens, and how much payload that is.
+    front: Vec<u8>,
+    front_payload_bytes: usize,
+    rest: Vec<u8>,
+    payload: &'static [u8],
+}
+
+impl Message {
+    fn new(case: &Case, channel: &str) -> Self {
+        let (bytes, front_bytes) = match case.row.1 {
+            SplicedMidway => (1 << 20, 1 << 18),
+            AllSent => (ALL_SENT_BYTES, ALL_SENT_BYTES),
+            WholeProducerWaits => (100, 100),
+            SmallMidway => (1000, 1),
+            _ => (1000, 0),
+        };
+        let payload = pattern(front_bytes, bytes);
+        if !case.is_chunked {
+            return Self {
+                head: post_head(channel, bytes as u64),
+                front: payload[..front_bytes].to_vec(),
+                front_payload_bytes: front_bytes,
+                rest: payload[front_bytes..].to_vec(),
+                payload,
+            };
+        }
+        // Large payload in one chunk, small in chunks of a byte.
+        let coded = chunked(payload, if bytes > 1000 { bytes } else { 1 });
+        let chunk_head_bytes = format!("{bytes:x}\r\n").len();
+        let cut = match front_bytes {
+            0 => 0,
+            1 => chunk(b"a").len(),
+            all if all == bytes => coded.len(),
+            part => chunk_head_bytes + part,
+        };
+        Self {
+            head: post_chunked_head(channel),
+            front: coded[..cut].to_vec(),
+            front_payload_bytes: front_bytes,
+            rest: coded[cut..].to_vec(),
+            payload,
+        }
+    }
+}
+
+/// More than the sockets on the consumer's side hold, and less than they and those on the producer's.
+const ALL_SENT_BYTES: usize = 4 << 20;
+
+/// Both sides, as far as they are there.
+struct Stage {
+    producer: Option<Connection>,
+    consumer: Option<Connection>,
+    /// Somebody who waits behind the one that is expected to wait on.
+    rival: Option<Connection>,
+}
+
+fn check(case: Case, server: &Server, names: &Names) {
+    let (befalls, _, producer_hears, consumer_hears, outcome) = case.row;
+    let report = Report(case);
+    let channel = if case.elsewhere {
+        &names.there
+    } else {
+        &names.here
+    };
+    let message = Message::new(&case, channel);
+    let connections = [put(server, &names.home), put(server, &names.home)];
+    let before = server.metrics();
+    let mut stage = set(&case, server, connections, channel, &message);
+    check_moves(&case, &stage, &before, &server.metrics());
+    stage.rival = rival(&case, server, channel);
+    befall(befalls, &case, &mut stage, server, channel, &message);
+    if let (Whole(_), Some(producer)) = (producer_hears, &mut stage.producer)
+        && case.row.1 != AllSent
+    {
+        producer.send(&message.rest);
+    }
+    // Of a standstill the producer hears first: a consumer that reads ends it.
+    let first = if befalls == NothingMoves {
+        Side::Producer
+    } else {
+        Side::Consumer
+    };
+    for side in [first, first.other()] {
+        match (side, &mut stage) {
+            (
+                Side::Producer,
+                Stage {
+                    producer: Some(producer),
+                    ..
+                },
+            ) => {
+                hear_producer(producer_hears, producer);
+            }
+            (
+                Side::Consumer,
+                Stage {
+                    consumer: Some(consumer),
+                    ..
+                },
+            ) => {
+                hear_consumer(&case, consumer_hears, consumer, &message);
+            }
+            _ => {}
+        }
+    }
+    if befalls != ShutsDown {
+        check_counters(outcome, &before, server);
+        check_channel(&case, &mut stage, server, channel, &message);
+        drop(stage);
+        server.until_unused();
+    }
+    drop(report);
+}
+
+/// Says which case it was that failed.
+struct Report(Case);
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the case: {:?}", self.0);
+        }
+    }
+}
+
+// ---------------------------------------------------------------- before
+
+/// Brings both sides to the row's point, on two connections that have not seen its channel yet.
+fn set(
+    case: &Case,
+    server: &Server,
+    [mut producer, mut consumer]: [Connection; 2],
+    channel: &str,
+    message: &Message,
+) -> Stage {
+    let point = case.row.1;
+    let consumer_request = format!("GET /channels/{channel} {}\r\n", case.version);
+    let mut stage = Stage {
+        producer: None,
+        consumer: None,
+        rival: None,
+    };
+    match point {
+        ProducersHead => {
+            producer.send(&message.head[..message.head.len() / 2]);
+            stage.producer = Some(producer);
+            server.barrier();
+            return stage;
+        }
+        ConsumersHead => {
+            consumer.send(&consumer_request[..consumer_request.len() / 2]);
+            stage.consumer = Some(consumer);
+            server.barrier();
+            return stage;
+        }
+        ProducerWaits | WholeProducerWaits => {
+            producer.send([&message.head[..], &message.front].concat());
+            server.until_waiting(Side::Producer, 1);
+            stage.producer = Some(producer);
+            return stage;
+        }
+        _ => {}
+    }
+    consumer.send(&consumer_request);
+    server.until_waiting(Side::Consumer, 1);
+    if point == ConsumerWaits {
+        stage.consumer = Some(consumer);
+        return stage;
+    }
+    producer.send(&message.head);
+    server.until_exchanging(1);
+    producer.send(&message.front);
+    match point {
+        Matched => {}
+        AllSent => {
+            server.barrier();
+            producer.expect_nothing();
+        }
+        _ => {
+            consumer.head().assert_status(200);
+            let front = consumer.body_bytes(message.front_payload_bytes);
+            assert_same_bytes(&front, &message.payload[..message.front_payload_bytes]);
+        }
+    }
+    stage.producer = Some(producer);
+    stage.consumer = Some(consumer);
+    stage
+}
+
+/// Somebody of the side that will wait on, who came later; or somebody who learns that the server
+/// is shutting down, and so tells when.
+fn rival(case: &Case, server: &Server, channel: &str) -> Option<Connection> {
+    match (case.row.2, case.row.3) {
+        (Whole(_), _) if case.row.0 == ShutsDown => Some(server.consumer_waiting(channel, 1)),
+        (WaitsOn, _) => Some(server.producer_waiting(channel, b"rival", 1)),
+        (_, WaitsOn) => Some(server.consumer_waiting(channel, 1)),
+        _ => None,
+    }
+}
+
+/// Each side moved to the channel's shard once, or was there already; and what is to be spliced was.
+fn check_moves(case: &Case, stage: &Stage, before: &Metrics, after: &Metrics) {
+    let risen = |name: &str| after.value(name) - before.value(name);
+    let sides = stage.producer.iter().count() + stage.consumer.iter().count();
+    let expected = if case.elsewhere { sides as u64 } else { 0 };
+    assert_eq!(risen("httpipe_handovers_total"), expected, "handovers");
+    let spliced = risen("httpipe_bytes_total{path=\"spliced\"}");
+    let is_large = matches!(case.row.1, SplicedMidway | AllSent);
+    assert_eq!(spliced > 0, is_large, "{spliced} bytes spliced");
+}
+
+// ---------------------------------------------------------------- what happens
+
+fn befall(
+    befalls: Befalls,
+    case: &Case,
+    stage: &mut Stage,
+    server: &Server,
+    channel: &str,
+    message: &Message,
+) {
+    match befalls {
+        NobodyComes | NothingMoves => {}
+        ChannelDeleted => delete(case, server, &format!("/channels/{channel}")),
+        NamespaceDeleted => delete(case, server, "/channels/row"),
+        ConsumerLeaves(how) => {
+            let consumer = stage.consumer.take().expect("it is there");
+            stage.consumer = leave(consumer, how);
+            if how == Close && matches!(case.row.1, SmallMidway | SplicedMidway) {
+                keep_sending(case, stage, server, message);
+            }
+        }
+        ProducerLeaves(how) => {
+            let producer = stage.producer.take().expect("it is there");
+            stage.producer = leave(producer, how);
+        }
+        FramingBreaks => {
+            let producer = stage.producer.as_mut().expect("it is there");
+            producer.send(broken(case, message));
+        }
+        ShutsDown => {
+            server.terminate();
+            if let Some(rival) = &mut stage.rival {
+                rival.last_reply().assert_status(503);
+            }
+        }
+    }
+}
+
+fn delete(case: &Case, server: &Server, target: &str) {
+    let in_use = !matches!(case.row.1, ProducersHead | ConsumersHead);
+    let status = server.ask("DELETE", target).status;
+    assert_eq!(status, if in_use { 204 } else { 404 });
+}
+
+/// What breaks the chunked coding where the producer stands.
+fn broken(case: &Case, message: &Message) -> Vec<u8> {
+    match case.row.1 {
+        ProducersHead => [&message.head[message.head.len() / 2..], b"5g\r\n"].concat(),
+        SplicedMidway => {
+            let chunk_end = message.rest.len() - b"\r\n0\r\n\r\n".len();
+            [&message.rest[..chunk_end], b"no end"].concat()
+        }
+        _ => b"5g\r\n".to_vec(),
+    }
+}
+
+/// A consumer that has closed is found out by sending to it: the first bytes are answered by a
+/// reset, the next ones fail.
+fn keep_sending(case: &Case, stage: &mut Stage, server: &Server, message: &Message) {
+    let producer = stage.producer.as_mut().expect("it is there");
+    // Whole chunks of the small body, or any bytes of the large one's.
+    let piece_bytes = match (case.row.1, case.is_chunked) {
+        (SmallMidway, true) => chunk(b"a").len(),
+        (SmallMidway, false) => 1,
+        _ => 16 * 1024,
+    };
+    let mut pieces = message.rest.chunks(piece_bytes);
+    let noticed = within_bound(|| {
+        if server.metrics().value("httpipe_exchanging") == 0 {
+            return Some(());
+        }
+        let _ = producer.try_send(pieces.next().expect("it is noticed sooner"));
+        None
+    });
+    assert!(noticed.is_some(), "nobody noticed that the consumer left");
+}
+
+// ---------------------------------------------------------------- what is heard
+
+fn hear_producer(hears: Hears, producer: &mut Connection) {
+    match hears {
+        Gone | WaitsOn | HeadGoesOn => producer.expect_nothing(),
+        Status(status, then) => {
+            let reply = producer.reply();
+            reply.assert_status(status);
+            check_then(producer, then, reply.closes());
+            if status == 503 {
+                check_retry_after(reply.value("Retry-After"));
+            }
+        }
+        Whole(then) => {
+            let reply = producer.reply();
+            reply.assert_status(200);
+            check_then(producer, then, reply.closes());
+        }
+        End0 => producer.expect_end(),
+        Cut => unreachable!("a producer is sent no body"),
+    }
+}
+
+fn hear_consumer(case: &Case, hears: Hears, consumer: &mut Connection, message: &Message) {
+    let is_old = case.version == HTTP_10;
+    let head_is_read = matches!(case.row.1, SmallMidway | SplicedMidway);
+    let read = if head_is_read {
+        message.front_payload_bytes
+    } else {
+        0
+    };
+    match hears {
+        Gone | WaitsOn | HeadGoesOn => consumer.expect_nothing(),
+        Status(status, then) => {
+            let reply = consumer.reply();
+            reply.assert_status(status);
+            check_then(consumer, if is_old { Closes } else { then }, reply.closes());
+            if status == 503 {
+                check_retry_after(reply.value("Retry-After"));
+            }
+        }
+        Whole(then) => {
+            if !head_is_read {
+                consumer.head().assert_status(200);
+            }
+            let rest = consumer.rest_of_body().expect("a whole body");
+            assert_same_bytes(&rest, &message.payload[read..]);
+            if is_old || then == Closes {
+                consumer.expect_end();
+            }
+        }
+        Cut => {
+            let shows = match head_is_read {
+                // An HTTP/1.0 consumer of a chunked body has no other way to see a cut.
+                true if is_old && case.is_chunked => End::Reset,
+                true => End::Fin,
+                false => match consumer.head().framing {
+                    Framing::Close => End::Reset,
+                    _ => End::Fin,
+                },
+            };
+            let cut = consumer.expect_cut();
+            assert_eq!(cut.end, shows);
+            assert!(message.payload[read..].starts_with(&cut.received));
+        }
+        End0 => consumer.expect_end(),
+    }
+}
+
+/// The connection closes and has said so, or serves the next request.
+fn check_then(connection: &mut Connection, then: Then, said: bool) {
+    match then {
+        Closes => {
+            assert!(said, "it closes without a word");
+            connection.expect_end();
+        }
+        Lives => {
+            assert!(!said, "it says that it closes");
+            // One that has half-closed can say no more.
+            if connection.try_send(request("GET", "/healthz")).is_ok() {
+                connection.reply().assert_status(200);
+            }
+        }
+    }
+}
+
+// ---------------------------------------------------------------- afterwards
+
+const OUTCOMES: [&str; 6] = [
+    "delivered",
+    "producer_left",
+    "consumer_left",
+    "deleted",
+    "idle",
+    "drained",
+];
+
+/// One exchange more with this outcome, and none with another.
+fn check_counters(outcome: Option<&str>, before: &Metrics, server: &Server) {
+    let named = |name| format!("httpipe_exchanges_total{{outcome=\"{name}\"}}");
+    let ended = |metrics: &Metrics| OUTCOMES.map(|name| metrics.value(&named(name)));
+    let expected = OUTCOMES.map(|name| {
+        let more = u64::from(outcome == Some(name));
+        before.value(&named(name)) + more
+    });
+    let mut last = ended(before);
+    within_bound(|| {
+        last = ended(&server.metrics());
+        (last == expected).then_some(())
+    });
+    assert_eq!(last, expected, "{OUTCOMES:?}");
+    assert_eq!(server.metrics().value("httpipe_panics_total"), 0);
+}
+
+/// In use exactly if somebody waits on, who then is served before the rival.
+fn check_channel(
+    case: &Case,
+    stage: &mut Stage,
+    server: &Server,
+    channel: &str,
+    message: &Message,
+) {
+    let Stage {
+        producer,
+        consumer,
+        rival,
+    } = stage;
+    match (case.row.2, case.row.3) {
+        (WaitsOn, _) => {
+            let (producer, rival) = (
+                producer.as_mut().expect("here"),
+                rival.as_mut().expect("here"),
+            );
+            server.until_waiting(Side::Producer, 2);
+            let mut next = server.consume(channel);
+            producer.send(&message.rest);
+            assert_same_bytes(&next.reply().body, message.payload);
+            producer.reply().assert_status(200);
+            assert_eq!(server.consume(channel).reply().body, b"rival");
+            rival.reply().assert_status(200);
+        }
+        (_, WaitsOn) => {
+            let (consumer, rival) = (
+                consumer.as_mut().expect("here"),
+                rival.as_mut().expect("here"),
+            );
+            server.until_waiting(Side::Consumer, 2);
+            for (taker, body) in [(consumer, b"1st"), (rival, b"2nd")] {
+                let mut next = server.produce(channel, body);
+                assert_eq!(taker.reply().body, body);
+                next.reply().assert_status(200);
+            }
+        }
+        (HeadGoesOn, _) => {
+            let producer = producer.as_mut().expect("here");
+            producer.send(&message.head[message.head.len() / 2..]);
+            producer.send(&message.rest);
+            assert_same_bytes(&server.consume(channel).reply().body, message.payload);
+            producer.reply().assert_status(200);
+        }
+        (_, HeadGoesOn) => {
+            let consumer = consumer.as_mut().expect("here");
+            let request = format!("GET /channels/{channel} {}\r\n", case.version);
+            consumer.send(&request[request.len() / 2..]);
+            let mut next = server.produce(channel, b"late");
+            assert_eq!(consumer.reply().body, b"late");
+            next.reply().assert_status(200);
+        }
+        _ => server.until_unused(),
+    }
+}
