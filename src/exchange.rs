@@ -310,6 +310,7 @@ impl Exchange {
 
     async fn drive(mut self) -> Step {
         let result = self.run().await;
+        self.transfer.uncork();
         self.conclude(result)
     }
 

@@ -8,6 +8,7 @@ use crate::support::pattern::{assert_same_bytes, pattern};
 use crate::support::request::{chunk, get, post, post_chunked_head, post_head, request};
 use crate::support::server::Server;
 use crate::support::{Side, until};
+use rustix::process::Signal;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -811,4 +812,24 @@ fn a_server_with_few_descriptors_sends_away_whom_it_cannot_serve_and_recovers() 
             .expect("the producer is served")
             .assert_status(200);
     });
+}
+
+#[test]
+fn what_was_sent_on_before_a_cut_arrives_though_a_reset_follows() {
+    let server = Server::start(&[]);
+    let mut consumer =
+        server.connect_and_send(b"GET /channels/cut/short HTTP/1.0\r\nHost: test\r\n\r\n");
+    server.until_waiting(Side::Consumer, 1);
+    let mut producer = server.connect();
+    // While the server stands still, all of it comes: the start of a chunk that is to be spliced,
+    // and the end of the stream right behind.
+    server.signal(Signal::STOP);
+    producer.send(post_chunked_head("cut/short"));
+    producer.send(format!("8000\r\n{}", "x".repeat(100)));
+    producer.half_close();
+    server.signal(Signal::CONT);
+    consumer.head().assert_status(200);
+    assert_eq!(consumer.body_bytes(100), "x".repeat(100).as_bytes());
+    assert_eq!(consumer.expect_cut().end, End::Reset);
+    producer.last_reply().assert_status(400);
 }

@@ -190,7 +190,6 @@ impl Transfer {
                 self.promise_payload(framing).await?;
                 self.splice_payload().await?;
             } else if self.request.is_whole() {
-                self.uncork();
                 return Ok(());
             } else {
                 self.copy_piece(framing).await?;
@@ -207,8 +206,9 @@ impl Transfer {
         sent
     }
 
-    /// Nothing is held back any longer.
-    fn uncork(&self) {
+    /// Nothing is held back any longer. Before the exchange ends, however it does: a reset would
+    /// destroy it.
+    pub fn uncork(&self) {
         if self.corked.take() {
             self.consumer.socket.flush();
         }
