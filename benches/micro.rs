@@ -1,4 +1,5 @@
-//! Micro-benchmarks of what every request passes: heads, routes, chunks, matching, the mailbox.
+//! Micro-benchmarks of what every request passes: heads, routes, chunks, matching, the mailbox; and
+//! of listings, which must not keep the others waiting.
 //!
 //! ```text
 //! cargo bench --bench micro                all of them
@@ -67,7 +68,14 @@ mod heads {
 
     #[divan::bench(args = ["/channels/bench/pair-17", "/channels/v1/%E2%82%AC%2Fa", "/state", "/nothing"])]
     fn routed(bencher: Bencher, target: &str) {
-        bencher.bench(|| route::parse(head::Method::Post, black_box(target.as_bytes())).is_ok());
+        bencher.bench(|| {
+            route::parse(
+                route::Offer::All,
+                head::Method::Post,
+                black_box(target.as_bytes()),
+            )
+            .is_ok()
+        });
     }
 }
 
@@ -239,5 +247,82 @@ mod mailbox {
         !messages
             .iter()
             .any(|message| matches!(message, Message::Drain))
+    }
+}
+
+/// A listing of many channels, in the turns that it takes: what matters is the slowest, because a
+/// shard does nothing else meanwhile.
+mod listings {
+    use super::*;
+    use httpipe::handle::list;
+    use httpipe::limits::LISTED_AT_ONCE;
+    use httpipe::mesh::Answer;
+
+    const CHANNELS: u32 = 100_000;
+
+    fn registry() -> Registry<u32> {
+        let hasher = KeyHasher::seeded();
+        let mut registry = Registry::new(Limits {
+            channels_max: usize::MAX,
+            waiting_max: usize::MAX,
+            waiting_per_channel_max: usize::MAX,
+        });
+        for nth in 0..CHANNELS {
+            let (namespace, name) = (format!("namespace-{}", nth % 100), format!("channel-{nth}"));
+            let hash = hasher.hash(&namespace, &name);
+            let channel = registry.open(hash, &namespace, &name);
+            let channel = channel.expect("below the limits");
+            let joined = registry.join(channel, Side::Consumer, End::Back, nth);
+            joined.expect("below the limits");
+        }
+        registry
+    }
+
+    /// One turn of a shard: a slice of its channels is copied out.
+    fn slice(
+        registry: &Registry<u32>,
+        from: usize,
+        found: &mut Vec<(String, String)>,
+    ) -> Option<usize> {
+        registry.list_from(from, LISTED_AT_ONCE, |_, namespace, name| {
+            found.push((namespace.to_owned(), name.to_owned()));
+        })
+    }
+
+    #[divan::bench(
+        name = "a turn of a shard with 100,000 channels",
+        sample_size = 1,
+        sample_count = 2000
+    )]
+    fn a_turn(bencher: Bencher) {
+        let registry = registry();
+        let (mut from, mut found) = (0, Vec::with_capacity(CHANNELS as usize));
+        bencher.bench_local(|| match slice(&registry, from, &mut found) {
+            Some(next) => from = next,
+            None => {
+                from = 0;
+                // Dropped on the scribe's thread, in a server.
+                let room = Vec::with_capacity(CHANNELS as usize);
+                std::mem::forget(std::mem::replace(&mut found, room));
+            }
+        });
+    }
+
+    /// On the scribe's thread, where no shard waits for it.
+    #[divan::bench(
+        name = "100,000 channels written out, off the shards",
+        sample_size = 1,
+        sample_count = 10
+    )]
+    fn written_out(bencher: Bencher) {
+        let registry = registry();
+        let mut found = Vec::new();
+        let mut cursor = Some(0);
+        while let Some(from) = cursor {
+            cursor = slice(&registry, from, &mut found);
+        }
+        bencher
+            .with_inputs(|| vec![Answer::Channels(found.clone())])
+            .bench_local_values(|answers| list::state(answers).is_ok());
     }
 }

@@ -73,6 +73,36 @@ pub fn document(
     send(shard, conn, status, access::DONE, after, write)
 }
 
+/// As [`document`], for a body of any length: it is not copied, and other work has its turn while it
+/// is sent.
+pub fn long_document(
+    shard: &Rc<Shard>,
+    conn: &Rc<Conn>,
+    asked: Persistence,
+    status: Status,
+    content_type: &str,
+    body: Vec<u8>,
+) -> Step {
+    let persistence = persistence(shard, asked);
+    let mut head = Vec::new();
+    shard.clock.with_date(|date| {
+        let bytes = body.len();
+        reply::document_head(&mut head, date, persistence, status, content_type, bytes);
+    });
+    shard.counters.replied(status);
+    access::moved(conn, body.len() as u64);
+    access::answered(shard, conn, status, access::DONE);
+    let (shard, conn) = (Rc::clone(shard), Rc::clone(conn));
+    Step::Work(Box::pin(async move {
+        for part in [head, body] {
+            if let Err(close) = send_all(&shard, &conn, &part).await {
+                return Step::Close(close);
+            }
+        }
+        finish(&shard, &conn, After::of(persistence))
+    }))
+}
+
 /// Says that there is nothing to say (204); `allow` where the methods were asked for.
 pub fn no_content(
     shard: &Rc<Shard>,
@@ -162,18 +192,31 @@ fn next_request(shard: &Shard, conn: &Conn) -> Step {
 }
 
 async fn send_rest(shard: Rc<Shard>, conn: Rc<Conn>, rest: Vec<u8>, after: After) -> Step {
+    match send_all(&shard, &conn, &rest).await {
+        Ok(()) => finish(&shard, &conn, after),
+        Err(close) => Step::Close(close),
+    }
+}
+
+/// Sends all of `bytes`, a part a turn. An error is how the connection ends instead.
+async fn send_all(shard: &Shard, conn: &Conn, bytes: &[u8]) -> Result<(), Close> {
     conn.deadline
         .set(shard.clock.deadline(shard.config().timeouts.keep_alive));
     let mut sent = 0;
-    while sent < rest.len() {
+    while sent < bytes.len() {
         let writable = pin!(conn.socket.writable());
         if conn.poked_or(writable).await.is_none() && conn.take_stop().is_some() {
-            return unheard(&conn);
+            access::left(conn);
+            return Err(Close::Now);
         }
-        match conn.socket.send(&rest[sent..], false) {
+        let part = &bytes[sent..bytes.len().min(sent + limits::COPY_BYTES)];
+        match conn.socket.send(part, false) {
             Sent::Bytes(more) => sent += more,
-            Sent::PeerGone => return unheard(&conn),
+            Sent::PeerGone => {
+                access::left(conn);
+                return Err(Close::Now);
+            }
         }
     }
-    finish(&shard, &conn, after)
+    Ok(())
 }

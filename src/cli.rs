@@ -2,7 +2,11 @@
 
 use std::net::IpAddr;
 
-use clap::{Parser, ValueEnum};
+use clap::{
+    CommandFactory, FromArgMatches, Parser, ValueEnum, error::ErrorKind, parser::ValueSource,
+};
+
+use crate::address::Address;
 
 use crate::{access::Names, log::Form};
 
@@ -24,6 +28,20 @@ pub struct Cli {
     /// The address to listen on, IPv4 or IPv6
     #[arg(long, env = "HOST", value_name = "ADDRESS", default_value = "0.0.0.0", value_parser = address)]
     pub host: IpAddr,
+
+    /// Where to listen, in place of --host and --port: ADDRESS:PORT or unix:/PATH; may be given
+    /// several times, or several with commas. [::]:PORT is IPv6 alone
+    #[arg(long, env = "LISTEN", value_name = "ADDRESS", value_delimiter = ',', value_parser = Address::parse)]
+    pub listen: Vec<Address>,
+
+    /// Permissions of the socket files that --listen makes, in octal, like 660 [default: by umask]
+    #[arg(long, env = "UNIX_MODE", value_name = "MODE", value_parser = mode)]
+    pub unix_mode: Option<u32>,
+
+    /// A listener for operators, ADDRESS:PORT or unix:/PATH: /metrics, /readyz, /state and the
+    /// listings are there then, and on no other
+    #[arg(long, env = "ADMIN", value_name = "ADDRESS", value_parser = Address::parse)]
+    pub admin: Option<Address>,
 
     /// Threads, each with a shard of its own [default: the cores this process may run on]
     #[arg(long, env = "THREADS", value_name = "N", value_parser = threads, allow_negative_numbers = true)]
@@ -104,8 +122,28 @@ impl Cli {
     /// is allowed, and ends the process with code 2.
     #[must_use]
     pub fn parse_or_exit() -> Self {
-        Self::parse()
+        let mut command = Self::command();
+        let matches = command.get_matches_mut();
+        let mut cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        let typed = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let host_or_port = typed("host") || typed("port");
+        if typed("listen") && host_or_port {
+            let text = "--listen stands in place of --host and --port: give either, not both";
+            command.error(ErrorKind::ArgumentConflict, text).exit();
+        }
+        // What is typed wins over the environment, where LISTEN wins over HOST and PORT.
+        if host_or_port {
+            cli.listen.clear();
+        }
+        cli
     }
+}
+
+fn mode(text: &str) -> Result<u32, &'static str> {
+    let mode = u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| (1..=0o777).contains(mode));
+    mode.ok_or("a mode is an octal number from 1 to 777, like 660")
 }
 
 fn port(text: &str) -> Result<u16, &'static str> {

@@ -1,10 +1,11 @@
 //! What the command line means: validated, in units of its own, nothing optional left that has a
 //! default. Pure but for the look at this process's own limits (cores, open files).
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{fmt, time::Duration};
 
 use crate::{
     access::Names,
+    address::Address,
     cli::{Cli, DriverChoice},
     limits,
     log::Form,
@@ -15,8 +16,14 @@ use crate::{
 /// How the server runs.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where to listen.
-    pub listen: SocketAddr,
+    /// Where to listen for clients, beside the sockets that are inherited.
+    pub listen: Vec<Address>,
+    /// Where to listen for them if there is neither.
+    pub listen_default: Address,
+    /// Permissions of the socket files that are made for clients; `None`: by umask.
+    pub unix_mode: Option<u32>,
+    /// Where to listen for operators, beside the sockets that are inherited for that.
+    pub admin: Option<Address>,
     /// How many shards, each on a thread of its own; at least 1.
     pub shards: usize,
     /// What the shards run on; `None`: io_uring, or epoll if the kernel refuses it.
@@ -82,7 +89,7 @@ impl Config {
         let shards = cli.threads.map_or_else(sys::allowed_cores, usize::from);
         let open_files = sys::raise_open_files_limit();
         let allowed = open_files
-            .saturating_sub(limits::RESERVED_FILES + limits::RESERVED_FILES_PER_SHARD * shards)
+            .saturating_sub(reserved_files(&cli, shards))
             .max(1);
         let connections_max = match cli.max_connections {
             Some(wanted) if wanted as usize > allowed => {
@@ -96,7 +103,10 @@ impl Config {
         };
         let bound = |given: Option<u32>| given.map_or(usize::MAX, |n| n as usize);
         Ok(Self {
-            listen: SocketAddr::new(cli.host, cli.port),
+            listen: cli.listen,
+            listen_default: Address::of_host(cli.host, cli.port),
+            unix_mode: cli.unix_mode,
+            admin: cli.admin,
             shards,
             driver: match cli.driver {
                 DriverChoice::Auto => None,
@@ -122,4 +132,16 @@ impl Config {
             splice: !cli.no_splice,
         })
     }
+}
+
+/// Descriptors that are not for connections of clients.
+fn reserved_files(cli: &Cli, shards: usize) -> usize {
+    let operators = match cli.admin {
+        Some(_) => 1 + limits::ADMIN_CONNECTIONS_MAX,
+        None => 0,
+    };
+    // The server has one of each, and so has every shard.
+    let listeners = cli.listen.len();
+    let per_shard = limits::RESERVED_FILES_PER_SHARD + listeners;
+    limits::RESERVED_FILES + operators + listeners + per_shard * shards
 }

@@ -27,6 +27,17 @@ use crate::{
 /// Names a connection of one shard, for as long as that connection is there.
 pub type ConnId = u32;
 
+/// Whose a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// A client's.
+    Client,
+    /// A client's that came when there were enough: its first request is refused.
+    Excess,
+    /// An operator's, through the admin listener.
+    Operator,
+}
+
 /// Something that takes more than one turn of the connection's task.
 pub type Work = Pin<Box<dyn Future<Output = Step>>>;
 
@@ -160,8 +171,8 @@ pub struct Conn {
     pub fresh: Cell<bool>,
     /// Its last body was spliced.
     pub bulky: Cell<bool>,
-    /// It came when there were enough: its first request is refused.
-    pub over_limit: bool,
+    /// Whose it is.
+    pub standing: Standing,
     state: RefCell<State>,
     stop: Cell<Option<Stop>>,
     /// Whether readability is of interest while it waits; not so once it is known that unread bytes
@@ -176,7 +187,7 @@ pub struct Conn {
 impl Conn {
     /// A connection that has yet to send its first request, until `deadline`.
     #[must_use]
-    pub fn new(id: ConnId, socket: Socket, deadline: Moment, over_limit: bool) -> Self {
+    pub fn new(id: ConnId, socket: Socket, deadline: Moment, standing: Standing) -> Self {
         Self {
             id,
             socket,
@@ -188,7 +199,7 @@ impl Conn {
             half_closed: Cell::new(false),
             fresh: Cell::new(true),
             bulky: Cell::new(false),
-            over_limit,
+            standing,
             state: RefCell::new(State::Reading),
             stop: Cell::new(None),
             watching: Cell::new(true),

@@ -110,6 +110,7 @@ pub enum Kind {
     Deleted,
     DeletedMidway,
     ConsumerLeft,
+    CutUnseen,
     NotInUse,
     Draining,
     Drained,
@@ -122,7 +123,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind with its label; `index` is the place in it.
-    pub const ALL: [(Self, &'static str); 28] = [
+    pub const ALL: [(Self, &'static str); 29] = [
         (Self::BadHead, "bad_head"),
         (Self::HeadCut, "head_cut"),
         (Self::HeaderTimeout, "header_timeout"),
@@ -143,6 +144,7 @@ impl Kind {
         (Self::Deleted, "deleted"),
         (Self::DeletedMidway, "deleted_midway"),
         (Self::ConsumerLeft, "consumer_left"),
+        (Self::CutUnseen, "cut_unseen"),
         (Self::NotInUse, "not_in_use"),
         (Self::Draining, "draining"),
         (Self::Drained, "drained"),
@@ -268,6 +270,19 @@ impl Refusal {
         Status::ServiceUnavailable,
         Kind::Drained,
         "the server shut down before the exchange was over; try again",
+    );
+    /// An HTTP/1.0 consumer on a Unix socket, and a body of unknown length: it would end with the
+    /// connection, and no reset could show that it was cut.
+    pub const CUT_UNSEEN: Self = Self::keeps(
+        Status::VersionNotSupported,
+        Kind::CutUnseen,
+        "a body without a declared length cannot be sent safely over HTTP/1.0 on a Unix socket; use HTTP/1.1",
+    );
+    /// A path that the admin listener does not have.
+    pub const NOT_FOR_OPERATORS: Self = Self::keeps(
+        Status::NotFound,
+        Kind::NoSuchPath,
+        "no such path on the admin listener; it has /metrics, /healthz, /readyz, /state, /channels/namespaces and /channels/NAMESPACE",
     );
     /// Many listings are being made or sent.
     pub const TOO_MANY_LISTINGS: Self = Self::keeps(

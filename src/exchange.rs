@@ -19,7 +19,7 @@ use crate::{
     answer::{self, After},
     clock::Reading,
     conn::{Close, Conn, Party, Step, Stop},
-    error::Status,
+    error::{Refusal, Status},
     http::{
         head::RequestHead,
         reply::{self, Framing, Persistence},
@@ -104,7 +104,7 @@ pub fn meet<'a>(
     wanted: ConsumerRequest,
 ) -> Met<'a> {
     let reply = Reply::choose(shard, offer.head(), wanted);
-    let Some(body) = offer.whole_body() else {
+    let Some(body) = offer.whole_body().filter(|_| reply.shows_cut(consumer)) else {
         let exchange = Exchange::begin(
             shard,
             channel,
@@ -204,6 +204,11 @@ impl Reply {
             Framing::Close => After::Close(Close::Linger),
             Framing::Length(_) | Framing::Chunked => After::of(self.persistence),
         }
+    }
+
+    /// Whether `consumer` could tell a cut body from a whole one.
+    fn shows_cut(self, consumer: &Conn) -> bool {
+        self.framing != Framing::Close || consumer.socket.can_reset()
     }
 
     /// How the consumer's connection ends if the body is cut: where the framing shows the cut the
@@ -319,11 +324,22 @@ impl Exchange {
             Some(reply) => reply,
             None => {
                 transfer::check_stop(&self.transfer.producer)?;
+                self.check_cut_shows()?;
                 self.transfer.first_payload().await?;
                 self.start_reply().await?
             }
         };
         self.transfer.run(reply.framing).await
+    }
+
+    /// A truncated body must never look whole: better none than one whose cut would not show.
+    fn check_cut_shows(&self) -> Result<(), Broken> {
+        let reply = Reply::choose(&self.shard, &self.transfer.request.head, self.wanted);
+        if reply.shows_cut(&self.transfer.consumer) {
+            Ok(())
+        } else {
+            Err(Broken::CutUnseen)
+        }
     }
 
     /// Sends the consumer's head with the payload in hand.
@@ -433,6 +449,18 @@ impl Exchange {
                     access::ended(&consumer, outcome.label());
                 }
                 consumer.hand(Step::Close(Close::Now));
+                wait::rejoin(&self.shard, channel, &producer, Party::Producer(request));
+                return Step::Wait;
+            }
+            Broken::CutUnseen => {
+                let (asked, refusal) = (self.wanted.persistence, &Refusal::CUT_UNSEEN);
+                consumer.hand(answer::refuse(
+                    &self.shard,
+                    &consumer,
+                    asked,
+                    false,
+                    refusal,
+                ));
                 wait::rejoin(&self.shard, channel, &producer, Party::Producer(request));
                 return Step::Wait;
             }

@@ -14,8 +14,9 @@
 //!                        wait, registry              exchange  transfer    answer          serve
 //! ```
 //!
-//! 1. `main` turns the command line ([`cli`]) into a [`config`] and runs the [`server`]: it binds,
-//!    starts one thread a shard, each with a [`runtime`] on io_uring or epoll, and heeds signals.
+//! 1. `main` turns the command line ([`cli`]) into a [`config`] and runs the [`server`]: it opens
+//!    every [`listener`], starts one thread a shard, each with a [`runtime`] on io_uring or epoll, and
+//!    heeds signals.
 //! 2. [`worker`] runs a shard: it accepts connections, reads what other shards send, and sweeps over
 //!    the deadlines. What the shard owns is in [`shard`].
 //! 3. [`serve`] is the task of one connection ([`conn`] on a [`socket`]): it waits until something
@@ -48,6 +49,7 @@
 #![warn(missing_docs)]
 
 pub mod access;
+pub mod address;
 pub mod answer;
 pub mod busy_poll;
 pub mod cli;
@@ -60,6 +62,7 @@ pub mod handle;
 pub mod histogram;
 pub mod http;
 pub mod limits;
+pub mod listener;
 pub mod log;
 pub mod mark;
 pub mod mesh;
@@ -71,11 +74,13 @@ pub mod registry;
 pub mod request;
 pub mod route;
 pub mod runtime;
+pub mod scribe;
 pub mod serve;
 pub mod server;
 pub mod shard;
 pub mod socket;
 pub mod sys;
+pub mod systemd;
 pub mod transfer;
 pub mod wait;
 pub mod worker;

@@ -92,11 +92,39 @@ pub const LISTEN_BACKLOG: i32 = 4096;
 /// wait in the listen queue.
 pub const OVER_LIMIT_CONNECTIONS: usize = 64;
 
-/// Descriptors kept for what is no connection: standard streams, the listener, the log, pipes that
-/// are being made.
+/// How long an address that is in use is tried again. The ring of a process that was killed holds its
+/// listener for some milliseconds after the process has ended (`io_uring(7)`), when who restarts it
+/// may be quicker. An address that others use is reported so much later.
+pub const ADDRESS_RETRY_TIME: Duration = Duration::from_millis(500);
+
+/// How long between two of these attempts.
+pub const ADDRESS_RETRY_PERIOD: Duration = Duration::from_millis(50);
+
+/// Addresses and inherited sockets that are listened on at once; every shard has a descriptor of
+/// each. One more is an error at start.
+pub const LISTENERS_MAX: usize = 16;
+
+/// Connections of operators at once, on the admin listener. They do not count against
+/// `--max-connections`, so that a full server can still be looked at; beyond them, newcomers wait in
+/// the listen queue. A scraper and a probe need two; the rest is for people.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+
+/// Longest path of a Unix socket, in bytes: what `sockaddr_un` holds beside the NUL that ends it
+/// (`unix(7)`). A longer one is an error at start.
+pub const UNIX_PATH_BYTES_MAX: usize = 107;
+
+/// How long a connection that has sent nothing yet is kept open once the server was told to end: its
+/// client connected before that and is about to send, and hears more from a reply than from a close.
+/// Several round trips around the world.
+pub const DRAIN_GREETING_TIME: Duration = Duration::from_secs(1);
+
+/// Descriptors kept for what is no connection: standard streams, a listener or some that are inherited,
+/// the log, pipes that are being made. Each address that is listened on comes on top, and so do
+/// operators' connections ([`ADMIN_CONNECTIONS_MAX`]) where there is an address for them.
 pub const RESERVED_FILES: usize = 64;
 
-/// Descriptors that each shard needs for itself: ring, listener, bell, timer, and its pipes.
+/// Descriptors that each shard needs for itself: ring, listener, bell, timer, and its pipes. Each
+/// address that is listened on comes on top.
 pub const RESERVED_FILES_PER_SHARD: usize = 16 + 2 * PIPES_MAX;
 
 /// Pipes that a shard has at most, pooled and in use. Exchanges of large bodies beyond them are

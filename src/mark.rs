@@ -1,7 +1,9 @@
 //! Marks on the sockets of producers whose large bodies flow fast: fewer wakes, each for more bytes.
 //!
 //! A mark must never make bytes wait: it is no higher than what is still to come, it is lifted when
-//! the flow pauses for [`limits::MARK_TIME`], and when the transfer ends, however it ends.
+//! the flow pauses for [`limits::MARK_TIME`], and when the transfer ends, however it ends. On a Unix
+//! socket the kernel's poll does not look at it (`unix_poll`), so there it saves nothing and costs a
+//! system call a transfer.
 
 use std::{
     cell::{Cell, RefCell},

@@ -9,7 +9,7 @@
 
 use std::{io, mem, os::fd::OwnedFd, sync::Mutex};
 
-use crate::{metrics::Snapshot, registry::KeyHasher, request::Request, sys};
+use crate::{metrics::Snapshot, registry::KeyHasher, request::Request, scribe::Document, sys};
 
 /// What a shard tells another.
 pub enum Message {
@@ -60,6 +60,8 @@ pub enum Answer {
     Deleted(usize),
     /// The counters.
     Metrics(Box<Snapshot>),
+    /// What the scribe made of all shares.
+    Written(Document),
 }
 
 /// All mailboxes, and the rule that says which shard owns a channel.

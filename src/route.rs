@@ -46,6 +46,18 @@ pub enum Route<'a> {
     Options(Allow),
 }
 
+/// What a listener offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// Every route.
+    All,
+    /// What clients need, where operators have a listener of their own: no listings, no metrics, no
+    /// readiness.
+    Public,
+    /// What operators need: listings, metrics, readiness; of the channels themselves, nothing.
+    Admin,
+}
+
 /// A channel's name: both parts decoded, each valid under the rules for names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelName<'a> {
@@ -70,20 +82,24 @@ pub enum RouteError {
     BadName(&'static str),
 }
 
-/// Says what `method` on `target` asks for.
+/// Says what `method` on `target` asks for, of a listener that offers `offer`. A route that is not
+/// offered there is [`RouteError::NotFound`].
 ///
 /// Takes the target as sent, in any of its forms (RFC 9112 §3.2): a path, `http://host/path` (the host
 /// is not looked at), `*`, or that of a CONNECT. The query is dropped, and so is one trailing slash.
 ///
 /// # Errors
 /// See [`RouteError`]. A path that is not known is reported first, then a bad name, then the method.
-pub fn parse<'a>(method: Method, target: &'a [u8]) -> Result<Route<'a>, RouteError> {
+pub fn parse<'a>(offer: Offer, method: Method, target: &'a [u8]) -> Result<Route<'a>, RouteError> {
     let Some(path) = path(method, target)? else {
-        return Ok(Route::Options(Allow::SERVER));
+        return Ok(Route::Options(match offer {
+            Offer::All | Offer::Public => Allow::SERVER,
+            Offer::Admin => Allow::READ_ONLY,
+        }));
     };
     match path.strip_prefix(b"/channels/") {
-        Some(names) => under_channels(method, without_trailing_slash(names)),
-        None => fixed(method, path),
+        Some(names) => under_channels(offer, method, without_trailing_slash(names)),
+        None => fixed(offer, method, path),
     }
 }
 
@@ -149,14 +165,17 @@ fn without_trailing_slash(path: &[u8]) -> &[u8] {
 }
 
 /// Routes what stands behind `/channels/`, without its trailing slash.
-fn under_channels(method: Method, names: &[u8]) -> Result<Route<'_>, RouteError> {
+fn under_channels(offer: Offer, method: Method, names: &[u8]) -> Result<Route<'_>, RouteError> {
     let Some(slash) = memchr(b'/', names) else {
-        return match (method, names) {
-            (_, b"") => Err(RouteError::NotFound),
-            (Method::Get, b"namespaces") => Ok(Route::ListNamespaces),
-            _ => namespace(method, name(names)?),
+        return match (method, names, offer) {
+            (_, b"", _) => Err(RouteError::NotFound),
+            (Method::Get, b"namespaces", Offer::All | Offer::Admin) => Ok(Route::ListNamespaces),
+            _ => namespace(offer, method, name(names)?),
         };
     };
+    if offer == Offer::Admin {
+        return Err(RouteError::NotFound);
+    }
     let (namespace, channel) = (&names[..slash], &names[slash + 1..]);
     if namespace.is_empty() || channel.is_empty() || memchr(b'/', channel).is_some() {
         return Err(RouteError::NotFound);
@@ -172,27 +191,36 @@ fn under_channels(method: Method, names: &[u8]) -> Result<Route<'_>, RouteError>
     }
 }
 
-fn namespace(method: Method, name: Cow<'_, str>) -> Result<Route<'_>, RouteError> {
-    match method {
-        Method::Get => Ok(Route::ListChannels(name)),
-        Method::Delete => Ok(Route::DeleteNamespace(name)),
-        Method::Options => Ok(Route::Options(Allow::NAMESPACE)),
-        _ => Err(RouteError::Method(Allow::NAMESPACE)),
+fn namespace(offer: Offer, method: Method, name: Cow<'_, str>) -> Result<Route<'_>, RouteError> {
+    let allow = match offer {
+        Offer::All => Allow::NAMESPACE,
+        Offer::Public => Allow::NAMESPACE_UNLISTED,
+        Offer::Admin => Allow::READ_ONLY,
+    };
+    match (method, offer) {
+        (Method::Get, Offer::Public) => Err(RouteError::NotFound),
+        (Method::Get, _) => Ok(Route::ListChannels(name)),
+        (Method::Delete, Offer::All | Offer::Public) => Ok(Route::DeleteNamespace(name)),
+        (Method::Options, _) => Ok(Route::Options(allow)),
+        _ => Err(RouteError::Method(allow)),
     }
 }
 
 /// Routes a path that has no names in it; all of them are read only.
-fn fixed(method: Method, path: &[u8]) -> Result<Route<'static>, RouteError> {
-    let route = match path {
-        b"/" => Route::Help,
+fn fixed(offer: Offer, method: Method, path: &[u8]) -> Result<Route<'static>, RouteError> {
+    let (route, offered) = match path {
+        b"/" => (Route::Help, offer != Offer::Admin),
         _ => match without_trailing_slash(path) {
-            b"/state" => Route::State,
-            b"/metrics" => Route::Metrics,
-            b"/healthz" => Route::Health,
-            b"/readyz" => Route::Ready,
+            b"/state" => (Route::State, offer != Offer::Public),
+            b"/metrics" => (Route::Metrics, offer != Offer::Public),
+            b"/healthz" => (Route::Health, true),
+            b"/readyz" => (Route::Ready, offer != Offer::Public),
             _ => return Err(RouteError::NotFound),
         },
     };
+    if !offered {
+        return Err(RouteError::NotFound);
+    }
     match method {
         Method::Get => Ok(route),
         Method::Options => Ok(Route::Options(Allow::READ_ONLY)),
@@ -247,6 +275,7 @@ impl Allow {
     const SERVER: Self = Self("GET, POST, PUT, DELETE, OPTIONS");
     const CHANNEL: Self = Self("GET, POST, PUT, DELETE, OPTIONS");
     const NAMESPACE: Self = Self("GET, DELETE, OPTIONS");
+    const NAMESPACE_UNLISTED: Self = Self("DELETE, OPTIONS");
     const READ_ONLY: Self = Self("GET, OPTIONS");
 
     /// The value of an `Allow` field (RFC 9110 §10.2.1).
@@ -281,7 +310,7 @@ mod tests {
     }
 
     fn get(target: &[u8]) -> Result<Route<'_>, RouteError> {
-        parse(Method::Get, target)
+        parse(Offer::All, Method::Get, target)
     }
 
     /// The channel that a GET of `target` consumes.
@@ -353,7 +382,7 @@ mod tests {
                     let target = form.replace("{}", path);
                     if method != Method::Connect || target.starts_with('/') {
                         assert_eq!(
-                            parse(method, target.as_bytes()),
+                            parse(Offer::All, method, target.as_bytes()),
                             expected,
                             "{method:?} {target}"
                         );
@@ -362,11 +391,74 @@ mod tests {
                 if path != "/" {
                     let target = format!("{path}/");
                     assert_eq!(
-                        parse(method, target.as_bytes()),
+                        parse(Offer::All, method, target.as_bytes()),
                         expected,
                         "{method:?} {target}"
                     );
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn clients_and_operators_are_each_offered_what_they_need() {
+        use Method::{Delete, Get, Head, Options, Post, Put};
+        let (public, admin) = (Some(Offer::Public), Some(Offer::Admin));
+        let cases = [
+            ("/", &[Get][..], public),
+            ("/state", &[Get], admin),
+            ("/metrics", &[Get], admin),
+            ("/readyz", &[Get], admin),
+            ("/channels/namespaces", &[Get], admin),
+            ("/channels/v1", &[Get], admin),
+            ("/channels/v1", &[Delete], public),
+            ("/channels/v1/a", &[Get, Post, Put, Delete], public),
+            ("/healthz", &[Get], None),
+        ];
+        for (path, methods, only) in cases {
+            for &method in methods {
+                let everything = parse(Offer::All, method, path.as_bytes());
+                assert!(everything.is_ok(), "{method:?} {path}");
+                for offer in [Offer::Public, Offer::Admin] {
+                    let found = parse(offer, method, path.as_bytes());
+                    if only.is_none_or(|only| only == offer) {
+                        assert_eq!(found, everything, "{offer:?} {method:?} {path}");
+                    } else {
+                        assert!(found.is_err(), "{offer:?} {method:?} {path}: {found:?}");
+                    }
+                }
+            }
+        }
+        let methods =
+            |offer, method, path: &'static str| match parse(offer, method, path.as_bytes()) {
+                Ok(Route::Options(allow)) | Err(RouteError::Method(allow)) => allow.as_str(),
+                other => panic!("{other:?}"),
+            };
+        for method in [Options, Put, Head] {
+            assert_eq!(
+                methods(Offer::Public, method, "/channels/v1"),
+                "DELETE, OPTIONS"
+            );
+            assert_eq!(
+                methods(Offer::Admin, method, "/channels/v1"),
+                "GET, OPTIONS"
+            );
+        }
+        assert_eq!(methods(Offer::Admin, Options, "*"), "GET, OPTIONS");
+        for method in METHODS {
+            for (offer, path) in [
+                (Offer::Public, "/metrics"),
+                (Offer::Public, "/readyz"),
+                (Offer::Public, "/state"),
+                (Offer::Admin, "/"),
+                (Offer::Admin, "/channels/v1/a"),
+            ] {
+                let found = parse(offer, method, path.as_bytes());
+                assert_eq!(
+                    found,
+                    Err(RouteError::NotFound),
+                    "{offer:?} {method:?} {path}"
+                );
             }
         }
     }
@@ -405,7 +497,7 @@ mod tests {
             "/channelsx/a/b",
         ] {
             for method in METHODS {
-                let found = parse(method, path.as_bytes());
+                let found = parse(Offer::All, method, path.as_bytes());
                 assert_eq!(found, Err(RouteError::NotFound), "{method:?} {path}");
             }
         }
@@ -486,7 +578,10 @@ mod tests {
             ] {
                 let target = [before.as_bytes(), name, after.as_bytes()].concat();
                 for method in METHODS {
-                    let refused = matches!(parse(method, &target), Err(RouteError::BadName(_)));
+                    let refused = matches!(
+                        parse(Offer::All, method, &target),
+                        Err(RouteError::BadName(_))
+                    );
                     assert!(refused, "{method:?} {}", target.escape_ascii());
                 }
             }
@@ -540,9 +635,9 @@ mod tests {
     #[test]
     fn options_of_the_server_as_a_whole_is_known_and_connect_leads_nowhere() {
         let everything = Ok(Route::Options(Allow("GET, POST, PUT, DELETE, OPTIONS")));
-        assert_eq!(parse(Method::Options, b"*"), everything);
+        assert_eq!(parse(Offer::All, Method::Options, b"*"), everything);
         for target in ["h:80", "h", "*", "http://h/channels/a/b", ""] {
-            let found = parse(Method::Connect, target.as_bytes());
+            let found = parse(Offer::All, Method::Connect, target.as_bytes());
             assert_eq!(found, Err(RouteError::NotFound), "{target}");
         }
     }
@@ -588,7 +683,7 @@ mod tests {
             let target = format!("{host}/channels/{}/{}", names.0, names.1);
             prop_assert_eq!(consumed(target.as_bytes()), channel(&namespace, &other));
             let target = format!("{host}/channels/{}/", encode(&namespace, &more));
-            let deleted = parse(Method::Delete, target.as_bytes());
+            let deleted = parse(Offer::All, Method::Delete, target.as_bytes());
             prop_assert_eq!(deleted, Ok(Route::DeleteNamespace(Cow::Owned(namespace))));
         }
 

@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 use crate::{
     access, answer,
-    conn::{Close, Conn, Doing, Event, Step, Stop},
+    conn::{Close, Conn, Doing, Event, Standing, Step, Stop},
     error::Refusal,
     handle::{self, Target},
     http::{
@@ -51,11 +51,11 @@ pub fn spawn(shard: Rc<Shard>, conn: Rc<Conn>, first: Option<Box<Request>>) {
         match gone {
             Ok(Gone::Closed) => {
                 access::finish(&shard, &conn);
-                shard.count_closed();
+                shard.count_closed(conn.standing);
             }
             Ok(Gone::HandedOver(owner, request)) => hand_over(&shard, conn, owner, request),
             Err(panic) => {
-                shard.count_closed();
+                shard.count_closed(conn.standing);
                 bury(&shard, &conn, &*panic);
             }
         }
@@ -223,9 +223,13 @@ pub fn expire(shard: &Rc<Shard>, conn: &Rc<Conn>) {
 
 /// The server ends: who is idle goes, who waits is turned away, who moves a body goes on. Called
 /// again and again, because who moves a body now may be idle or wait later.
-pub fn drain(shard: &Rc<Shard>, conn: &Rc<Conn>) {
+///
+/// `greeting`: a client that has connected and not yet sent anything is still given time to. Nobody is
+/// closed whose request has come and lies unread: a reset would be all that it hears.
+pub fn drain(shard: &Rc<Shard>, conn: &Rc<Conn>, greeting: bool) {
     match conn.doing() {
-        Doing::Reading if !conn.has_unread() => conn.hand(Step::Close(Close::Now)),
+        Doing::Reading if conn.has_unread() || greeting && conn.fresh.get() => {}
+        Doing::Reading if !conn.socket.is_readable() => conn.hand(Step::Close(Close::Now)),
         Doing::Waiting => wait::turn_away(shard, conn, &Refusal::DRAINING),
         _ => {}
     }
@@ -267,7 +271,7 @@ fn hand_over(shard: &Shard, conn: Rc<Conn>, owner: usize, request: Box<Request>)
     let Some(conn) = Rc::into_inner(conn) else {
         // Nobody but its own task holds a connection between two requests.
         tracing::error!("a connection to be handed over is still in use; it is closed");
-        return shard.count_closed();
+        return shard.count_closed(Standing::Client);
     };
     match conn.socket.into_fd() {
         Ok(socket) => {
@@ -279,7 +283,7 @@ fn hand_over(shard: &Shard, conn: Rc<Conn>, owner: usize, request: Box<Request>)
         }
         Err(error) => {
             tracing::error!("a connection was lost on its way to another shard: {error}");
-            shard.count_closed();
+            shard.count_closed(Standing::Client);
         }
     }
 }

@@ -1,39 +1,31 @@
-//! The server as a whole: binds, starts and joins the shards, and heeds signals.
+//! The server as a whole: listens, starts and joins the shards, and heeds signals.
 
 use std::{
-    fmt, io,
-    net::SocketAddr,
-    os::fd::OwnedFd,
-    process,
-    sync::{Arc, atomic::AtomicUsize, mpsc},
+    fmt, io, process,
+    sync::{Arc, mpsc},
     thread,
-    time::Duration,
 };
 
-use rustix::net::{
-    AddressFamily, Shutdown, SocketFlags, SocketType, bind, getsockname, listen, shutdown,
-    socket_with, sockopt,
-};
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     iterator::Signals,
 };
 
 use crate::{
-    access::AccessLog,
     config::Config,
-    limits, log,
-    mesh::{Mesh, Message},
+    listener::{self, Door, ListenError, Listener, Role},
+    log,
+    mesh::Message,
     runtime::{self, Driver, RingRefused},
     shard::Shared,
-    sys, worker,
+    sys, systemd, worker,
 };
 
 /// Why the server cannot run: one line that says what to do.
 #[derive(Debug)]
 pub enum ServerError {
-    /// The address cannot be listened on.
-    Listen(SocketAddr, io::Error),
+    /// An address cannot be listened on.
+    Listen(ListenError),
     /// No io_uring here.
     Ring(RingRefused),
     /// A thread, a descriptor or a signal handler could not be had.
@@ -45,27 +37,7 @@ pub enum ServerError {
 impl fmt::Display for ServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Listen(address, error) if error.kind() == io::ErrorKind::AddrInUse => {
-                write!(
-                    f,
-                    "port {} on {} is in use; stop who uses it or choose another with --port",
-                    address.port(),
-                    address.ip()
-                )
-            }
-            Self::Listen(address, error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                write!(
-                    f,
-                    "port {} needs a privilege that this user lacks; choose one from 1024 on with --port",
-                    address.port()
-                )
-            }
-            Self::Listen(address, error) => {
-                write!(
-                    f,
-                    "cannot listen on {address}: {error}; choose other values for --host and --port"
-                )
-            }
+            Self::Listen(error) => error.fmt(f),
             Self::Ring(refused) => refused.fmt(f),
             Self::Start(error) => write!(f, "cannot start: {error}"),
             Self::Shard(reason) => write!(f, "a shard ended: {reason}; please report this"),
@@ -79,39 +51,35 @@ impl fmt::Display for ServerError {
 /// It could not start, or a shard failed.
 pub fn run(config: Config) -> Result<(), ServerError> {
     let driver = choose_driver(config.driver)?;
-    let address = config.listen;
-    let listener = open_listener(address, config.timeouts.idle)
-        .map_err(|error| ServerError::Listen(address, error))?;
-    let address = bound_address(&listener).unwrap_or(address);
-    let shared = Arc::new(Shared {
-        mesh: Mesh::new(config.shards).map_err(ServerError::Start)?,
-        connections: AtomicUsize::new(0),
-        access: config.access.map(AccessLog::new),
-        config,
-    });
+    // Before there is a socket's file that a signal would leave behind.
     let signals = Signals::new([SIGTERM, SIGINT]).map_err(ServerError::Start)?;
+    let listeners = Arc::new(listener::open_all(&config).map_err(ServerError::Listen)?);
+    let shared = Shared::new(config, &listeners).map_err(ServerError::Start)?;
+    let ended = run_shards(driver, &Arc::new(shared), &listeners, signals);
+    // The thread that heeds signals has them too, and goes on.
+    listeners.iter().for_each(Listener::close);
+    ended
+}
 
+fn run_shards(
+    driver: Driver,
+    shared: &Arc<Shared>,
+    listeners: &Arc<Vec<Listener>>,
+    signals: Signals,
+) -> Result<(), ServerError> {
     let (ended, ends) = mpsc::channel();
     let (ready, readies) = mpsc::channel();
     let shards = shared.config.shards;
     for index in 0..shards {
-        start_shard(
-            index,
-            driver,
-            &shared,
-            &listener,
-            ready.clone(),
-            ended.clone(),
-        )
-        .map_err(ServerError::Start)?;
+        let doors = doors(listeners, index).map_err(ServerError::Start)?;
+        start_shard(index, driver, shared, doors, ready.clone(), ended.clone())
+            .map_err(ServerError::Start)?;
     }
     drop((ready, ended));
     if readies.iter().take(shards).count() == shards {
-        tracing::info!(
-            "httpipe {} listening on http://{address} ({shards} shards, {driver})",
-            env!("CARGO_PKG_VERSION")
-        );
-        heed_signals(signals, listener, &shared).map_err(ServerError::Start)?;
+        tell_ready(listeners, shards, driver);
+        systemd::start_watchdog(shared).map_err(ServerError::Start)?;
+        heed_signals(signals, Arc::clone(listeners), shared).map_err(ServerError::Start)?;
     }
     for end in ends.iter().take(shards) {
         end.map_err(|reason: String| ServerError::Shard(reason))?;
@@ -137,48 +105,31 @@ fn choose_driver(asked: Option<Driver>) -> Result<Driver, ServerError> {
     }
 }
 
-/// Binds and listens. Without `SO_REUSEPORT`, so that a taken port is an error; with `SO_REUSEADDR`,
-/// so that a restart need not wait for old connections to time out (`socket(7)`).
-fn open_listener(address: SocketAddr, idle: Option<Duration>) -> io::Result<OwnedFd> {
-    let family = if address.is_ipv4() {
-        AddressFamily::INET
-    } else {
-        AddressFamily::INET6
-    };
-    let listener = socket_with(
-        family,
-        SocketType::STREAM,
-        SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
-        None,
-    )?;
-    sockopt::set_socket_reuseaddr(&listener, true)?;
-    prepare(&listener, idle)?;
-    bind(&listener, &address)?;
-    listen(&listener, limits::LISTEN_BACKLOG)?;
-    Ok(listener)
+/// What shard `index` accepts on: all that is for clients. The first shard alone serves operators,
+/// who are few.
+fn doors(listeners: &[Listener], index: usize) -> io::Result<Vec<Door>> {
+    let of_this_shard = |known: &&Listener| known.role == Role::Public || index == 0;
+    listeners
+        .iter()
+        .filter(of_this_shard)
+        .map(Listener::door)
+        .collect()
 }
 
-/// Options that accepted connections take over from their listener (`tcp(7)`): no delay for small
-/// segments, because replies go out whole; and the kernel's watch for peers that vanish without a
-/// word.
-///
-/// How long sent bytes may stay unacknowledged is bounded with a limit for idle exchanges only: the
-/// kernel does not tell a vanished peer from one that keeps its window closed.
-fn prepare(listener: &OwnedFd, idle: Option<Duration>) -> io::Result<()> {
-    sockopt::set_tcp_nodelay(listener, true)?;
-    sockopt::set_socket_keepalive(listener, true)?;
-    sockopt::set_tcp_keepidle(listener, limits::KEEPALIVE_IDLE)?;
-    sockopt::set_tcp_keepintvl(listener, limits::KEEPALIVE_INTERVAL)?;
-    sockopt::set_tcp_keepcnt(listener, limits::KEEPALIVE_PROBES)?;
-    if let Some(idle) = idle {
-        let millis = u32::try_from(idle.as_millis()).unwrap_or(u32::MAX);
-        sockopt::set_tcp_user_timeout(listener, millis)?;
+/// Says where it listens, a line an address, in the log and to the service manager.
+fn tell_ready(listeners: &[Listener], shards: usize, driver: Driver) {
+    let version = env!("CARGO_PKG_VERSION");
+    for Listener { address, role, .. } in listeners {
+        match role {
+            Role::Public => {
+                tracing::info!(
+                    "httpipe {version} listening on {address} ({shards} shards, {driver})"
+                );
+            }
+            Role::Admin => tracing::info!("httpipe {version} serving operators on {address}"),
+        }
     }
-    Ok(())
-}
-
-fn bound_address(listener: &OwnedFd) -> Option<SocketAddr> {
-    getsockname(listener).ok()?.try_into().ok()
+    systemd::ready(listeners);
 }
 
 /// Starts the thread of shard `index`. It says on `ready` that it takes connections, and on `ended`
@@ -187,11 +138,10 @@ fn start_shard(
     index: usize,
     driver: Driver,
     shared: &Arc<Shared>,
-    listener: &OwnedFd,
+    doors: Vec<Door>,
     ready: mpsc::Sender<()>,
     ended: mpsc::Sender<Result<(), String>>,
 ) -> io::Result<()> {
-    let listener = listener.try_clone()?;
     let shared = Arc::clone(shared);
     let run = move || {
         if shared.config.shards == sys::allowed_cores() {
@@ -202,7 +152,7 @@ fn start_shard(
         };
         // Returning drops the runtime only after every connection is closed and its loops, which
         // own nothing that the kernel writes to, are all that is left.
-        runtime::run(driver, worker::run(index, shared, listener, ready))
+        runtime::run(driver, worker::run(index, shared, doors, ready))
             .and_then(|ended| ended)
             .map_err(|error| error.to_string())
     };
@@ -217,7 +167,11 @@ fn start_shard(
 
 /// The first SIGTERM or SIGINT ends the server once everything under way has ended; the second ends
 /// it at once.
-fn heed_signals(mut signals: Signals, listener: OwnedFd, shared: &Arc<Shared>) -> io::Result<()> {
+fn heed_signals(
+    mut signals: Signals,
+    listeners: Arc<Vec<Listener>>,
+    shared: &Arc<Shared>,
+) -> io::Result<()> {
     let shared = Arc::clone(shared);
     thread::Builder::new()
         .name("signals".to_owned())
@@ -227,15 +181,17 @@ fn heed_signals(mut signals: Signals, listener: OwnedFd, shared: &Arc<Shared>) -
                 tracing::info!(
                     "shutting down: waiting requests are turned away, exchanges may end"
                 );
-                // Newcomers are refused by the kernel from here on, and every shard's wait on the
-                // listener ends.
-                let _ = shutdown(&listener, Shutdown::Both);
+                systemd::stopping();
+                // Operators are served to the end.
+                let public = |known: &&Listener| known.role == Role::Public;
+                listeners.iter().filter(public).for_each(Listener::close);
                 for shard in 0..shared.config.shards {
                     shared.mesh.send(shard, Message::Drain);
                 }
             }
             if received.next().is_some() {
                 tracing::warn!("told twice to end: ending at once");
+                listeners.iter().for_each(Listener::close);
                 log::close();
                 process::exit(1);
             }

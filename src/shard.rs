@@ -9,7 +9,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::{Poll, Waker},
 };
@@ -21,13 +21,16 @@ use crate::{
     busy_poll::BusyPoll,
     clock::Clock,
     config::Config,
-    conn::{Conn, ConnId},
+    conn::{Conn, ConnId, Standing},
     limits,
+    listener::{Listener, Role},
     mark::Marks,
     mesh::{Answer, Mesh, Message, Question},
     metrics::{Counters, Gauges, Snapshot},
     pipe::Pipes,
     registry::{Limits, Registry, Side},
+    route::Offer,
+    scribe::{Document, Form, Scribe},
     socket::Socket,
     sys,
 };
@@ -40,8 +43,44 @@ pub struct Shared {
     pub mesh: Mesh,
     /// The access log, if there is one.
     pub access: Option<AccessLog>,
-    /// Open connections in all; touched when one opens or closes.
+    /// Who writes listings out.
+    pub scribe: Scribe,
+    /// Open connections of clients in all; touched when one opens or closes.
     pub connections: AtomicUsize,
+    /// Accept loops that still take in clients, in all: until there is none, no shard can know that
+    /// it has seen the last connection.
+    pub accepting: AtomicUsize,
+    /// How often each shard has swept: the pulse that the watchdog feels.
+    pub sweeps: Box<[AtomicU64]>,
+    /// What clients are offered: everything, or what operators have no listener of their own for.
+    pub offer: Offer,
+    /// The port of the first listener for clients that has one.
+    pub port: Option<u16>,
+}
+
+impl Shared {
+    /// What the shards of a server share that listens on `listeners`.
+    ///
+    /// # Errors
+    /// No descriptor or thread was to be had.
+    pub fn new(config: Config, listeners: &[Listener]) -> io::Result<Self> {
+        let of = |role| listeners.iter().filter(move |known| known.role == role);
+        let offer = match of(Role::Admin).next() {
+            Some(_) => Offer::Public,
+            None => Offer::All,
+        };
+        Ok(Self {
+            mesh: Mesh::new(config.shards)?,
+            access: config.access.map(AccessLog::new),
+            scribe: Scribe::start()?,
+            connections: AtomicUsize::new(0),
+            accepting: AtomicUsize::new(config.shards * of(Role::Public).count()),
+            sweeps: (0..config.shards).map(|_| AtomicU64::new(0)).collect(),
+            offer,
+            port: of(Role::Public).find_map(|known| known.address.port()),
+            config,
+        })
+    }
 }
 
 /// One core's share of the server.
@@ -71,6 +110,8 @@ pub struct Shard {
     /// A descriptor that is always readable: waiting for it lets the other tasks have their turn.
     pub always_ready: Socket,
     conns: RefCell<Slab<Rc<Conn>>>,
+    /// How many of its connections are operators'.
+    operators: Cell<usize>,
     questions: RefCell<Slab<Gathering>>,
     listings: Cell<usize>,
 }
@@ -120,6 +161,7 @@ impl Shard {
             busy_poll: BusyPoll::default(),
             always_ready: Socket::new(always_ready)?,
             conns: RefCell::default(),
+            operators: Cell::new(0),
             questions: RefCell::default(),
             listings: Cell::new(0),
             shared,
@@ -138,13 +180,17 @@ impl Shard {
         &self.shared.config
     }
 
-    /// Takes in a connection that has `header_timeout` to send its first request.
-    pub fn admit(&self, socket: Socket, over_limit: bool) -> Rc<Conn> {
+    /// Takes in a connection that has `header_timeout` to send its first request. A client's is
+    /// counted by the caller, in all.
+    pub fn admit(&self, socket: Socket, standing: Standing) -> Rc<Conn> {
+        if standing == Standing::Operator {
+            self.operators.set(self.operators.get() + 1);
+        }
         let deadline = self.clock.deadline(self.config().timeouts.header);
         let mut conns = self.conns.borrow_mut();
         let entry = conns.vacant_entry();
         let id = ConnId::try_from(entry.key()).expect("fewer connections than 2^32");
-        Rc::clone(entry.insert(Rc::new(Conn::new(id, socket, deadline, over_limit))))
+        Rc::clone(entry.insert(Rc::new(Conn::new(id, socket, deadline, standing))))
     }
 
     /// Forgets a connection that ends, or that goes to another shard.
@@ -168,15 +214,25 @@ impl Shard {
         }
     }
 
-    /// How many connections it has.
+    /// How many connections of clients it has.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.conns.borrow().len()
+        self.conns.borrow().len() - self.operators.get()
     }
 
-    /// One connection fewer in all.
-    pub fn count_closed(&self) {
-        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+    /// How many connections of operators it has.
+    #[must_use]
+    pub fn operators(&self) -> usize {
+        self.operators.get()
+    }
+
+    /// A connection of this standing has closed.
+    pub fn count_closed(&self, standing: Standing) {
+        if standing == Standing::Operator {
+            self.operators.set(self.operators.get() - 1);
+        } else {
+            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// What it holds and has counted.
@@ -208,12 +264,7 @@ impl Shard {
     /// this shard's own.
     pub async fn ask_others(&self, question: &Question) -> Vec<Answer> {
         let others = self.shared.mesh.shards() - 1;
-        let gathering = Gathering {
-            awaited: others,
-            answers: Vec::with_capacity(others),
-            waker: None,
-        };
-        let ticket = self.questions.borrow_mut().insert(gathering);
+        let ticket = self.await_answers(others);
         for other in (0..=others).filter(|&other| other != self.index) {
             let ask = Message::Ask {
                 from: self.index,
@@ -222,7 +273,33 @@ impl Shard {
             };
             self.shared.mesh.send(other, ask);
         }
-        std::future::poll_fn(|context| {
+        self.gathered(ticket).await
+    }
+
+    /// Has `form` make a document of the answers of all shards, off this thread.
+    pub async fn write_out(&self, answers: Vec<Answer>, form: Form) -> Document {
+        let ticket = self.await_answers(1);
+        let (shared, to) = (Arc::clone(&self.shared), self.index);
+        self.shared.scribe.order(answers, form, move |document| {
+            let answer = Answer::Written(document);
+            shared.mesh.send(to, Message::Answer { ticket, answer });
+        });
+        match self.gathered(ticket).await.pop() {
+            Some(Answer::Written(document)) => document,
+            _ => unreachable!("the scribe answers once, with a document"),
+        }
+    }
+
+    fn await_answers(&self, awaited: usize) -> usize {
+        self.questions.borrow_mut().insert(Gathering {
+            awaited,
+            answers: Vec::with_capacity(awaited),
+            waker: None,
+        })
+    }
+
+    fn gathered(&self, ticket: usize) -> impl Future<Output = Vec<Answer>> {
+        std::future::poll_fn(move |context| {
             let mut questions = self.questions.borrow_mut();
             if questions[ticket].awaited == 0 {
                 return Poll::Ready(questions.remove(ticket).answers);
@@ -230,10 +307,9 @@ impl Shard {
             questions[ticket].waker = Some(context.waker().clone());
             Poll::Pending
         })
-        .await
     }
 
-    /// Another shard's answer came.
+    /// An answer to a question of this shard came.
     pub fn answered(&self, ticket: usize, answer: Answer) {
         let mut questions = self.questions.borrow_mut();
         let gathering = &mut questions[ticket];

@@ -19,7 +19,7 @@ use monoio::net::TcpStream;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, epoll, poll},
     io::{Errno, fcntl_dupfd_cloexec},
-    net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sendmsg, sockopt},
+    net::{AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sendmsg, sockopt},
 };
 
 use crate::sys;
@@ -131,6 +131,20 @@ impl Socket {
         {
             watch.readable().await;
         }
+    }
+
+    /// Whether bytes, or the end of the stream, lie there to be received.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        let mut fds = [PollFd::new(self, PollFlags::IN)];
+        matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1..))
+    }
+
+    /// Whether the cut of a body that ends with the connection can be shown: TCP has resets, a Unix
+    /// socket ends the same way whatever comes before.
+    #[must_use]
+    pub fn can_reset(&self) -> bool {
+        sockopt::socket_domain(self) != Ok(AddressFamily::UNIX)
     }
 
     fn is_writable(&self) -> bool {

@@ -1,10 +1,11 @@
 //! What httpipe asks of the kernel beyond sockets: limits, cores, pipes, wake-ups, the sweep's
-//! timer. The only file with `unsafe`.
+//! timer, inherited descriptors. The only file with `unsafe`.
 #![allow(unsafe_code)]
 
 use std::{
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -29,6 +30,24 @@ pub fn borrow_fd<T: AsRawFd>(owner: &T) -> BorrowedFd<'_> {
 pub fn take_fd<T: IntoRawFd>(owner: T) -> OwnedFd {
     // SAFETY: `into_raw_fd` gave up ownership of an open descriptor; nobody else closes it.
     unsafe { OwnedFd::from_raw_fd(owner.into_raw_fd()) }
+}
+
+/// The listening sockets that this process was started with, each with its name, in their order
+/// (`sd_listen_fds(3)`): none unless `LISTEN_PID` is this process. Only the first call in a process
+/// gets them.
+///
+/// # Errors
+/// `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES` make no sense, or a descriptor is not open.
+pub fn inherited_sockets() -> io::Result<Vec<(OwnedFd, String)>> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Ok(Vec::new());
+    }
+    let found = sd_notify::listen_fds_with_names()?;
+    // SAFETY: who started this process says that these descriptors are for it to own, and the crate
+    // found each of them open; nobody else takes them, because `TAKEN` lets only one call come here.
+    let owned = |(fd, name)| (unsafe { OwnedFd::from_raw_fd(fd) }, name);
+    Ok(found.map(owned).collect())
 }
 
 /// The cores that this process may run on (`sched_getaffinity(2)`), at least 1.

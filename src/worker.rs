@@ -2,8 +2,10 @@
 
 use std::{
     cell::{Cell, RefCell},
+    future::Future,
     io,
     os::fd::OwnedFd,
+    pin::pin,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     task::{Poll, Waker},
@@ -18,9 +20,10 @@ use rustix::{
 
 use crate::{
     clock::Moment,
-    conn::{Close, Conn, Doing, Step, Stop},
+    conn::{Close, Conn, Doing, Standing, Step, Stop},
     handle::{delete, list},
     limits,
+    listener::{Door, Role},
     mesh::{Answer, Message, Question},
     serve,
     shard::{Shard, Shared},
@@ -28,7 +31,7 @@ use crate::{
     sys,
 };
 
-/// Runs shard `index` until the server ends. `listener` must be non-blocking; `ready` is called when
+/// Runs shard `index` until the server ends. The doors must be non-blocking; `ready` is called when
 /// the shard takes connections. Runs on the thread that is to be the shard's, within its runtime.
 ///
 /// # Errors
@@ -36,18 +39,22 @@ use crate::{
 pub async fn run(
     index: usize,
     shared: Arc<Shared>,
-    listener: OwnedFd,
+    doors: Vec<Door>,
     ready: impl FnOnce(),
 ) -> io::Result<()> {
     let bell = Socket::new(shared.mesh.bell(index)?)?;
     let timer = Socket::new(sys::timer(limits::SWEEP_PERIOD)?)?;
-    let listener = Socket::new(listener)?;
+    let intakes = doors.into_iter().map(Intake::new);
     let worker = Rc::new(Worker {
         shard: Rc::new(Shard::new(index, shared)?),
+        intakes: intakes.collect::<io::Result<_>>()?,
         tick: RefCell::default(),
         drain_until: Cell::new(Moment::NEVER),
+        greet_until: Cell::new(Moment::NEVER),
     });
-    monoio::spawn(Rc::clone(&worker).accept(listener));
+    for nth in 0..worker.intakes.len() {
+        monoio::spawn(Rc::clone(&worker).accept(nth));
+    }
     monoio::spawn(Rc::clone(&worker).read_mail(bell));
     monoio::spawn(Rc::clone(&worker).lift_marks());
     if let Some(window) = worker.shard.config().busy_poll {
@@ -60,21 +67,71 @@ pub async fn run(
 
 struct Worker {
     shard: Rc<Shard>,
+    intakes: Vec<Intake>,
     /// Who waits for the next sweep.
     tick: RefCell<Option<Waker>>,
     /// When exchanges under way have had their time.
     drain_until: Cell<Moment>,
+    /// When clients that have connected have had their time to say what they want.
+    greet_until: Cell<Moment>,
+}
+
+/// A listener, as one shard accepts on it.
+struct Intake {
+    listener: Socket,
+    role: Role,
+    /// Shutting it down is not for this process; the drain ends the accepting.
+    inherited: bool,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Intake {
+    fn new(door: Door) -> io::Result<Self> {
+        Ok(Self {
+            listener: Socket::new(door.fd)?,
+            role: door.role,
+            inherited: door.inherited,
+            waker: RefCell::new(None),
+        })
+    }
+
+    /// Whether nothing more is to be taken from it. A listener of this process's own was shut down
+    /// then, and what it still has is taken; what an inherited one has is for the next instance.
+    fn is_over(&self, shard: &Shard) -> bool {
+        shard.draining.get() && self.inherited && self.role == Role::Public
+    }
+
+    /// Waits until somebody may be accepted, or until it is over.
+    async fn newcomers(&self, shard: &Shard) {
+        let mut readable = pin!(self.listener.readable());
+        std::future::poll_fn(|context| {
+            if self.is_over(shard) {
+                return Poll::Ready(());
+            }
+            *self.waker.borrow_mut() = Some(context.waker().clone());
+            readable.as_mut().poll(context)
+        })
+        .await;
+    }
 }
 
 impl Worker {
     /// Accepts connections, in batches, as long as there is room for them.
-    async fn accept(self: Rc<Self>, listener: Socket) {
+    async fn accept(self: Rc<Self>, nth: usize) {
+        let intake = &self.intakes[nth];
         loop {
-            listener.readable().await;
-            match self.accept_batch(&listener) {
+            intake.newcomers(&self.shard).await;
+            if intake.is_over(&self.shard) {
+                break;
+            }
+            match self.accept_batch(intake) {
+                // A Unix socket that was shut down is readable and has nobody, for ever.
+                Err(Errno::AGAIN) if intake.role == Role::Public && self.shard.draining.get() => {
+                    break;
+                }
                 Err(Errno::AGAIN) => {}
-                // Shut down: the server ends.
-                Err(Errno::INVAL) => return,
+                // A TCP socket that was shut down.
+                Err(Errno::INVAL) => break,
                 Err(error) => {
                     tracing::warn!("cannot accept connections for now: {error}");
                     self.next_sweep().await;
@@ -82,23 +139,23 @@ impl Worker {
                 Ok(()) => self.next_sweep().await,
             }
         }
+        if intake.role == Role::Public {
+            // Whoever sees this sees what was accepted before.
+            self.shard.shared.accepting.fetch_sub(1, Ordering::Release);
+        }
     }
 
     /// Accepts until none waits, which is the error `AGAIN`; without an error, there is no room.
-    fn accept_batch(&self, listener: &Socket) -> Result<(), Errno> {
-        let shared = &self.shard.shared;
-        let connections_max = shared.config.connections_max;
+    fn accept_batch(&self, intake: &Intake) -> Result<(), Errno> {
         for _ in 0..limits::ACCEPT_BATCH {
-            if shared.connections.load(Ordering::Relaxed)
-                >= connections_max + limits::OVER_LIMIT_CONNECTIONS
-            {
+            if !self.has_room(intake.role) {
                 return Ok(());
             }
-            match accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
-                Ok(socket) => {
-                    let before = shared.connections.fetch_add(1, Ordering::Relaxed);
-                    self.admit(socket, before >= connections_max)?;
-                }
+            match accept_with(
+                &intake.listener,
+                SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
+            ) {
+                Ok(socket) => self.admit(socket, intake.role)?,
                 // The client gave up while it waited (accept(2)).
                 Err(Errno::INTR | Errno::CONNABORTED | Errno::PROTO) => {}
                 Err(error) => return Err(error),
@@ -107,14 +164,36 @@ impl Worker {
         Err(Errno::AGAIN)
     }
 
-    fn admit(&self, socket: OwnedFd, over_limit: bool) -> Result<(), Errno> {
-        let Ok(socket) = Socket::new(socket) else {
-            self.shard.count_closed();
-            return Err(Errno::NOMEM);
-        };
-        let conn = self.shard.admit(socket, over_limit);
+    fn has_room(&self, role: Role) -> bool {
+        let shared = &self.shard.shared;
+        match role {
+            Role::Public => {
+                shared.connections.load(Ordering::Relaxed)
+                    < shared.config.connections_max + limits::OVER_LIMIT_CONNECTIONS
+            }
+            Role::Admin => self.shard.operators() < limits::ADMIN_CONNECTIONS_MAX,
+        }
+    }
+
+    fn admit(&self, socket: OwnedFd, role: Role) -> Result<(), Errno> {
+        let socket = Socket::new(socket).map_err(|_| Errno::NOMEM)?;
+        let conn = self.shard.admit(socket, self.standing(role));
         serve::spawn(Rc::clone(&self.shard), conn, None);
         Ok(())
+    }
+
+    /// Whose the connection is that was just accepted; a client's is counted.
+    fn standing(&self, role: Role) -> Standing {
+        let shared = &self.shard.shared;
+        if role == Role::Admin {
+            return Standing::Operator;
+        }
+        let before = shared.connections.fetch_add(1, Ordering::Relaxed);
+        if before < shared.config.connections_max {
+            Standing::Client
+        } else {
+            Standing::Excess
+        }
     }
 
     async fn next_sweep(&self) {
@@ -159,12 +238,12 @@ impl Worker {
         match message {
             Message::HandOver { socket, request } => match Socket::new(socket) {
                 Ok(socket) => {
-                    let conn = shard.admit(socket, false);
+                    let conn = shard.admit(socket, Standing::Client);
                     serve::spawn(Rc::clone(shard), conn, Some(request));
                 }
                 Err(error) => {
                     tracing::error!("a connection was lost between two shards: {error}");
-                    shard.count_closed();
+                    shard.count_closed(Standing::Client);
                 }
             },
             Message::Ask {
@@ -185,6 +264,7 @@ impl Worker {
             timer.readable().await;
             sys::silence(&timer);
             self.shard.clock.advance();
+            self.shard.shared.sweeps[self.shard.index].fetch_add(1, Ordering::Relaxed);
             self.expire();
             self.look_at_peers();
             self.shard.pipes.try_again();
@@ -238,17 +318,37 @@ impl Worker {
         shard.draining.set(true);
         self.drain_until
             .set(shard.clock.deadline(shard.config().timeouts.drain));
+        self.greet_until
+            .set(shard.clock.deadline(limits::DRAIN_GREETING_TIME));
+        for intake in &self.intakes {
+            if let Some(waker) = intake.waker.borrow_mut().take() {
+                waker.wake();
+            }
+        }
     }
 
-    /// Whether everything has ended; what has had its time is stopped.
+    /// Whether everything has ended; what has had its time is stopped. Operators are looked after to
+    /// the end, and nobody waits for them.
     fn is_drained(&self) -> bool {
         let shard = &self.shard;
-        shard.each_conn(|conn| serve::drain(shard, conn));
-        if shard.clock.now() >= self.drain_until.get() {
-            shard.each_conn(cut_short);
+        let now = shard.clock.now();
+        let greeting = now < self.greet_until.get();
+        self.each_client(|conn| serve::drain(shard, conn, greeting));
+        if now >= self.drain_until.get() {
+            self.each_client(cut_short);
         }
-        // Of all shards: another's connection may come here yet, or ask for a listing.
-        shard.shared.connections.load(Ordering::Relaxed) == 0
+        // Of all shards: another's connection may come here yet, or ask for a listing. In this order:
+        // who has stopped accepting has counted whom it accepted.
+        shard.shared.accepting.load(Ordering::Acquire) == 0
+            && shard.shared.connections.load(Ordering::Relaxed) == 0
+    }
+
+    fn each_client(&self, mut visit: impl FnMut(&Rc<Conn>)) {
+        self.shard.each_conn(|conn| {
+            if conn.standing != Standing::Operator {
+                visit(conn);
+            }
+        });
     }
 }
 

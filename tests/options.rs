@@ -8,10 +8,13 @@ use crate::support::server::{Server, executable};
 use std::net::TcpListener;
 
 /// Every option with a value, and its name in the environment.
-const OPTIONS: [(&str, &str); 16] = [
+const OPTIONS: [(&str, &str); 19] = [
     ("--port", "PORT"),
     ("--request-timeout", "REQUEST_TIMEOUT"),
     ("--host", "HOST"),
+    ("--listen", "LISTEN"),
+    ("--unix-mode", "UNIX_MODE"),
+    ("--admin", "ADMIN"),
     ("--threads", "THREADS"),
     ("--header-timeout", "HEADER_TIMEOUT"),
     ("--keep-alive-timeout", "KEEP_ALIVE_TIMEOUT"),
@@ -94,6 +97,13 @@ fn a_bad_value_is_refused_with_the_option_the_value_and_what_is_allowed() {
         ("--busy-poll", "long", "microseconds"),
         ("--host", "not an address", "address"),
         ("--host", "300.1.1.1", "address"),
+        ("--listen", "3000", "ADDRESS:PORT"),
+        ("--listen", "localhost:3000", "ADDRESS:PORT"),
+        ("--listen", "unix:here.sock", "absolute"),
+        ("--admin", "9000", "ADDRESS:PORT"),
+        ("--admin", "unix:", "absolute"),
+        ("--unix-mode", "rw", "octal"),
+        ("--unix-mode", "1000", "777"),
     ];
     let mut faults = String::new();
     for (option, value, allowed) in bad {

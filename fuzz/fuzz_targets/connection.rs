@@ -2,6 +2,7 @@
 //! guides the fuzzer, and a panic that the server would catch and count ends the run instead.
 #![no_main]
 
+use httpipe::address::Address;
 use httpipe::config::{Config, Timeouts};
 use httpipe::log::Form;
 use httpipe::server;
@@ -19,7 +20,10 @@ fn start() -> SocketAddr {
     let listen = free_address();
     let millis = Duration::from_millis;
     let config = Config {
-        listen,
+        listen: Vec::new(),
+        listen_default: Address::of_host(listen.ip(), listen.port()),
+        unix_mode: None,
+        admin: None,
         // One, because what runs on two comes in another order each time, which misleads the fuzzer.
         shards: 1,
         driver: None,

@@ -5,6 +5,7 @@ use crate::{
     answer,
     conn::Step,
     error::{Refusal, Status},
+    route::Offer,
 };
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -12,6 +13,13 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// `GET /`: what to do here, with lines that work when pasted.
 pub fn help(target: &Target<'_>) -> Step {
     let host = host(target);
+    // Where listings are for operators alone, clients are not sent to one.
+    let in_use = match target.shard.shared.offer {
+        Offer::Public => "End what waits or moves on a channel:\n".to_owned(),
+        Offer::All | Offer::Admin => {
+            format!("What is in use, and how to end it:\n\x20 curl http://{host}/state\n")
+        }
+    };
     let text = format!(
         "httpipe passes what one HTTP client sends to another, over named channels. Nothing is stored:\n\
          whoever comes first waits for the other.\n\
@@ -28,8 +36,7 @@ pub fn help(target: &Target<'_>) -> Step {
          \x20 ls -l | curl -T - http://{host}/channels/demo/stream\n\
          \x20 curl -N http://{host}/channels/demo/stream\n\
          \n\
-         What is in use, and how to end it:\n\
-         \x20 curl http://{host}/state\n\
+         {in_use}\
          \x20 curl -X DELETE http://{host}/channels/demo/greeting\n"
     );
     document(target, &text)
@@ -41,7 +48,8 @@ fn host(target: &Target<'_>) -> String {
     let said = target.head.host.of(target.bytes);
     let harmless = |byte: &u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(byte);
     if said.is_empty() || !said.iter().all(harmless) {
-        return format!("localhost:{}", target.shard.config().listen.port());
+        let port = target.shard.shared.port;
+        return port.map_or("localhost".to_owned(), |port| format!("localhost:{port}"));
     }
     String::from_utf8_lossy(said).into_owned()
 }

@@ -1,4 +1,8 @@
 //! Listings and metrics: every shard is asked for its share, and the shares are put together.
+//!
+//! A listing may be megabytes, and no shard may stand still for it: shares are collected in slices,
+//! sorted and written out by the scribe, and sent in slices. The longest turns of a listing of 100,000
+//! channels are measured by `benches/micro.rs`, in `listings`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,16 +19,14 @@ use crate::{
     mesh::{Answer, Question},
     metrics::Snapshot,
     process::Process,
+    scribe::{Document, Form},
     shard::{Listing, Shard},
 };
-
-/// A reply's media type and body, or why there is none.
-type Document = Result<(&'static str, Vec<u8>), Refusal>;
 
 const JSON: &str = "application/json";
 
 /// Asks all shards `question` and answers with what `form` makes of their answers.
-pub fn ask(target: &Target<'_>, question: Question, form: fn(Vec<Answer>) -> Document) -> Step {
+pub fn ask(target: &Target<'_>, question: Question, form: Form) -> Step {
     let (shard, conn) = (Rc::clone(target.shard), Rc::clone(target.conn));
     let Some(listing) = shard.begin_listing() else {
         return target.refuse(&Refusal::TOO_MANY_LISTINGS);
@@ -44,18 +46,26 @@ async fn gather(
     conn: Rc<Conn>,
     asked: Persistence,
     question: Question,
-    form: fn(Vec<Answer>) -> Document,
+    form: Form,
     _until_sent: Listing,
 ) -> Step {
     let mut answers = shard.ask_others(&question).await;
-    answers.push(match question {
+    answers.push(match &question {
         Question::Metrics => Answer::Metrics(Box::new(shard.snapshot())),
         Question::Channels(namespace) => {
             Answer::Channels(own_channels(&shard, namespace.as_deref()).await)
         }
         Question::DeleteNamespace(_) => unreachable!("nothing is listed there"),
     });
-    let step = match form(answers) {
+    let document = match question {
+        // A page or two, and nobody should wait for them behind somebody's listing.
+        Question::Metrics => form(answers),
+        _ => shard.write_out(answers, form).await,
+    };
+    let step = match document {
+        Ok((media_type, body)) if body.len() > limits::COPY_BYTES => {
+            answer::long_document(&shard, &conn, asked, Status::Ok, media_type, body)
+        }
         Ok((media_type, body)) => {
             answer::document(&shard, &conn, asked, Status::Ok, media_type, &body)
         }
@@ -70,7 +80,8 @@ async fn gather(
 /// This shard's channels, of one namespace or of all, as pairs of namespace and name. Other work
 /// gets its turn in between, so what comes and goes meanwhile may or may not be among them.
 pub async fn own_channels(shard: &Shard, namespace: Option<&str>) -> Vec<(String, String)> {
-    let mut found = Vec::new();
+    // Room for all at once: to move megabytes into a larger place would make a long turn.
+    let mut found = Vec::with_capacity(shard.registry.borrow().channels());
     let mut cursor = Some(0);
     while let Some(from) = cursor {
         cursor = shard
@@ -91,7 +102,7 @@ pub async fn own_channels(shard: &Shard, namespace: Option<&str>) -> Vec<(String
 fn pairs(answers: Vec<Answer>) -> impl Iterator<Item = (String, String)> {
     answers.into_iter().flat_map(|answer| match answer {
         Answer::Channels(pairs) => pairs,
-        Answer::Deleted(_) | Answer::Metrics(_) => Vec::new(),
+        Answer::Deleted(_) | Answer::Metrics(_) | Answer::Written(_) => Vec::new(),
     })
 }
 

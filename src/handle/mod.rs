@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use crate::{
     access, answer,
-    conn::{Conn, Step},
+    conn::{Conn, Standing, Step},
     error::Refusal,
     http::{
         head::{BodyLength, Method, RequestHead},
@@ -23,7 +23,7 @@ use crate::{
     },
     mesh::Question,
     request::Request,
-    route::{self, ChannelName, Route},
+    route::{self, ChannelName, Offer, Route, RouteError},
     shard::Shard,
 };
 
@@ -131,14 +131,20 @@ pub fn take_up(target: &Target<'_>) -> Step {
 /// As [`take_up`], for a request that was taken up already: its body is out of the way now.
 pub fn dispatch(target: &Target<'_>) -> Step {
     target.shard.busy_poll.request_came();
-    if target.conn.over_limit {
-        return target.refuse(&Refusal::TOO_MANY_CONNECTIONS);
-    }
-    let route = route::parse(target.head.method, target.head.target.of(target.bytes));
+    let offer = match target.conn.standing {
+        Standing::Client => target.shard.shared.offer,
+        Standing::Operator => Offer::Admin,
+        Standing::Excess => return target.refuse(&Refusal::TOO_MANY_CONNECTIONS),
+    };
+    let asked = target.head.target.of(target.bytes);
+    let route = route::parse(offer, target.head.method, asked);
     if let Ok(route) = &route {
         access::asks(target.shard, target.conn, route);
     }
     match route {
+        Err(RouteError::NotFound) if offer == Offer::Admin => {
+            target.refuse(&Refusal::NOT_FOR_OPERATORS)
+        }
         Err(error) => target.refuse(&Refusal::from(error)),
         Ok(Route::Produce(_) | Route::Consume(_)) if target.shard.draining.get() => {
             target.refuse(&Refusal::DRAINING)

@@ -149,14 +149,26 @@ pub fn document(
     content_type: &str,
     body: &[u8],
 ) {
+    document_head(out, date, persistence, status, content_type, body.len());
+    out.extend_from_slice(body);
+}
+
+/// Writes the head of a reply whose body of `content_type` has `body_bytes` bytes and follows.
+pub fn document_head(
+    out: &mut Vec<u8>,
+    date: &str,
+    persistence: Persistence,
+    status: Status,
+    content_type: &str,
+    body_bytes: usize,
+) {
     start(out, status, date);
     out.extend_from_slice(b"Cache-Control: no-store\r\nContent-Type: ");
     out.extend_from_slice(content_type.as_bytes());
     out.extend_from_slice(b"\r\n");
-    content_length(out, body.len() as u64);
+    content_length(out, body_bytes as u64);
     out.extend_from_slice(persistence.field().as_bytes());
     out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(body);
 }
 
 /// Writes a 204, with `Allow` where it answers `OPTIONS`. No length: RFC 9110 §8.6 forbids one.

@@ -37,6 +37,8 @@ pub enum Broken {
     ConsumerLeft,
     /// The consumer has taken nothing for too long.
     ConsumerStalled,
+    /// The consumer could not tell a cut body from a whole one, so it is sent none.
+    CutUnseen,
     /// Somebody else ended the exchange.
     Stopped(Stop),
 }
@@ -48,7 +50,7 @@ impl Broken {
         match self {
             Self::ProducerLeft => (Outcome::ProducerLeft, Refusal::BODY_CUT),
             Self::BadBody(error) => (Outcome::ProducerLeft, Refusal::from(error)),
-            Self::ConsumerLeft | Self::Stopped(Stop::ConsumerLeft) => {
+            Self::ConsumerLeft | Self::CutUnseen | Self::Stopped(Stop::ConsumerLeft) => {
                 (Outcome::ConsumerLeft, Refusal::CONSUMER_LEFT)
             }
             Self::Stopped(Stop::Deleted) if midway => (Outcome::Deleted, Refusal::DELETED_MIDWAY),

@@ -2,7 +2,7 @@
 
 use httpipe::http::head::Method;
 use httpipe::limits::NAME_BYTES_MAX;
-use httpipe::route::{ChannelName, Route, RouteError, parse};
+use httpipe::route::{self, ChannelName, Offer, Route, RouteError};
 use std::borrow::Cow;
 
 const METHODS: [Method; 9] = [
@@ -24,6 +24,7 @@ const METHODS: [Method; 9] = [
 /// It does not.
 pub fn check(target: &[u8]) {
     for method in METHODS {
+        check_offers(method, target);
         match parse(method, target) {
             Ok(Route::Consume(name) | Route::Produce(name) | Route::DeleteChannel(name)) => {
                 check_channel(method, target, &name);
@@ -137,5 +138,35 @@ fn check_as_name(name: &str) {
             !valid && matches!(error, RouteError::BadName(_)),
             "{name:?}"
         ),
+    }
+}
+
+/// As a listener that offers everything reads it.
+fn parse(method: Method, target: &[u8]) -> Result<Route<'_>, RouteError> {
+    route::parse(Offer::All, method, target)
+}
+
+/// A listener that offers less never reads a target as something else, and each of the two is given
+/// what the other is not.
+fn check_offers(method: Method, target: &[u8]) {
+    let all = parse(method, target);
+    let parts = [Offer::Public, Offer::Admin].map(|offer| route::parse(offer, method, target));
+    for part in &parts {
+        let differs_in_methods = matches!(
+            (&all, part),
+            (
+                Ok(Route::Options(_)) | Err(RouteError::Method(_)),
+                Ok(Route::Options(_)) | Err(RouteError::Method(_))
+            )
+        );
+        let refuses = matches!(part, Err(RouteError::NotFound | RouteError::Method(_)));
+        assert!(*part == all || differs_in_methods || refuses, "{part:?}");
+    }
+    if let Ok(route) = &all
+        && !matches!(route, Route::Options(_))
+    {
+        let offered = parts.iter().filter(|part| **part == all).count();
+        let both = matches!(route, Route::Health);
+        assert_eq!(offered, if both { 2 } else { 1 }, "{route:?}");
     }
 }

@@ -7,6 +7,9 @@ use super::transcript::Transcript;
 use rustix::net::{RecvFlags, recv, sockopt};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 /// The most that one read takes from the socket.
@@ -127,16 +130,25 @@ impl Connection {
     pub fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&address, FAILURE_BOUND).expect("it accepts");
         stream.set_nodelay(true).expect("a TCP option");
+        let local = stream.local_addr().expect("connected");
+        Self::over(stream, format!("connection {local} to {address}"))
+    }
+
+    /// As [`Self::open`], to a Unix socket. std's TCP type serves any stream socket: it looks at the
+    /// descriptor alone.
+    pub fn open_unix(path: &Path) -> Self {
+        let stream = UnixStream::connect(path).expect("it accepts");
+        let name = format!("connection to unix:{}", path.display());
+        Self::over(TcpStream::from(OwnedFd::from(stream)), name)
+    }
+
+    fn over(stream: TcpStream, name: String) -> Self {
         stream
             .set_read_timeout(Some(FAILURE_BOUND))
             .expect("a bound");
         stream
             .set_write_timeout(Some(FAILURE_BOUND))
             .expect("a bound");
-        let name = format!(
-            "connection {} to {address}",
-            stream.local_addr().expect("connected")
-        );
         Self {
             stream,
             unread: Vec::new(),

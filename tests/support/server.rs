@@ -8,14 +8,24 @@ use super::{FAILURE_BOUND, Side, until, within_bound};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
 /// The options' names in the environment, so that what the tests run under does not leak in.
-pub const ENVIRONMENT: [&str; 17] = [
+pub const ENVIRONMENT: [&str; 26] = [
     "PORT",
+    "LISTEN",
+    "UNIX_MODE",
+    "ADMIN",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
     "REQUEST_TIMEOUT",
     "HOST",
     "THREADS",
@@ -52,6 +62,8 @@ pub struct Server {
     child: Child,
     command: String,
     address: SocketAddr,
+    /// Where operators are served, if not there.
+    admin: Option<SocketAddr>,
     stderr: Arc<Mutex<String>>,
     stderr_reader: Option<JoinHandle<()>>,
     stall: Arc<Stall>,
@@ -104,7 +116,33 @@ impl Server {
         Self::spawn(limited, options, &[])
     }
 
+    /// As [`Self::start`], with these sockets inherited as a service manager passes them on
+    /// (`sd_listen_fds(3)`): at most two, with the names as `LISTEN_FDNAMES` has them. Two shards
+    /// unless the options say otherwise.
+    pub fn start_inheriting(sockets: &[OwnedFd], names: &str, options: &[&str]) -> Self {
+        // The shell becomes the server, so `LISTEN_PID` is right. It gets the sockets as its standard
+        // streams, because those are what a child is given without a hand-made fork.
+        let script = "LISTEN_PID=$$ exec \"$@\" 3<&0 4>&1 </dev/null >/dev/null";
+        let mut shell = in_clean_environment(Command::new("sh"));
+        shell.args(["-c", script, "sh"]);
+        shell.arg(executable().get_program());
+        shell.env("LISTEN_FDS", sockets.len().to_string());
+        shell.env("LISTEN_FDNAMES", names);
+        let stream = |nth: usize| match sockets.get(nth) {
+            Some(socket) => Stdio::from(socket.try_clone().expect("a descriptor")),
+            None => Stdio::null(),
+        };
+        shell.stdin(stream(0)).stdout(stream(1));
+        if !options.contains(&"--threads") {
+            shell.args(["--threads", "2"]);
+        }
+        let admin = names.split(':').any(|name| name == "admin");
+        Self::run(shell.args(options), admin)
+    }
+
     fn spawn(mut command: Command, options: &[&str], environment: &[(&str, &str)]) -> Self {
+        let listens =
+            options.contains(&"--listen") || environment.iter().any(|(name, _)| *name == "LISTEN");
         for (option, name, value) in [
             ("--host", "HOST", "127.0.0.1"),
             ("--port", "PORT", "0"),
@@ -112,15 +150,21 @@ impl Server {
         ] {
             let short = option == "--port" && options.contains(&"-p");
             let in_environment = environment.iter().any(|(n, _)| *n == name);
+            if listens && option != "--threads" && !options.contains(&option) {
+                continue;
+            }
             if !options.contains(&option) && !short && !in_environment {
                 command.args([option, value]);
             }
         }
         command.args(options).envs(environment.iter().copied());
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        Self::run(&mut command, options.contains(&"--admin"))
+    }
+
+    /// Runs `command` and waits until it accepts, on TCP at least; `admin`: operators too.
+    fn run(command: &mut Command, admin: bool) -> Self {
+        command.stderr(Stdio::piped());
         let mut child = command.spawn().expect("the executable starts");
         let stderr = Arc::new(Mutex::new(String::new()));
         let (found, address) = channel();
@@ -133,6 +177,7 @@ impl Server {
             child,
             command: format!("{command:?}"),
             address: SocketAddr::from(([0; 4], 0)),
+            admin: None,
             stderr,
             stderr_reader: Some(stderr_reader),
             stall,
@@ -141,6 +186,13 @@ impl Server {
         match address.recv_timeout(FAILURE_BOUND) {
             Ok(address) => server.address = address,
             Err(_) => server.give_up("it never said `listening on http://ADDRESS:PORT`"),
+        }
+        if admin {
+            let said = || server.said_address("serving operators on ");
+            match within_bound(said) {
+                Some(said) => server.admin = said.strip_prefix("http://").map(parse_address),
+                None => server.give_up("it never said `serving operators on`"),
+            }
         }
         server
     }
@@ -153,8 +205,31 @@ impl Server {
         panic!("{}: {why}", self.command);
     }
 
+    /// The first of the TCP addresses that clients are served on.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where operators are served.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.unwrap_or(self.address)
+    }
+
+    /// The address behind the first `words` in the log.
+    pub fn said_address(&self, words: &str) -> Option<String> {
+        let log = self.stderr();
+        let mut behind = log.lines().filter_map(|line| line.split_once(words));
+        Some(behind.next()?.1.split_whitespace().next()?.to_owned())
+    }
+
+    /// Every address that the log says clients are served on, as it says it, in that order.
+    pub fn said_addresses(&self) -> Vec<String> {
+        let log = self.stderr();
+        let behind = log
+            .lines()
+            .filter_map(|line| line.split_once("listening on "));
+        let word = |(_, rest): (&str, &str)| rest.split_whitespace().next().map(str::to_owned);
+        behind.filter_map(word).collect()
     }
 
     /// The URL of a target on this server.
@@ -217,15 +292,22 @@ impl Server {
         self.connect_and_send(&request(method, target)).reply()
     }
 
+    /// As [`Self::ask`], where operators are served.
+    pub fn ask_as_operator(&self, method: &str, target: &str) -> Reply {
+        let mut connection = Connection::open(self.admin_address());
+        connection.send(request(method, target));
+        connection.reply()
+    }
+
     /// `GET /state`, parsed.
     pub fn state(&self) -> serde_json::Value {
-        let reply = self.ask("GET", "/state");
+        let reply = self.ask_as_operator("GET", "/state");
         assert_eq!(reply.status, 200);
         reply.json()
     }
 
     pub fn metrics(&self) -> Metrics {
-        let reply = self.ask("GET", "/metrics");
+        let reply = self.ask_as_operator("GET", "/metrics");
         assert_eq!(reply.status, 200);
         Metrics::parse(&reply.text())
     }
@@ -354,8 +436,11 @@ fn keep_lines(pipe: ChildStderr, log: &Mutex<String>, found: &Sender<SocketAddr>
         log.push('\n');
         if let Some((_, rest)) = line.split_once("listening on http://") {
             let address = rest.split_whitespace().next().unwrap_or_default();
-            let address = address.trim_end_matches('/').parse().expect("ADDRESS:PORT");
-            let _ = found.send(address);
+            let _ = found.send(parse_address(address));
         }
     }
+}
+
+fn parse_address(text: &str) -> SocketAddr {
+    text.trim_end_matches('/').parse().expect("ADDRESS:PORT")
 }
