@@ -10,6 +10,7 @@
 mod support;
 
 mod access_log;
+mod admin;
 mod chaos;
 mod clients;
 mod driver;
@@ -17,6 +18,7 @@ mod exchange;
 mod expect;
 mod failure;
 mod framing;
+mod listen;
 mod many;
 mod metrics;
 mod options;
@@ -28,4 +30,5 @@ mod routes;
 mod scale;
 mod sim;
 mod soak;
+mod systemd;
 mod timeouts;

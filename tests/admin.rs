@@ -1,0 +1,185 @@
+//! The listener for operators: what is there and nowhere else, that a full or draining server can
+//! still be looked at, and that a large listing is whole.
+
+use crate::support::connection::Connection;
+use crate::support::request::{get, post, post_head, request};
+use crate::support::server::Server;
+use crate::support::{Side, until};
+
+const ADMIN: [&str; 2] = ["--admin", "127.0.0.1:0"];
+
+/// What operators are served, and clients are not.
+const OPERATORS_PATHS: [&str; 5] = [
+    "/metrics",
+    "/readyz",
+    "/state",
+    "/channels/namespaces",
+    "/channels/used",
+];
+
+fn start(options: &[&str]) -> Server {
+    Server::start(&[&ADMIN, options].concat())
+}
+
+#[test]
+fn operators_have_their_paths_and_clients_have_theirs() {
+    let server = start(&["--threads", "2"]);
+    let mut waiting = server.consumer_waiting("used/channel", 1);
+    for path in OPERATORS_PATHS {
+        server.ask_as_operator("GET", path).assert_status(200);
+        server.ask("GET", path).assert_status(404);
+    }
+    assert_eq!(server.state(), serde_json::json!({"used": ["channel"]}));
+    server.ask_as_operator("GET", "/healthz").assert_status(200);
+    server.ask("GET", "/healthz").assert_status(200);
+    for (method, path, status) in [
+        ("GET", "/", 404),
+        ("GET", "/channels/used/channel", 404),
+        ("POST", "/channels/used/channel", 404),
+        ("DELETE", "/channels/used/channel", 404),
+        ("DELETE", "/channels/used", 405),
+    ] {
+        let reply = server.ask_as_operator(method, path);
+        reply.assert_status(status);
+        assert!(
+            status != 404 || reply.text().contains("admin"),
+            "{}",
+            reply.text()
+        );
+    }
+    // Whoever knows a name may end it.
+    server.ask("DELETE", "/channels/used").assert_status(204);
+    waiting.reply().assert_status(410);
+}
+
+#[test]
+fn without_an_admin_listener_everything_is_on_the_one_there_is() {
+    let server = Server::start(&[]);
+    let _waiting = server.consumer_waiting("used/channel", 1);
+    for path in OPERATORS_PATHS {
+        server.ask("GET", path).assert_status(200);
+    }
+}
+
+#[test]
+fn the_help_sends_clients_only_where_they_are_served() {
+    for (server, sent_to_state) in [(start(&[]), false), (Server::start(&[]), true)] {
+        let help = server.ask("GET", "/").text();
+        assert_eq!(help.contains("/state"), sent_to_state, "{help}");
+    }
+}
+
+#[test]
+fn a_body_that_comes_with_a_request_to_the_admin_listener_is_no_next_request() {
+    let server = start(&[]);
+    let mut operator = Connection::open(server.admin_address());
+    operator.send(post("smuggled/in", request("GET", "/metrics")));
+    operator.reply().assert_status(404);
+    operator.send(request("GET", "/readyz"));
+    assert_eq!(operator.reply().text(), "ok\n");
+}
+
+#[test]
+fn a_full_server_is_still_looked_at() {
+    let server = start(&["--max-connections", "1", "--threads", "2"]);
+    let _only = server.consumer_waiting("full/channel", 1);
+    server.ask("GET", "/healthz").assert_status(503);
+    server.until_metric("httpipe_connections", 1);
+    assert_eq!(server.state(), serde_json::json!({"full": ["channel"]}));
+}
+
+#[test]
+fn operators_beyond_their_number_wait_until_one_goes() {
+    const ADMIN_CONNECTIONS_MAX: usize = 64;
+    let server = start(&[]);
+    let ready = |operator: &mut Connection| {
+        operator.send(request("GET", "/readyz"));
+        operator.reply().assert_status(200);
+    };
+    let mut operators = Vec::new();
+    for _ in 0..ADMIN_CONNECTIONS_MAX {
+        let mut operator = Connection::open(server.admin_address());
+        ready(&mut operator);
+        operators.push(operator);
+    }
+    let mut next = Connection::open(server.admin_address());
+    next.send(request("GET", "/readyz"));
+    // Clients are served meanwhile, and by then the one more would have been, too.
+    for _ in 0..3 {
+        server.ask("GET", "/healthz").assert_status(200);
+    }
+    next.expect_nothing();
+    operators.pop().expect("many").close();
+    next.reply().assert_status(200);
+}
+
+#[test]
+fn operators_are_served_until_the_drain_has_ended() {
+    let mut server = start(&["--threads", "2"]);
+    let mut producer = server.connect_and_send(&post_head("admin/drain", 5));
+    producer.send("a");
+    let mut consumer = server.consume("admin/drain");
+    consumer.head().assert_status(200);
+    assert_eq!(consumer.body_bytes(1), b"a");
+    let mut kept = Connection::open(server.admin_address());
+    kept.send(request("GET", "/readyz"));
+    kept.reply().assert_status(200);
+    server.terminate();
+    until("the server to be unready", || {
+        (server.ask_as_operator("GET", "/readyz").status == 503).then_some(())
+    });
+    server.ask_as_operator("GET", "/healthz").assert_status(200);
+    server.until_metric("httpipe_exchanging", 1);
+    // A connection from before lives on, too, until its next reply.
+    kept.send(request("GET", "/readyz"));
+    kept.last_reply().assert_status(503);
+    assert!(std::net::TcpStream::connect(server.address()).is_err());
+    // One that is open and idle does not hold the end up.
+    let idle = Connection::open(server.admin_address());
+    producer.send("bcde");
+    assert_eq!(consumer.rest_of_body().expect("whole"), b"bcde");
+    producer.reply().assert_status(200);
+    assert_eq!(server.exit().code(), Some(0));
+    drop(idle);
+}
+
+#[test]
+fn the_admin_listener_may_be_a_unix_socket() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("admin.sock");
+    let server = Server::start(&["--admin", &format!("unix:{}", path.display())]);
+    let mut operator = Connection::open_unix(&path);
+    operator.send(request("GET", "/metrics"));
+    operator.reply().assert_status(200);
+    drop((operator, server));
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_listing_of_many_channels_is_whole_and_sorted_and_its_connection_goes_on() {
+    const CHANNELS: usize = 900;
+    let server = start(&["--threads", "2"]);
+    let name = |nth: usize| format!("{nth:04}{}", "n".repeat(200));
+    let waiting = Vec::from_iter((0..CHANNELS).map(|nth| {
+        let mut consumer = server.connect();
+        consumer.send(get(&format!("listed{}/{}", nth % 2, name(nth))));
+        consumer
+    }));
+    server.until_waiting(Side::Consumer, CHANNELS as u64);
+    let names = |remainder| Vec::from_iter((0..CHANNELS).filter(|n| n % 2 == remainder).map(name));
+    let mut operator = Connection::open(server.admin_address());
+    // Pipelined, so each reply ends where it says.
+    for target in ["/state", "/channels/listed1", "/channels/namespaces"] {
+        operator.send(request("GET", target));
+    }
+    let state = operator.reply();
+    assert!(state.body.len() > 100_000, "more than one send takes");
+    let expected = serde_json::json!({"listed0": names(0), "listed1": names(1)});
+    assert_eq!(state.json(), expected);
+    assert_eq!(operator.reply().json(), serde_json::json!(names(1)));
+    assert_eq!(
+        operator.reply().json(),
+        serde_json::json!(["listed0", "listed1"])
+    );
+    drop(waiting);
+}
