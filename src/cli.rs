@@ -30,7 +30,7 @@ pub struct Cli {
     pub host: IpAddr,
 
     /// Where to listen, in place of --host and --port: ADDRESS:PORT or unix:/PATH; may be given
-    /// several times, or several with commas. [::]:PORT is IPv6 alone
+    /// several times, or several with commas. The IPv6 wildcard is IPv6 alone
     #[arg(long, env = "LISTEN", value_name = "ADDRESS", value_delimiter = ',', value_parser = Address::parse)]
     pub listen: Vec<Address>,
 
