@@ -320,10 +320,7 @@ mod tests {
         io::{self, Read, Write},
         net::{TcpListener, TcpStream},
         os::fd::OwnedFd,
-        sync::{
-            Arc, Mutex,
-            atomic::{AtomicUsize, Ordering},
-        },
+        sync::{Arc, Mutex, atomic::Ordering},
         time::{Duration, Instant},
     };
 
@@ -333,7 +330,7 @@ mod tests {
     use crate::{
         cli::Cli,
         config::Config,
-        mesh::Mesh,
+        conn::Standing,
         registry::Side,
         runtime::{self, Driver},
         shard::Shared,
@@ -368,12 +365,8 @@ mod tests {
 
     fn run_logged<F: Future<Output = ()>>(driver: Driver, test: impl Fn(Rc<Shard>) -> F) -> String {
         let cli = Cli::parse_from(["httpipe", "--threads", "1"]);
-        let shared = Shared {
-            config: Config::from_cli(cli).expect("options that can be kept"),
-            mesh: Mesh::new(1).expect("descriptors"),
-            connections: AtomicUsize::new(0),
-            access: None,
-        };
+        let config = Config::from_cli(cli).expect("options that can be kept");
+        let shared = Shared::new(config, &[]).expect("descriptors and a thread");
         let log = Log::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -402,7 +395,7 @@ mod tests {
         accepted.set_nonblocking(true).expect("a socket option");
         let socket = Socket::new(OwnedFd::from(accepted)).expect("a socket");
         shard.shared.connections.fetch_add(1, Ordering::Relaxed);
-        let conn = shard.admit(socket, false);
+        let conn = shard.admit(socket, Standing::Client);
         let id = conn.id as usize;
         spawn(Rc::clone(shard), conn, None);
         (client, id)
