@@ -8,7 +8,7 @@ use clap::{
 
 use crate::address::Address;
 
-use crate::{access::Names, log::Form};
+use crate::{access::Names, limits, log::Form};
 
 /// HTTP clients pass data to each other over named channels.
 ///
@@ -58,6 +58,11 @@ pub struct Cli {
     /// How long an exchange may stand still; no limit unless given
     #[arg(long, env = "IDLE_TIMEOUT", value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     pub idle_timeout: Option<f64>,
+
+    /// How long a connection is silent before TCP asks whether the client is still there; one that
+    /// vanished is found after twice as long
+    #[arg(long, env = "TCP_KEEPALIVE", value_name = "SECONDS", default_value_t = limits::KEEPALIVE_IDLE_SECONDS, value_parser = keepalive, allow_negative_numbers = true)]
+    pub tcp_keepalive: u16,
 
     /// How long exchanges under way may go on after SIGTERM or SIGINT
     #[arg(long, env = "DRAIN_TIMEOUT", value_name = "SECONDS", default_value = "30", value_parser = seconds, allow_negative_numbers = true)]
@@ -175,6 +180,12 @@ fn micros(text: &str) -> Result<u32, &'static str> {
 fn address(text: &str) -> Result<IpAddr, &'static str> {
     text.parse()
         .map_err(|_| "an address is numeric, like 0.0.0.0, 127.0.0.1, :: or ::1")
+}
+
+fn keepalive(text: &str) -> Result<u16, &'static str> {
+    let seconds = text.parse().ok();
+    let seconds = seconds.filter(|idle| (1..=limits::KEEPALIVE_IDLE_SECONDS_MAX).contains(idle));
+    seconds.ok_or("TCP counts whole seconds, from 1 to 32767")
 }
 
 fn seconds(text: &str) -> Result<f64, &'static str> {

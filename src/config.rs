@@ -7,6 +7,7 @@ use crate::{
     access::Names,
     address::Address,
     cli::{Cli, DriverChoice},
+    files::{Files, TooFew},
     limits,
     log::Form,
     runtime::Driver,
@@ -30,8 +31,10 @@ pub struct Config {
     pub driver: Option<Driver>,
     /// Time limits.
     pub timeouts: Timeouts,
-    /// Most connections at once, in all shards together.
-    pub connections_max: usize,
+    /// Most connections at once in all shards together, and pipes of each.
+    pub files: Files,
+    /// The kernel's watch for peers that vanish without a word.
+    pub keepalive: Keepalive,
     /// Most requests that wait at once, in all; each shard takes an equal share.
     pub waiting_max: usize,
     /// Most requests that wait on one channel at once.
@@ -63,6 +66,46 @@ pub struct Timeouts {
     pub drain: Duration,
 }
 
+/// When the kernel asks a silent peer whether it is still there (`tcp(7)`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// The silence before the first question; whole seconds.
+    pub idle: Duration,
+    /// The time between two of the [`limits::KEEPALIVE_PROBES`]; whole seconds.
+    pub interval: Duration,
+}
+
+impl Keepalive {
+    /// The first question after `idle_seconds` of silence, the last one as long after that again.
+    #[must_use]
+    pub fn after(idle_seconds: u16) -> Self {
+        let interval = u32::from(idle_seconds).div_ceil(limits::KEEPALIVE_PROBES);
+        Self {
+            idle: Duration::from_secs(idle_seconds.into()),
+            interval: Duration::from_secs(interval.max(1).into()),
+        }
+    }
+
+    /// How long a peer has been silent when it counts as gone.
+    #[must_use]
+    pub fn gone_after(self) -> Duration {
+        self.idle + self.interval * limits::KEEPALIVE_PROBES
+    }
+
+    /// How long sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`); `None`: as long as the
+    /// kernel retransmits, about a quarter of an hour (`tcp_retries2`).
+    ///
+    /// It goes along with `idle`, the limit for exchanges in which nothing moves, and is never without
+    /// it, because the kernel counts bytes that wait for a closed window among the unacknowledged: a
+    /// consumer that reads nothing for a while would be taken for one that vanished. Never shorter
+    /// than [`Self::gone_after`], because it also overrides how many questions may go unanswered:
+    /// shorter, and one lost packet would end a wait.
+    #[must_use]
+    pub fn user_timeout(self, idle: Option<Duration>) -> Option<Duration> {
+        idle.map(|idle| idle.max(self.gone_after()))
+    }
+}
+
 /// Why the options cannot be used together or on this machine.
 #[derive(Debug)]
 pub struct ConfigError(String);
@@ -75,7 +118,8 @@ impl fmt::Display for ConfigError {
 
 impl Config {
     /// Validates `cli` and fills in what depends on the machine. Raises the limit of open files to
-    /// its hard limit (`getrlimit(2)`), because the default for `connections_max` follows from it.
+    /// its hard limit (`getrlimit(2)`), because how many connections and pipes there are follows
+    /// from it.
     ///
     /// # Errors
     /// A limit that this process cannot keep, with the option, the value and what is allowed.
@@ -88,19 +132,17 @@ impl Config {
         }
         let shards = cli.threads.map_or_else(sys::allowed_cores, usize::from);
         let open_files = sys::raise_open_files_limit();
-        let allowed = open_files
-            .saturating_sub(reserved_files(&cli, shards))
-            .max(1);
-        let connections_max = match cli.max_connections {
-            Some(wanted) if wanted as usize > allowed => {
-                return Err(ConfigError(format!(
-                    "--max-connections {wanted}: at most {allowed} are possible with a limit of \
-                     {open_files} open files; raise it (ulimit -n, LimitNOFILE=) or ask for less"
-                )));
-            }
-            Some(wanted) => wanted as usize,
-            None => allowed,
-        };
+        let wanted = cli.max_connections.map(|wanted| wanted as usize);
+        let extra = extra_files(&cli, shards);
+        let files = Files::share_out(open_files, shards, extra, wanted).map_err(|few| {
+            let described = few.describe(open_files, shards);
+            ConfigError(match (few, wanted) {
+                (TooFew::ForWanted { .. }, Some(wanted)) => {
+                    format!("--max-connections {wanted}: {described}")
+                }
+                _ => described,
+            })
+        })?;
         let bound = |given: Option<u32>| given.map_or(usize::MAX, |n| n as usize);
         Ok(Self {
             listen: cli.listen,
@@ -120,7 +162,8 @@ impl Config {
                 idle: cli.idle_timeout.map(Duration::from_secs_f64),
                 drain: Duration::from_secs_f64(cli.drain_timeout),
             },
-            connections_max,
+            files,
+            keepalive: Keepalive::after(cli.tcp_keepalive),
             waiting_max: bound(cli.max_waiting_total),
             waiting_per_channel_max: bound(cli.max_waiting),
             channels_max: bound(cli.max_channels),
@@ -134,14 +177,49 @@ impl Config {
     }
 }
 
-/// Descriptors that are not for connections of clients.
-fn reserved_files(cli: &Cli, shards: usize) -> usize {
+/// Descriptors that the addresses take which are listened on: the server has one of each, and so has
+/// every shard; and operators' connections, if there is an address for them.
+fn extra_files(cli: &Cli, shards: usize) -> usize {
     let operators = match cli.admin {
-        Some(_) => 1 + limits::ADMIN_CONNECTIONS_MAX,
+        Some(_) => 2 + limits::ADMIN_CONNECTIONS_MAX,
         None => 0,
     };
-    // The server has one of each, and so has every shard.
-    let listeners = cli.listen.len();
-    let per_shard = limits::RESERVED_FILES_PER_SHARD + listeners;
-    limits::RESERVED_FILES + operators + listeners + per_shard * shards
+    operators + cli.listen.len() * (1 + shards)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_vanished_peer_is_gone_after_twice_the_silence_and_never_after_a_single_question() {
+        let default = Keepalive::after(limits::KEEPALIVE_IDLE_SECONDS);
+        assert_eq!((default.idle, default.interval), (seconds(60), seconds(10)));
+        assert_eq!(default.gone_after(), seconds(120));
+        for idle in [1, 5, 6, 7, 350, limits::KEEPALIVE_IDLE_SECONDS_MAX] {
+            let keepalive = Keepalive::after(idle);
+            let twice = seconds(2 * u64::from(idle));
+            assert!(keepalive.gone_after() >= twice, "{keepalive:?}");
+            assert!(
+                keepalive.gone_after() <= twice + seconds(6),
+                "{keepalive:?}"
+            );
+            assert!(keepalive.interval >= seconds(1), "{keepalive:?}");
+        }
+    }
+
+    #[test]
+    fn unacknowledged_bytes_are_given_as_long_as_unanswered_questions() {
+        let keepalive = Keepalive::after(60);
+        assert_eq!(keepalive.user_timeout(None), None);
+        assert_eq!(keepalive.user_timeout(Some(seconds(5))), Some(seconds(120)));
+        assert_eq!(
+            keepalive.user_timeout(Some(seconds(900))),
+            Some(seconds(900))
+        );
+    }
 }

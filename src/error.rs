@@ -119,11 +119,12 @@ pub enum Kind {
     TooManyChannels,
     TooManyWaiting,
     TooManyWaitingOnChannel,
+    NoDescriptor,
 }
 
 impl Kind {
     /// Every kind with its label; `index` is the place in it.
-    pub const ALL: [(Self, &'static str); 29] = [
+    pub const ALL: [(Self, &'static str); 30] = [
         (Self::BadHead, "bad_head"),
         (Self::HeadCut, "head_cut"),
         (Self::HeaderTimeout, "header_timeout"),
@@ -153,6 +154,7 @@ impl Kind {
         (Self::TooManyChannels, "too_many_channels"),
         (Self::TooManyWaiting, "too_many_waiting"),
         (Self::TooManyWaitingOnChannel, "too_many_waiting_on_channel"),
+        (Self::NoDescriptor, "no_descriptor"),
     ];
 
     /// Its label: short, stable, in lower case.
@@ -295,6 +297,12 @@ impl Refusal {
         Status::ServiceUnavailable,
         Kind::TooManyConnections,
         "too many connections; try again in a moment",
+    );
+    /// The connection cannot go to the shard that owns the channel.
+    pub const NO_DESCRIPTOR: Self = Self::keeps(
+        Status::ServiceUnavailable,
+        Kind::NoDescriptor,
+        "the server has no descriptor free to get to this channel; try again in a moment",
     );
     /// `DELETE` or a listing of what is not in use.
     pub const NOT_IN_USE: Self = Self::keeps(

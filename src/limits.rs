@@ -81,6 +81,22 @@ pub const LINGER_TIME: Duration = Duration::from_secs(2);
 /// limit ends no earlier than it says, and at most two periods late.
 pub const SWEEP_PERIOD: Duration = Duration::from_millis(100);
 
+/// Connections that a sweep ends at once because their time is over, before other work gets its
+/// turn. Each is a reply or a close, about 20 µs.
+pub const EXPIRED_AT_ONCE: usize = 32;
+
+/// How long a trouble that lasts is not said again in the log: a line for each sweep would bury the
+/// others, and fill disks.
+pub const COMPLAINT_PERIOD: Duration = Duration::from_secs(10);
+
+/// How long a port that is taken is tried again before that is an error. A killed server's port was
+/// free 6 to 15 ms after its process had ended (25 of 25 times on io_uring, never on epoll), later
+/// where the kernel's workers are busy; a restart must not fail for that.
+pub const BIND_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often it is tried.
+pub const BIND_PERIOD: Duration = Duration::from_millis(10);
+
 /// Connections accepted in one go before a shard turns to its other work.
 pub const ACCEPT_BATCH: usize = 64;
 
@@ -88,17 +104,9 @@ pub const ACCEPT_BATCH: usize = 64;
 /// `net.core.somaxconn` (4096 by default).
 pub const LISTEN_BACKLOG: i32 = 4096;
 
-/// Connections beyond `--max-connections` that are accepted to be told 503. Beyond them, newcomers
-/// wait in the listen queue.
+/// Connections beyond `--max-connections` that are accepted to be told 503, where descriptors are
+/// plenty. Beyond them, newcomers wait in the listen queue.
 pub const OVER_LIMIT_CONNECTIONS: usize = 64;
-
-/// How long an address that is in use is tried again. The ring of a process that was killed holds its
-/// listener for some milliseconds after the process has ended (`io_uring(7)`), when who restarts it
-/// may be quicker. An address that others use is reported so much later.
-pub const ADDRESS_RETRY_TIME: Duration = Duration::from_millis(500);
-
-/// How long between two of these attempts.
-pub const ADDRESS_RETRY_PERIOD: Duration = Duration::from_millis(50);
 
 /// Addresses and inherited sockets that are listened on at once; every shard has a descriptor of
 /// each. One more is an error at start.
@@ -118,18 +126,33 @@ pub const UNIX_PATH_BYTES_MAX: usize = 107;
 /// Several round trips around the world.
 pub const DRAIN_GREETING_TIME: Duration = Duration::from_secs(1);
 
-/// Descriptors kept for what is no connection: standard streams, a listener or some that are inherited,
-/// the log, pipes that are being made. Each address that is listened on comes on top, and so do
-/// operators' connections ([`ADMIN_CONNECTIONS_MAX`]) where there is an address for them.
-pub const RESERVED_FILES: usize = 64;
+/// Where descriptors are few, those connections get one in so many of them.
+pub const OVER_LIMIT_PART: usize = 8;
 
-/// Descriptors that each shard needs for itself: ring, listener, bell, timer, and its pipes. Each
-/// address that is listened on comes on top.
-pub const RESERVED_FILES_PER_SHARD: usize = 16 + 2 * PIPES_MAX;
+/// Descriptors kept for what is neither a connection nor a shard's: standard streams, the listener,
+/// signals (6 in all), and room for those that are held for a moment: the duplicate of a connection
+/// on its way to another shard, the watch on a consumer that has half-closed.
+pub const RESERVED_FILES: usize = 32;
 
-/// Pipes that a shard has at most, pooled and in use. Exchanges of large bodies beyond them are
-/// copied: so many at once share the core anyhow.
+/// Descriptors that each shard needs for itself: ring, listener, bells, timers (8 in all), and as
+/// many again for more listeners and what a runtime may open.
+pub const RESERVED_FILES_PER_SHARD: usize = 16;
+
+/// Fewest connections that the server starts for. A handful of clients on each side; with fewer it
+/// would turn away nearly everybody, and an error that says so helps more.
+pub const CONNECTIONS_MIN: usize = 16;
+
+/// Below so many descriptors the server says at its start what they suffice for. More than the 1024
+/// that a shell or an old service manager gives; a limit above it was chosen by somebody.
+pub const FILES_WARNED_BELOW: usize = 2048;
+
+/// Pipes that a shard has at most, pooled and in use, where descriptors are plenty. Exchanges of
+/// large bodies beyond them are copied: so many at once share the core anyhow.
 pub const PIPES_MAX: usize = 32;
+
+/// Where descriptors are few, pipes get one in so many of them at most: a copied body costs twice
+/// the CPU, a connection that is missing costs a client.
+pub const PIPES_PART: usize = 4;
 
 /// What a pipe is made to hold, in bytes: as much as the kernel gives an ordinary user
 /// (`/proc/sys/fs/pipe-max-size`, `pipe(7)`).
@@ -177,14 +200,21 @@ pub const LISTINGS_MAX: usize = 16;
 /// cost 49.5 µs of CPU each instead of 56.2 with [`HEAD_READ_BYTES`], medians of 5.
 pub const HEAD_READ_BYTES_BEFORE_BULK: usize = 1024;
 
-/// How long a connection is silent before TCP asks whether the peer is still there (`tcp(7)`,
-/// `TCP_KEEPIDLE`).
-pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+/// How long a connection is silent before TCP asks whether the peer is still there, in seconds,
+/// unless `--tcp-keepalive` says otherwise (`tcp(7)`, `TCP_KEEPIDLE`).
+///
+/// A minute is below the idle limits of the NATs and load balancers on the way, whose memory the
+/// questions keep alive: 4 minutes in Azure, 350 seconds in AWS.
+pub const KEEPALIVE_IDLE_SECONDS: u16 = 60;
 
-/// How long between two such questions (`TCP_KEEPINTVL`).
-pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Longest value of `--tcp-keepalive`, in seconds: the kernel's own bound (`tcp(7)`).
+pub const KEEPALIVE_IDLE_SECONDS_MAX: u16 = 32767;
 
-/// How many of them go unanswered before the peer counts as gone (`TCP_KEEPCNT`).
+/// How many such questions go unanswered before the peer counts as gone (`TCP_KEEPCNT`). One lost
+/// packet must not end a wait, nor must a few in a row.
+///
+/// They are as far apart as makes them take as long again as the silence before the first
+/// (`TCP_KEEPINTVL`, at least a second): a peer that vanished is found after twice `--tcp-keepalive`.
 pub const KEEPALIVE_PROBES: u32 = 6;
 
 /// Log lines that wait for the log's thread. One more is dropped and counted: whoever logs never waits.

@@ -17,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use rustix::{
@@ -95,8 +95,7 @@ impl fmt::Display for ListenError {
 /// # Errors
 /// The first that cannot be had; files of those before it are removed again.
 pub fn open_all(config: &Config) -> Result<Vec<Listener>, ListenError> {
-    let idle = config.timeouts.idle;
-    let mut listeners = inherited(idle)?;
+    let mut listeners = inherited(config)?;
     let wanted = listeners.len() + config.listen.len() + usize::from(config.admin.is_some());
     if wanted > limits::LISTENERS_MAX {
         return Err(ListenError::Other(format!(
@@ -105,14 +104,14 @@ pub fn open_all(config: &Config) -> Result<Vec<Listener>, ListenError> {
         )));
     }
     for address in &config.listen {
-        listeners.push(open(address, Role::Public, idle, config.unix_mode)?);
+        listeners.push(open(address, Role::Public, config)?);
     }
     if !listeners.iter().any(|known| known.role == Role::Public) {
         let address = &config.listen_default;
-        listeners.push(open(address, Role::Public, idle, config.unix_mode)?);
+        listeners.push(open(address, Role::Public, config)?);
     }
     if let Some(address) = &config.admin {
-        listeners.push(open(address, Role::Admin, idle, None)?);
+        listeners.push(open(address, Role::Admin, config)?);
     }
     listeners.sort_by_key(|listener| listener.role == Role::Admin);
     Ok(listeners)
@@ -149,30 +148,22 @@ impl Drop for Listener {
     }
 }
 
-/// Opens a listener; tries again for [`limits::ADDRESS_RETRY_TIME`] while the address is in use.
-fn open(
-    address: &Address,
-    role: Role,
-    idle: Option<Duration>,
-    unix_mode: Option<u32>,
-) -> Result<Listener, ListenError> {
+/// Opens a listener; tries again for [`limits::BIND_PATIENCE`] while the address is in use.
+fn open(address: &Address, role: Role, config: &Config) -> Result<Listener, ListenError> {
     let began = Instant::now();
     loop {
-        match open_once(address, role, idle, unix_mode) {
-            Err(ListenError::InUse(_)) if began.elapsed() < limits::ADDRESS_RETRY_TIME => {
-                thread::sleep(limits::ADDRESS_RETRY_PERIOD);
+        match open_once(address, role, config) {
+            Err(ListenError::InUse(_)) if began.elapsed() < limits::BIND_PATIENCE => {
+                thread::sleep(limits::BIND_PERIOD);
             }
             opened => return opened,
         }
     }
 }
 
-fn open_once(
-    address: &Address,
-    role: Role,
-    idle: Option<Duration>,
-    unix_mode: Option<u32>,
-) -> Result<Listener, ListenError> {
+fn open_once(address: &Address, role: Role, config: &Config) -> Result<Listener, ListenError> {
+    // Operators' sockets go by umask.
+    let unix_mode = config.unix_mode.filter(|_| role == Role::Public);
     let (fd, origin) = match address {
         Address::Tcp { at, dual_stack } => {
             let fd = open_tcp(*at, *dual_stack).map_err(|error| refused(address, &error))?;
@@ -190,7 +181,7 @@ fn open_once(
         origin,
     };
     let begun =
-        prepare(&listener, idle).and_then(|()| Ok(listen(&listener.fd, limits::LISTEN_BACKLOG)?));
+        prepare(&listener, config).and_then(|()| Ok(listen(&listener.fd, limits::LISTEN_BACKLOG)?));
     begun.map_err(|error| refused(address, &error))?;
     Ok(listener)
 }
@@ -220,21 +211,18 @@ fn open_tcp(at: std::net::SocketAddr, dual_stack: bool) -> io::Result<OwnedFd> {
 /// Options that accepted connections take over from their listener (`tcp(7)`): no delay for small
 /// segments, because replies go out whole; and the kernel's watch for peers that vanish without a
 /// word. A Unix socket has no use for either.
-///
-/// How long sent bytes may stay unacknowledged is bounded with a limit for idle exchanges only: the
-/// kernel does not tell a vanished peer from one that keeps its window closed.
-fn prepare(listener: &Listener, idle: Option<Duration>) -> io::Result<()> {
+fn prepare(listener: &Listener, config: &Config) -> io::Result<()> {
     if matches!(listener.address, Address::Unix(_)) {
         return Ok(());
     }
-    let fd = &listener.fd;
+    let (fd, keepalive) = (&listener.fd, config.keepalive);
     sockopt::set_tcp_nodelay(fd, true)?;
     sockopt::set_socket_keepalive(fd, true)?;
-    sockopt::set_tcp_keepidle(fd, limits::KEEPALIVE_IDLE)?;
-    sockopt::set_tcp_keepintvl(fd, limits::KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepidle(fd, keepalive.idle)?;
+    sockopt::set_tcp_keepintvl(fd, keepalive.interval)?;
     sockopt::set_tcp_keepcnt(fd, limits::KEEPALIVE_PROBES)?;
-    if let Some(idle) = idle {
-        let millis = u32::try_from(idle.as_millis()).unwrap_or(u32::MAX);
+    if let Some(limit) = keepalive.user_timeout(config.timeouts.idle) {
+        let millis = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
         sockopt::set_tcp_user_timeout(fd, millis)?;
     }
     Ok(())
@@ -347,7 +335,7 @@ fn remove_stale(path: &Path) -> Result<(), ListenError> {
     }
 }
 
-fn inherited(idle: Option<Duration>) -> Result<Vec<Listener>, ListenError> {
+fn inherited(config: &Config) -> Result<Vec<Listener>, ListenError> {
     let found = sys::inherited_sockets().map_err(|error| {
         ListenError::Other(format!(
             "the sockets that this process is to inherit make no sense ({error}); see to LISTEN_FDS, \
@@ -359,7 +347,7 @@ fn inherited(idle: Option<Duration>) -> Result<Vec<Listener>, ListenError> {
         .map(adopt)
         .collect::<Result<Vec<_>, _>>()?;
     for listener in &adopted {
-        let prepared = prepare(listener, idle);
+        let prepared = prepare(listener, config);
         prepared.map_err(|error| refused(&listener.address, &error))?;
     }
     Ok(adopted)
@@ -413,7 +401,13 @@ fn unix_address(name: SocketAddrUnix) -> Address {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::Cli;
+    use clap::Parser;
     use std::os::unix::net::UnixListener;
+
+    fn default_config() -> Config {
+        Config::from_cli(Cli::parse_from(["httpipe"])).expect("options that can be kept")
+    }
 
     fn path_in(folder: &tempfile::TempDir) -> PathBuf {
         folder.path().join("s.sock")
@@ -424,13 +418,13 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = path_in(&folder);
         let address = Address::Unix(path.clone());
-        let first = open(&address, Role::Public, None, None).expect("a free path");
+        let first = open(&address, Role::Public, &default_config()).expect("a free path");
         drop(first);
         assert!(!path.exists());
 
-        let first = open(&address, Role::Public, None, None).expect("a free path");
+        let first = open(&address, Role::Public, &default_config()).expect("a free path");
         fs::remove_file(&path).expect("it is there");
-        let second = open(&address, Role::Public, None, None).expect("a free path");
+        let second = open(&address, Role::Public, &default_config()).expect("a free path");
         drop(first);
         assert!(UnixStream::connect(&path).is_ok());
         drop(second);
@@ -443,11 +437,11 @@ mod tests {
         let path = path_in(&folder);
         let address = Address::Unix(path.clone());
         let other = UnixListener::bind(&path).expect("a free path");
-        let refused = open(&address, Role::Public, None, None).expect_err("it is in use");
+        let refused = open(&address, Role::Public, &default_config()).expect_err("it is in use");
         assert!(refused.to_string().contains("in use"), "{refused}");
         drop(other);
         assert!(path.exists(), "std leaves the file");
-        assert!(open(&address, Role::Public, None, None).is_ok());
+        assert!(open(&address, Role::Public, &default_config()).is_ok());
     }
 
     #[test]
@@ -455,7 +449,11 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = path_in(&folder);
         fs::write(&path, "kept").expect("a free path");
-        let refused = open(&Address::Unix(path.clone()), Role::Public, None, None);
+        let refused = open(
+            &Address::Unix(path.clone()),
+            Role::Public,
+            &default_config(),
+        );
         let refused = refused.expect_err("it is no socket").to_string();
         assert!(refused.contains("no socket"), "{refused}");
         assert_eq!(fs::read_to_string(&path).expect("it is there"), "kept");
@@ -466,7 +464,11 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = path_in(&folder);
         let address = Address::Unix(path.clone());
-        let _listener = open(&address, Role::Public, None, Some(0o620)).expect("a free path");
+        let config = Config {
+            unix_mode: Some(0o620),
+            ..default_config()
+        };
+        let _listener = open(&address, Role::Public, &config).expect("a free path");
         let mode = fs::metadata(&path).expect("it is there").permissions();
         assert_eq!(mode.mode() & 0o777, 0o620);
     }

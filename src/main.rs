@@ -14,6 +14,9 @@ fn main() -> ExitCode {
         }
     };
     let _until_the_end = log::open(config.log, config.access.is_some());
+    if config.files.are_few() {
+        tracing::warn!("{}", config.files);
+    }
     match server::run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -24,7 +24,8 @@ pub struct Pipes {
 
 #[derive(Debug)]
 struct Pool {
-    enabled: bool,
+    /// Pooled and in use, at most.
+    pipes_max: usize,
     /// The kernel had no pipe worth having; not asked again for a while.
     refused: Cell<bool>,
     idle: RefCell<Vec<Ends>>,
@@ -61,11 +62,11 @@ pub enum Spliced {
 }
 
 impl Pipes {
-    /// No pipes yet; never any if not `enabled`.
+    /// No pipes yet, and never more than `pipes_max`.
     #[must_use]
-    pub fn new(enabled: bool) -> Self {
+    pub fn new(pipes_max: usize) -> Self {
         let pool = Pool {
-            enabled,
+            pipes_max,
             refused: Cell::new(false),
             idle: RefCell::default(),
             count: Cell::new(0),
@@ -108,7 +109,7 @@ impl Pipes {
 
     fn open(&self) -> Option<Ends> {
         let refused = &self.pool.refused;
-        if !self.pool.enabled || refused.get() || self.count() >= limits::PIPES_MAX {
+        if refused.get() || self.count() >= self.pool.pipes_max {
             return None;
         }
         let ends = make();

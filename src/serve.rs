@@ -6,6 +6,8 @@
 use std::{
     any::Any,
     future::{Future, poll_fn},
+    io,
+    os::fd::OwnedFd,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     rc::Rc,
@@ -34,7 +36,7 @@ use crate::{
 /// Where a connection went when its task ended.
 enum Gone {
     Closed,
-    HandedOver(usize, Box<Request>),
+    HandedOver(usize, Box<Request>, Option<OwnedFd>),
 }
 
 /// Serves `conn` in a task of its own, beginning with `first` if it came with a request.
@@ -53,7 +55,9 @@ pub fn spawn(shard: Rc<Shard>, conn: Rc<Conn>, first: Option<Box<Request>>) {
                 access::finish(&shard, &conn);
                 shard.count_closed(conn.standing);
             }
-            Ok(Gone::HandedOver(owner, request)) => hand_over(&shard, conn, owner, request),
+            Ok(Gone::HandedOver(owner, request, duplicate)) => {
+                hand_over(&shard, conn, owner, request, duplicate);
+            }
             Err(panic) => {
                 shard.count_closed(conn.standing);
                 bury(&shard, &conn, &*panic);
@@ -75,7 +79,10 @@ async fn serve(shard: &Rc<Shard>, conn: &Rc<Conn>, first: Option<Box<Request>>) 
                 conn.begin_work();
                 work.await
             }
-            Step::HandOver(owner, request) => return Gone::HandedOver(owner, request),
+            Step::HandOver(owner, request) => match conn.socket.duplicate_if_held() {
+                Ok(duplicate) => return Gone::HandedOver(owner, request, duplicate),
+                Err(error) => stay(shard, conn, &request, &error),
+            },
             Step::Close(how) => {
                 close(shard, conn, how).await;
                 return Gone::Closed;
@@ -86,13 +93,28 @@ async fn serve(shard: &Rc<Shard>, conn: &Rc<Conn>, first: Option<Box<Request>>) 
 
 /// Serves the request that a connection brought from another shard.
 fn begin(shard: &Rc<Shard>, conn: &Rc<Conn>, request: &Request) -> Step {
-    handle::take_up(&Target {
+    handle::take_up(&target(shard, conn, request))
+}
+
+/// Refuses the request that was to take the connection to another shard.
+fn stay(shard: &Rc<Shard>, conn: &Rc<Conn>, request: &Request, error: &io::Error) -> Step {
+    if let Some(times) = shard.cannot_hand_over.came_up(&shard.clock) {
+        tracing::warn!(
+            "cannot hand connections over between shards for now: {error}; they are answered with \
+             503 ({times} since this was last said)"
+        );
+    }
+    target(shard, conn, request).refuse(&Refusal::NO_DESCRIPTOR)
+}
+
+fn target<'a>(shard: &'a Rc<Shard>, conn: &'a Rc<Conn>, request: &'a Request) -> Target<'a> {
+    Target {
         shard,
         conn,
         head: &request.head,
         bytes: &request.bytes,
         held: Some(&request.bytes),
-    })
+    }
 }
 
 /// What to do about `event`.
@@ -267,25 +289,24 @@ async fn linger(shard: &Rc<Shard>, conn: &Rc<Conn>) {
 }
 
 /// Gives the connection to the shard that owns the channel of its request.
-fn hand_over(shard: &Shard, conn: Rc<Conn>, owner: usize, request: Box<Request>) {
+fn hand_over(
+    shard: &Shard,
+    conn: Rc<Conn>,
+    owner: usize,
+    request: Box<Request>,
+    duplicate: Option<OwnedFd>,
+) {
     let Some(conn) = Rc::into_inner(conn) else {
         // Nobody but its own task holds a connection between two requests.
         tracing::error!("a connection to be handed over is still in use; it is closed");
         return shard.count_closed(Standing::Client);
     };
-    match conn.socket.into_fd() {
-        Ok(socket) => {
-            shard.counters.handovers.add(1);
-            shard
-                .shared
-                .mesh
-                .send(owner, Message::HandOver { socket, request });
-        }
-        Err(error) => {
-            tracing::error!("a connection was lost on its way to another shard: {error}");
-            shard.count_closed(Standing::Client);
-        }
-    }
+    let socket = conn.socket.into_fd(duplicate);
+    shard.counters.handovers.add(1);
+    shard
+        .shared
+        .mesh
+        .send(owner, Message::HandOver { socket, request });
 }
 
 /// Cleans up behind a task that panicked.

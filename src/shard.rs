@@ -19,7 +19,8 @@ use slab::Slab;
 use crate::{
     access::AccessLog,
     busy_poll::BusyPoll,
-    clock::Clock,
+    clock::{Clock, Moment},
+    complaint::Complaint,
     config::Config,
     conn::{Conn, ConnId, Standing},
     limits,
@@ -103,6 +104,8 @@ pub struct Shard {
     pub pipes: Pipes,
     /// The server was told to end.
     pub draining: Cell<bool>,
+    /// Connections cannot go to another shard, because no descriptor is free.
+    pub cannot_hand_over: Complaint,
     /// The marks that are set on producers' sockets.
     pub marks: Rc<Marks>,
     /// When it looks for news instead of sleeping.
@@ -155,8 +158,13 @@ impl Shard {
             registry: RefCell::new(Registry::new(limits)),
             scratch: RefCell::new(vec![0; limits::COPY_BYTES].into()),
             out: RefCell::new(Vec::with_capacity(limits::COPY_BYTES)),
-            pipes: Pipes::new(config.splice),
+            pipes: Pipes::new(if config.splice {
+                config.files.pipes_max
+            } else {
+                0
+            }),
             draining: Cell::new(false),
+            cannot_hand_over: Complaint::default(),
             marks: Rc::new(Marks::new()?),
             busy_poll: BusyPoll::default(),
             always_ready: Socket::new(always_ready)?,
@@ -205,6 +213,22 @@ impl Shard {
     #[must_use]
     pub fn conn(&self, id: ConnId) -> Rc<Conn> {
         Rc::clone(&self.conns.borrow()[id as usize])
+    }
+
+    /// The connections whose deadline is not after `now`.
+    #[must_use]
+    pub fn expired(&self, now: Moment) -> Vec<ConnId> {
+        let conns = self.conns.borrow();
+        let expired = conns.iter().filter(|(_, conn)| conn.deadline.get() <= now);
+        expired.map(|(_, conn)| conn.id).collect()
+    }
+
+    /// The connection with this id, if there is one and its deadline is not after `now`.
+    #[must_use]
+    pub fn conn_expired(&self, id: ConnId, now: Moment) -> Option<Rc<Conn>> {
+        let conns = self.conns.borrow();
+        let conn = conns.get(id as usize)?;
+        (conn.deadline.get() <= now).then(|| Rc::clone(conn))
     }
 
     /// Calls `visit` for every connection; it must not open or close one.

@@ -7,11 +7,13 @@
 //! lowest to highest of three rounds; nginx 11.5 to 14.7).
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     future::{Future, poll_fn},
     io::{self, IoSlice},
+    mem,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     pin::{Pin, pin},
+    task::{Poll, Waker},
     time::Duration,
 };
 
@@ -92,7 +94,7 @@ impl Socket {
         })
     }
 
-    /// Gives the descriptor away.
+    /// What [`Self::into_fd`] needs to give the descriptor away; to be called just before it.
     ///
     /// monoio does not part with a descriptor while it holds an operation on it, be it one whose wait
     /// was dropped and that the kernel has yet to report as cancelled. Then a duplicate is given
@@ -100,12 +102,17 @@ impl Socket {
     ///
     /// # Errors
     /// A duplicate was needed and no descriptor was free.
-    pub fn into_fd(self) -> io::Result<OwnedFd> {
+    pub fn duplicate_if_held(&self) -> io::Result<Option<OwnedFd>> {
         if self.unsettled.get() == 0 {
-            Ok(sys::take_fd(self.stream))
-        } else {
-            Ok(fcntl_dupfd_cloexec(&self, 0)?)
+            return Ok(None);
         }
+        Ok(Some(fcntl_dupfd_cloexec(self, 0)?))
+    }
+
+    /// Gives the descriptor away, or its `duplicate` if there had to be one.
+    #[must_use]
+    pub fn into_fd(self, duplicate: Option<OwnedFd>) -> OwnedFd {
+        duplicate.unwrap_or_else(|| sys::take_fd(self.stream))
     }
 
     /// Waits until a receive would not block. May be dropped at any time. Other tasks get their turn
@@ -126,10 +133,13 @@ impl Socket {
         self.unsettled.set(self.unsettled.get() - 1);
         // The ring also reports a peer that has half-closed, each time anew (`POLLRDHUP` is in
         // every poll): waiting for that one alone would not be waiting at all.
-        if !self.is_writable()
-            && let Ok(watch) = self.watch_writable()
-        {
-            watch.readable().await;
+        if self.is_writable() {
+            return;
+        }
+        match self.watch_writable() {
+            Ok(watch) => watch.readable().await,
+            // No descriptor was free. To return now would be to spin.
+            Err(_) => next_look().await,
         }
     }
 
@@ -245,6 +255,32 @@ async fn in_turn<F: Future>(mut ready: Pin<&mut F>) {
     if !waited {
         monoio::spawn(async {}).await;
     }
+}
+
+thread_local! {
+    /// The waits of this thread's shard that nothing but [`look_again`] ends. As many as there are
+    /// connections at most, and forgotten with every sweep.
+    static BLIND: RefCell<Vec<Waker>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lets waits that had no descriptor to wait with look again: called once a sweep.
+pub fn look_again() {
+    for waiting in BLIND.with_borrow_mut(mem::take) {
+        waiting.wake();
+    }
+}
+
+/// Waits for [`look_again`]. May be dropped at any time.
+async fn next_look() {
+    let mut asked = false;
+    poll_fn(|context| {
+        if mem::replace(&mut asked, true) {
+            return Poll::Ready(());
+        }
+        BLIND.with_borrow_mut(|waiting| waiting.push(context.waker().clone()));
+        Poll::Pending
+    })
+    .await;
 }
 
 fn send_flags(more: bool) -> SendFlags {

@@ -20,6 +20,7 @@ use rustix::{
 
 use crate::{
     clock::Moment,
+    complaint::Complaint,
     conn::{Close, Conn, Doing, Standing, Step, Stop},
     handle::{delete, list},
     limits,
@@ -27,7 +28,7 @@ use crate::{
     mesh::{Answer, Message, Question},
     serve,
     shard::{Shard, Shared},
-    socket::{Peer, Socket},
+    socket::{self, Peer, Socket},
     sys,
 };
 
@@ -51,6 +52,7 @@ pub async fn run(
         tick: RefCell::default(),
         drain_until: Cell::new(Moment::NEVER),
         greet_until: Cell::new(Moment::NEVER),
+        cannot_accept: Complaint::default(),
     });
     for nth in 0..worker.intakes.len() {
         monoio::spawn(Rc::clone(&worker).accept(nth));
@@ -74,6 +76,8 @@ struct Worker {
     drain_until: Cell<Moment>,
     /// When clients that have connected have had their time to say what they want.
     greet_until: Cell<Moment>,
+    /// Newcomers wait in the listen queue, because no descriptor or memory is free.
+    cannot_accept: Complaint,
 }
 
 /// A listener, as one shard accepts on it.
@@ -133,7 +137,7 @@ impl Worker {
                 // A TCP socket that was shut down.
                 Err(Errno::INVAL) => break,
                 Err(error) => {
-                    tracing::warn!("cannot accept connections for now: {error}");
+                    self.complain(error);
                     self.next_sweep().await;
                 }
                 Ok(()) => self.next_sweep().await,
@@ -142,6 +146,16 @@ impl Worker {
         if intake.role == Role::Public {
             // Whoever sees this sees what was accepted before.
             self.shard.shared.accepting.fetch_sub(1, Ordering::Release);
+        }
+    }
+
+    /// Looked at again after a sweep, so that a trouble that lasts costs next to nothing.
+    fn complain(&self, error: Errno) {
+        if let Some(times) = self.cannot_accept.came_up(&self.shard.clock) {
+            tracing::warn!(
+                "cannot accept connections for now: {error}; newcomers wait until some close \
+                 ({times} tries since this was last said)"
+            );
         }
     }
 
@@ -168,8 +182,9 @@ impl Worker {
         let shared = &self.shard.shared;
         match role {
             Role::Public => {
+                let files = &shared.config.files;
                 shared.connections.load(Ordering::Relaxed)
-                    < shared.config.connections_max + limits::OVER_LIMIT_CONNECTIONS
+                    < files.connections_max + files.over_limit_max
             }
             Role::Admin => self.shard.operators() < limits::ADMIN_CONNECTIONS_MAX,
         }
@@ -189,7 +204,7 @@ impl Worker {
             return Standing::Operator;
         }
         let before = shared.connections.fetch_add(1, Ordering::Relaxed);
-        if before < shared.config.connections_max {
+        if before < shared.config.files.connections_max {
             Standing::Client
         } else {
             Standing::Excess
@@ -265,9 +280,10 @@ impl Worker {
             sys::silence(&timer);
             self.shard.clock.advance();
             self.shard.shared.sweeps[self.shard.index].fetch_add(1, Ordering::Relaxed);
-            self.expire();
+            self.expire().await;
             self.look_at_peers();
             self.shard.pipes.try_again();
+            socket::look_again();
             if let Some(waiting) = self.tick.borrow_mut().take() {
                 waiting.wake();
             }
@@ -277,15 +293,21 @@ impl Worker {
         }
     }
 
-    /// Steps in wherever a deadline has passed.
-    fn expire(&self) {
-        let now = self.shard.clock.now();
-        self.shard.each_conn(|conn| {
-            if conn.deadline.get() <= now {
-                conn.deadline.set(Moment::NEVER);
-                serve::expire(&self.shard, conn);
+    /// Steps in wherever a deadline has passed. A few at a time: thousands may be due at once, where
+    /// somebody opened thousands of connections at once, and the others are not to wait for them all.
+    async fn expire(&self) {
+        let shard = &self.shard;
+        let now = shard.clock.now();
+        for (nth, id) in shard.expired(now).into_iter().enumerate() {
+            if nth > 0 && nth % limits::EXPIRED_AT_ONCE == 0 {
+                shard.turn().await;
             }
-        });
+            // It may have gone since, or have got on, or another may have its id.
+            if let Some(conn) = shard.conn_expired(id, now) {
+                conn.deadline.set(Moment::NEVER);
+                serve::expire(shard, &conn);
+            }
+        }
     }
 
     /// Looks at the peers of connections whose readability is of no interest, because unread bytes

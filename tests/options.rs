@@ -8,7 +8,7 @@ use crate::support::server::{Server, executable};
 use std::net::TcpListener;
 
 /// Every option with a value, and its name in the environment.
-const OPTIONS: [(&str, &str); 19] = [
+const OPTIONS: [(&str, &str); 20] = [
     ("--port", "PORT"),
     ("--request-timeout", "REQUEST_TIMEOUT"),
     ("--host", "HOST"),
@@ -19,6 +19,7 @@ const OPTIONS: [(&str, &str); 19] = [
     ("--header-timeout", "HEADER_TIMEOUT"),
     ("--keep-alive-timeout", "KEEP_ALIVE_TIMEOUT"),
     ("--idle-timeout", "IDLE_TIMEOUT"),
+    ("--tcp-keepalive", "TCP_KEEPALIVE"),
     ("--drain-timeout", "DRAIN_TIMEOUT"),
     ("--max-connections", "MAX_CONNECTIONS"),
     ("--max-waiting", "MAX_WAITING"),
@@ -85,6 +86,9 @@ fn a_bad_value_is_refused_with_the_option_the_value_and_what_is_allowed() {
         ("--keep-alive-timeout", "x", "seconds"),
         ("--idle-timeout", "x", "seconds"),
         ("--drain-timeout", "x", "seconds"),
+        ("--tcp-keepalive", "0", "1 to 32767"),
+        ("--tcp-keepalive", "1.5", "whole seconds"),
+        ("--tcp-keepalive", "32768", "1 to 32767"),
         ("--log", "xml", "json"),
         ("--log-names", "some", "plain"),
         ("--max-connections", "few", "1"),

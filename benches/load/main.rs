@@ -45,6 +45,7 @@ mod row;
 mod rows;
 mod scale;
 mod server;
+mod siege;
 mod sys;
 mod table;
 mod target;

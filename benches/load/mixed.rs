@@ -55,7 +55,7 @@ pub fn small_beside_bulk(run: &Run) -> Result<Sample> {
         std::thread::sleep(run.scale.warm_up);
         // This turn's thread is its own, so nothing has to be undone.
         sys::run_before_others();
-        let latencies = paced(run);
+        let latencies = paced(run, BULK_EXCHANGES);
         stop.store(true, Ordering::Relaxed);
         let moved = bulk
             .join()
@@ -84,10 +84,11 @@ struct Pair {
     filled: usize,
 }
 
-fn paced(run: &Run) -> Result<Histogram<u64>> {
-    // Channels 0 to 7 belong to the bulk exchanges.
+/// Small pairs for as long as the run's window, 1,000 a second by the clock, on the run's channels
+/// from number `first_channel` on: how long each was under way since it should have begun.
+pub fn paced(run: &Run, first_channel: usize) -> Result<Histogram<u64>> {
     let mut pairs: Vec<_> = (0..PAIRS)
-        .map(|index| Pair::new(run, BULK_EXCHANGES + index))
+        .map(|index| Pair::new(run, first_channel + index))
         .collect::<Result<_>>()?;
     let mut poller = Poller::new()?;
     for (index, pair) in pairs.iter_mut().enumerate() {

@@ -27,6 +27,7 @@ pub enum Measure {
     PipesMax,
     GrowthMib,
     LogLinesLost,
+    Cuts,
 }
 
 impl Measure {
@@ -43,6 +44,7 @@ impl Measure {
             Self::ResidentKibEach => ("resident for each", "KiB", 2),
             Self::LongestPauseMillis => ("longest pause of any", "ms", 0),
             Self::PipesMax => ("pipes at the most", "", 0),
+            Self::Cuts => ("slow heads cut meanwhile", "", 0),
             Self::GrowthMib => ("memory grown at the most", "MiB", 1),
             Self::LogLinesLost => ("log lines lost", "", 0),
         }

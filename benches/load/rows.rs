@@ -2,7 +2,7 @@
 //! promises of the project; a change to one of them is a change of what is promised.
 
 use crate::row::{Bound, Contestant, Goal, Host, Measure, Row, Run, Sample};
-use crate::{Result, bulk, crowd, latency, mixed, pairs, waiting};
+use crate::{Result, bulk, crowd, latency, mixed, pairs, siege, waiting};
 
 /// Nothing but the address: what somebody gets who just starts it.
 const DEFAULT: Host = Host::Own(&[]);
@@ -10,6 +10,7 @@ const ONE_SHARD: Host = Host::Own(&["--threads", "1"]);
 const TWO_SHARDS: Host = Host::Own(&["--threads", "2"]);
 /// Looks for the next request longer than one takes to come.
 const BUSY_POLL: Host = Host::Own(&["--busy-poll", "200"]);
+const BESIEGED: Host = Host::Own(&["--header-timeout", siege::HEADER_TIMEOUT_SECONDS]);
 const COPY_LOOP: Host = Host::Own(&["--no-splice"]);
 const ACCESS_TEXT: Host = Host::Own(&["--threads", "1", "--access-log"]);
 const ACCESS_JSON: Host = Host::Own(&["--threads", "1", "--access-log", "--log", "json"]);
@@ -178,6 +179,17 @@ pub static ROWS: &[Row] = &[
         goals: &[goal(Measure::P99Micros, Bound::AtMost(5000.0))],
         fresh: false,
         attachable: true,
+    },
+    Row {
+        name: "siege",
+        work: "100-byte pairs, 1,000 a second, beside 5,000 slow heads and 5,000 idle connections",
+        contestants: &[
+            contestant("besieged", BESIEGED, siege::besieged),
+            contestant("alone", BESIEGED, siege::alone),
+        ],
+        goals: &[goal(Measure::P99Micros, Bound::RatioAtMost(2.0))],
+        fresh: false,
+        attachable: false,
     },
     Row {
         name: "crowd",

@@ -27,6 +27,8 @@ pub struct Scale {
     pub verified_bytes: u64,
     /// Consumers that wait at once.
     pub waiting: usize,
+    /// Connections that send slow heads, and as many that are idle.
+    pub besiegers: usize,
     /// Exchanges at once.
     pub crowd: usize,
     /// The body of each of those.
@@ -45,6 +47,7 @@ impl Scale {
         middle_bytes: 2 * GIB,
         verified_bytes: 256 * MIB,
         waiting: 15_000,
+        besiegers: 5_000,
         crowd: 1_000,
         crowd_bytes: 4 * MIB,
     };
@@ -60,6 +63,7 @@ impl Scale {
         middle_bytes: 4 * MIB,
         verified_bytes: 4 * MIB,
         waiting: 100,
+        besiegers: 50,
         crowd: 20,
         crowd_bytes: MIB,
     };

@@ -3,7 +3,8 @@
 #![no_main]
 
 use httpipe::address::Address;
-use httpipe::config::{Config, Timeouts};
+use httpipe::config::{Config, Keepalive, Timeouts};
+use httpipe::files::Files;
 use httpipe::log::Form;
 use httpipe::server;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -34,7 +35,8 @@ fn start() -> SocketAddr {
             idle: Some(millis(500)),
             drain: millis(1000),
         },
-        connections_max: 100,
+        files: Files::share_out(1024, 1, 0, Some(100)).expect("enough descriptors"),
+        keepalive: Keepalive::after(60),
         waiting_max: 100,
         waiting_per_channel_max: 100,
         channels_max: 100,

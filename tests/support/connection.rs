@@ -4,9 +4,9 @@
 
 use super::FAILURE_BOUND;
 use super::transcript::Transcript;
-use rustix::net::{RecvFlags, recv, sockopt};
+use rustix::net::{self, AddressFamily, RecvFlags, SocketType, recv, sockopt};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -83,6 +83,15 @@ impl Reply {
         self.lists("Connection", "close")
     }
 
+    /// A 503 that says when to come again, in seconds (RFC 9110 §10.2.3).
+    #[track_caller]
+    pub fn assert_turned_away(&self) -> &Self {
+        let seconds = self.assert_status(503).value("Retry-After");
+        let seconds = seconds.expect("a Retry-After");
+        assert!(seconds.parse::<u32>().is_ok(), "{seconds}");
+        self
+    }
+
     /// The body as text.
     #[track_caller]
     pub fn text(&self) -> String {
@@ -129,6 +138,19 @@ pub struct Connection {
 impl Connection {
     pub fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&address, FAILURE_BOUND).expect("it accepts");
+        Self::over_tcp(stream, address)
+    }
+
+    /// As [`Self::open`], from this address.
+    pub fn open_from(source: Ipv4Addr, address: SocketAddr) -> Self {
+        let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None);
+        let socket = socket.expect("a socket");
+        net::bind(&socket, &SocketAddr::from((source, 0))).expect("an address of this machine");
+        net::connect(&socket, &address).expect("it accepts");
+        Self::over_tcp(socket.into(), address)
+    }
+
+    fn over_tcp(stream: TcpStream, address: SocketAddr) -> Self {
         stream.set_nodelay(true).expect("a TCP option");
         let local = stream.local_addr().expect("connected");
         Self::over(stream, format!("connection {local} to {address}"))
@@ -528,6 +550,13 @@ impl Connection {
             Ok((bytes, _)) => panic!("came too early: {}", buffer[..bytes].escape_ascii()),
             Err(error) => panic!("ended too early: {error}"),
         }
+    }
+
+    /// Whether bytes, or the end of the stream, are there to be read.
+    pub fn has_bytes(&self) -> bool {
+        let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+        let peeked = recv(&self.stream, &mut [0; 1][..], flags);
+        !self.unread.is_empty() || peeked != Err(rustix::io::Errno::AGAIN)
     }
 
     /// Reads more, or tells how the stream ended.

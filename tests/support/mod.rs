@@ -4,6 +4,7 @@
 pub mod cluster;
 pub mod connection;
 pub mod metrics;
+pub mod network;
 pub mod pattern;
 pub mod process;
 pub mod program;

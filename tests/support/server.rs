@@ -5,7 +5,7 @@ use super::connection::{Connection, Reply};
 use super::metrics::Metrics;
 use super::request::{get, post, request};
 use super::{FAILURE_BOUND, Side, until, within_bound};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -15,7 +15,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
 /// The options' names in the environment, so that what the tests run under does not leak in.
-pub const ENVIRONMENT: [&str; 26] = [
+pub const ENVIRONMENT: [&str; 27] = [
     "PORT",
     "LISTEN",
     "UNIX_MODE",
@@ -33,6 +33,7 @@ pub const ENVIRONMENT: [&str; 26] = [
     "KEEP_ALIVE_TIMEOUT",
     "IDLE_TIMEOUT",
     "DRAIN_TIMEOUT",
+    "TCP_KEEPALIVE",
     "MAX_CONNECTIONS",
     "MAX_WAITING",
     "MAX_WAITING_TOTAL",
@@ -48,6 +49,20 @@ pub const ENVIRONMENT: [&str; 26] = [
 /// test on epoll.
 pub fn executable() -> Command {
     in_clean_environment(Command::new(env!("CARGO_BIN_EXE_httpipe")))
+}
+
+/// The executable with a clean environment and no more file descriptors than this.
+pub fn executable_with_descriptors(descriptors: &str) -> Command {
+    // The shell replaces itself, so that signals and the exit code are the server's own.
+    let mut limited = in_clean_environment(Command::new("sh"));
+    limited.args([
+        "-c",
+        "ulimit -n \"$1\"; shift; exec \"$@\"",
+        "sh",
+        descriptors,
+    ]);
+    limited.arg(executable().get_program());
+    limited
 }
 
 fn in_clean_environment(mut command: Command) -> Command {
@@ -104,16 +119,7 @@ impl Server {
 
     /// As [`Self::start`], with no more file descriptors than this.
     pub fn start_with_descriptors(descriptors: &str, options: &[&str]) -> Self {
-        // The shell replaces itself, so that signals and the exit code are the server's own.
-        let mut limited = in_clean_environment(Command::new("sh"));
-        limited.args([
-            "-c",
-            "ulimit -n \"$1\"; shift; exec \"$@\"",
-            "sh",
-            descriptors,
-        ]);
-        limited.arg(executable().get_program());
-        Self::spawn(limited, options, &[])
+        Self::spawn(executable_with_descriptors(descriptors), options, &[])
     }
 
     /// As [`Self::start`], with these sockets inherited as a service manager passes them on
@@ -241,6 +247,50 @@ impl Server {
         self.child.id()
     }
 
+    /// The numbers of the descriptors that the process has open, in order.
+    pub fn descriptors(&self) -> Vec<u64> {
+        let folder = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs");
+        let name =
+            |entry: std::io::Result<std::fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
+        let mut numbers = Vec::from_iter(folder.filter_map(|entry| name(entry)?.parse().ok()));
+        numbers.sort_unstable();
+        numbers
+    }
+
+    /// Sets the limit of open files of the running process (`prlimit(2)`), and returns the one before.
+    pub fn set_descriptor_limit(&self, descriptors: u64) -> u64 {
+        let pid = Some(Pid::from_child(&self.child));
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/limits", self.pid())).expect("it runs");
+        let line = stat.lines().find(|line| line.starts_with("Max open files"));
+        let mut words = line.expect("a limit").split_whitespace().skip(3);
+        let (before, hard) = (words.next().expect("soft"), words.next().expect("hard"));
+        let new = Rlimit {
+            current: Some(descriptors),
+            maximum: hard.parse().ok(),
+        };
+        prlimit(pid, Resource::Nofile, new).expect("our own child");
+        before.parse().expect("a number")
+    }
+
+    /// Leaves the running process no descriptor to open; returns the limit before.
+    pub fn exhaust_descriptors(&self) -> u64 {
+        let numbers = self.descriptors();
+        // A gap in the numbers is a free descriptor: the limit goes below it, those above stay open.
+        let gap = (0..).zip(&numbers).find(|(nth, number)| nth != *number);
+        self.set_descriptor_limit(gap.map_or(numbers.len() as u64, |(nth, _)| nth))
+    }
+
+    /// CPU time that the process has used, in ticks of 10 ms (`proc_pid_stat(5)`: utime and stime).
+    pub fn cpu_ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
+        let (_, behind_name) = stat.rsplit_once(") ").expect("a name in brackets");
+        let ticks = behind_name.split(' ').skip(11).take(2);
+        ticks
+            .map(|ticks| ticks.parse::<u64>().expect("ticks"))
+            .sum()
+    }
+
     /// What the server wrote to standard error so far.
     pub fn stderr(&self) -> String {
         self.stderr.lock().expect("no reader panicked").clone()
@@ -365,6 +415,11 @@ impl Server {
 
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("the server runs");
+    }
+
+    /// Whether the process has yet to end.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("it is our child").is_none()
     }
 
     /// Waits until the process ends.

@@ -1,0 +1,209 @@
+//! The descriptors that this process may open (`RLIMIT_NOFILE`, `getrlimit(2)`), and how they are
+//! shared out among connections, pipes and the server's own needs. Pure.
+//!
+//! Connections come first: a body that finds no pipe is copied, a client that finds no descriptor is
+//! turned away. So pipes take a bounded part of few descriptors, and give way to connections that
+//! were asked for by name (`--max-connections`).
+
+use std::fmt;
+
+use crate::limits::{
+    CONNECTIONS_MIN, FILES_WARNED_BELOW, OVER_LIMIT_CONNECTIONS, OVER_LIMIT_PART, PIPES_MAX,
+    PIPES_PART, RESERVED_FILES, RESERVED_FILES_PER_SHARD,
+};
+
+/// Descriptors that one pipe takes: one for each end.
+const FILES_PER_PIPE: usize = 2;
+
+/// What the descriptors are spent on. The parts and what is reserved fit the limit together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Files {
+    /// The limit that was shared out.
+    pub limit: usize,
+    /// Connections that are served at once, in all; at least [`CONNECTIONS_MIN`], unless fewer were
+    /// asked for.
+    pub connections_max: usize,
+    /// Connections beyond those that are accepted at once to be told so, in all.
+    pub over_limit_max: usize,
+    /// Pipes of each shard; perhaps none.
+    pub pipes_max: usize,
+    /// How many shards share them.
+    pub shards: usize,
+}
+
+/// Why the descriptors do not suffice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TooFew {
+    /// Not even for [`CONNECTIONS_MIN`] connections; so many would do.
+    ForAny {
+        /// Descriptors at which the server starts.
+        needed: usize,
+    },
+    /// Not for as many connections as were asked for, only for so many.
+    ForWanted {
+        /// Connections that are possible.
+        possible: usize,
+    },
+}
+
+impl Files {
+    /// Shares out `limit` descriptors among `shards` shards, at least one. `extra`: what the server
+    /// needs beside its reserve. `wanted`: how many connections were asked for; without it, as many
+    /// as go beside the pipes.
+    ///
+    /// # Errors
+    /// There are too few for what was asked for, or for anything useful.
+    pub fn share_out(
+        limit: usize,
+        shards: usize,
+        extra: usize,
+        wanted: Option<usize>,
+    ) -> Result<Self, TooFew> {
+        let for_shards = shards.saturating_mul(RESERVED_FILES_PER_SHARD);
+        let reserved = RESERVED_FILES
+            .saturating_add(for_shards)
+            .saturating_add(extra);
+        let left = limit.saturating_sub(reserved);
+        let over_limit_max = (left / OVER_LIMIT_PART).min(OVER_LIMIT_CONNECTIONS);
+        // Every pipe could be a connection's: all of this is for both together.
+        let left = left - over_limit_max;
+        if left < CONNECTIONS_MIN {
+            return Err(TooFew::ForAny {
+                needed: reserved + CONNECTIONS_MIN + CONNECTIONS_MIN / (OVER_LIMIT_PART - 1),
+            });
+        }
+        let per_pipe_each = FILES_PER_PIPE.saturating_mul(shards);
+        let for_pipes = match wanted {
+            Some(wanted) if wanted > left => return Err(TooFew::ForWanted { possible: left }),
+            Some(wanted) => left - wanted,
+            None => left / PIPES_PART,
+        };
+        let pipes_max = (for_pipes / per_pipe_each).min(PIPES_MAX);
+        Ok(Self {
+            limit,
+            connections_max: wanted.unwrap_or(left - pipes_max * per_pipe_each),
+            over_limit_max,
+            pipes_max,
+            shards,
+        })
+    }
+
+    /// Whether the operator should know that the limit is what holds the server back.
+    #[must_use]
+    pub fn are_few(&self) -> bool {
+        self.limit < FILES_WARNED_BELOW || self.pipes_max < PIPES_MAX
+    }
+}
+
+/// How the limit is raised, wherever the server runs.
+const ADVICE: &str = "raise it: LimitNOFILE= in a systemd unit, --ulimit nofile= of a container, ulimit -n in a shell";
+
+impl fmt::Display for Files {
+    /// One line: the limit, what comes of it, and what to do.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            limit,
+            connections_max,
+            pipes_max,
+            shards,
+            ..
+        } = self;
+        write!(
+            f,
+            "few descriptors: a limit of {limit} open files leaves {connections_max} connections \
+             and {pipes_max} of {PIPES_MAX} pipes on each of {shards} shards (bodies beyond them \
+             are copied instead of spliced); {ADVICE}"
+        )
+    }
+}
+
+impl TooFew {
+    /// One line about `limit` descriptors for `shards` shards.
+    #[must_use]
+    pub fn describe(self, limit: usize, shards: usize) -> String {
+        match self {
+            Self::ForAny { needed } => format!(
+                "a limit of {limit} open files is too low for {shards} shards, which need {needed} \
+                 at least; {ADVICE}; or use fewer --threads"
+            ),
+            Self::ForWanted { possible } => format!(
+                "at most {possible} are possible with a limit of {limit} open files; {ADVICE}; or \
+                 ask for less"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spent(files: &Files) -> usize {
+        RESERVED_FILES
+            + files.shards * (RESERVED_FILES_PER_SHARD + FILES_PER_PIPE * files.pipes_max)
+            + files.connections_max
+            + files.over_limit_max
+    }
+
+    #[test]
+    fn what_is_shared_out_fits_the_limit_and_leaves_little_unused() {
+        for shards in [1, 2, 3, 16, 64, 1024] {
+            for limit in (0..30_000).step_by(7) {
+                let Ok(files) = Files::share_out(limit, shards, 0, None) else {
+                    continue;
+                };
+                assert_eq!(spent(&files), limit, "{files:?}");
+                assert!(files.connections_max >= CONNECTIONS_MIN / 2, "{files:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn plenty_of_descriptors_go_to_connections_with_every_pipe() {
+        let files = Files::share_out(1 << 20, 8, 0, None).expect("plenty");
+        assert_eq!((files.pipes_max, files.are_few()), (PIPES_MAX, false));
+        assert!(files.connections_max > (1 << 20) - 1000);
+        let endless = Files::share_out(usize::MAX, 1024, 0, None).expect("no limit at all");
+        assert!(endless.connections_max < usize::MAX - OVER_LIMIT_CONNECTIONS);
+    }
+
+    #[test]
+    fn few_descriptors_go_to_connections_before_pipes() {
+        for (limit, shards, connections_min) in [
+            (256, 1, 128),
+            (256, 2, 100),
+            (1024, 2, 750),
+            (1024, 16, 400),
+        ] {
+            let files = Files::share_out(limit, shards, 0, None).expect("enough");
+            assert!(files.connections_max >= connections_min, "{files:?}");
+            assert!(files.pipes_max > 0 && files.are_few(), "{files:?}");
+        }
+    }
+
+    #[test]
+    fn connections_asked_for_by_name_displace_pipes_and_no_more_than_fit_are_granted() {
+        let files = Files::share_out(256, 2, 0, Some(150)).expect("enough");
+        assert_eq!(files.connections_max, 150);
+        assert!(
+            files.pipes_max < PIPES_MAX && spent(&files) <= 256,
+            "{files:?}"
+        );
+        let Err(TooFew::ForWanted { possible }) = Files::share_out(256, 2, 0, Some(250)) else {
+            panic!("250 connections out of 256 descriptors");
+        };
+        let all = Files::share_out(256, 2, 0, Some(possible)).expect("it was said to be possible");
+        assert_eq!((all.pipes_max, spent(&all)), (0, 256));
+    }
+
+    #[test]
+    fn a_limit_that_leaves_nothing_useful_is_refused_with_one_that_does() {
+        for shards in [1, 2, 16, 1024] {
+            let Err(TooFew::ForAny { needed }) = Files::share_out(32, shards, 0, None) else {
+                panic!("32 descriptors for {shards} shards");
+            };
+            assert!(Files::share_out(needed - 1, shards, 0, None).is_err());
+            assert!(Files::share_out(needed, shards, 0, None).is_ok());
+        }
+    }
+}

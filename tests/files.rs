@@ -1,0 +1,289 @@
+//! Descriptors that are few, or gone: what the server says, whom it turns away, and that it neither
+//! spins nor wedges nor drops anybody who is inside.
+
+use crate::support::connection::Connection;
+use crate::support::metrics::Metrics;
+use crate::support::pattern::{assert_same_bytes, pattern};
+use crate::support::program::run;
+use crate::support::request::{get, post, post_head, request};
+use crate::support::server::{Server, executable_with_descriptors};
+use crate::support::{Side, until};
+use std::io::Write;
+use std::time::Instant;
+
+/// What [`Server::cpu_ticks`] may grow by while a request of [`PATIENCE`] waits in vain. A loop that
+/// spins uses all it gets of 200 a shard; sweeps and tests use about 5.
+const CALM_TICKS: u64 = 60;
+/// Seconds, and so many times ten sweeps.
+const PATIENCE: &str = "2";
+
+/// `GET target` over a connection that is open already.
+fn ask(inside: &mut Connection, target: &str) -> String {
+    inside.send(request("GET", target));
+    inside.reply().assert_status(200).text()
+}
+
+fn metrics(inside: &mut Connection) -> Metrics {
+    Metrics::parse(&ask(inside, "/metrics"))
+}
+
+/// A new connection that was served once.
+fn inside(server: &Server) -> Connection {
+    let mut connection = server.connect();
+    ask(&mut connection, "/healthz");
+    connection
+}
+
+/// Leaves the server no descriptor, once it has these many connections and has closed all others: one
+/// that closes later would be one that is free. Returns the limit before.
+fn exhaust(server: &Server, inside: &mut Connection, connections: u64) -> u64 {
+    until("the others to be closed", || {
+        (metrics(inside).value("httpipe_connections") == connections).then_some(())
+    });
+    server.exhaust_descriptors()
+}
+
+/// Lets [`PATIENCE`] go by, as a server with that `--request-timeout` measures it, and returns the
+/// CPU time that it used.
+fn ticks_of_patience(server: &Server, inside: &mut Connection) -> u64 {
+    let before = server.cpu_ticks();
+    inside.send(get("in/vain"));
+    inside.reply().assert_status(408);
+    server.cpu_ticks() - before
+}
+
+/// Lines of the log that contain this.
+fn lines(server: &Server, part: &str) -> usize {
+    let said = server.stderr();
+    said.lines().filter(|line| line.contains(part)).count()
+}
+
+// ---------------------------------------------------------------- few at the start
+
+#[test]
+fn few_descriptors_are_said_at_the_start_with_the_figures_and_what_to_do() {
+    for (descriptors, threads) in [("256", "1"), ("256", "4"), ("1024", "16")] {
+        let server = Server::start_with_descriptors(descriptors, &["--threads", threads]);
+        assert_eq!(lines(&server, "few descriptors"), 1, "{}", server.stderr());
+        for part in [
+            descriptors,
+            "connections",
+            "pipes",
+            "LimitNOFILE",
+            "ulimit -n",
+        ] {
+            assert!(
+                server.stderr().contains(part),
+                "{part}: {}",
+                server.stderr()
+            );
+        }
+    }
+    let server = Server::start_with_descriptors("4096", &["--threads", "2"]);
+    assert_eq!(lines(&server, "few descriptors"), 0, "{}", server.stderr());
+}
+
+#[test]
+fn every_connection_that_was_promised_is_served_and_the_next_one_hears_503() {
+    for (descriptors, threads) in [("256", "4"), ("1024", "16")] {
+        let server = Server::start_with_descriptors(descriptors, &["--threads", threads]);
+        let said = server.stderr();
+        let (before, _) = said.split_once(" connections and").expect("a figure");
+        let (_, promised) = before.rsplit_once(' ').expect("a figure");
+        let promised: usize = promised.parse().expect("a figure");
+        assert!(promised >= descriptors.parse::<usize>().expect("a number") / 4);
+        let mut crowd = Vec::from_iter((0..promised).map(|_| inside(&server)));
+        let mut one_too_many = server.connect_and_send(&request("GET", "/healthz"));
+        one_too_many.last_reply().assert_turned_away();
+        // With all their seats taken, the pipes have theirs too.
+        let body = pattern(3, 4 << 20);
+        let (producer, consumer) = crowd.split_at_mut(1);
+        deliver(&mut producer[0], &mut consumer[0], body);
+        assert!(server.descriptors().len() <= descriptors.parse().expect("a number"));
+        assert_eq!(lines(&server, "cannot"), 0, "{}", server.stderr());
+        let spliced = metrics(&mut crowd[2]).value("httpipe_bytes_total{path=\"spliced\"}");
+        assert!(spliced > 0, "few pipes are not none");
+    }
+}
+
+/// Passes `body` from one open connection to another.
+#[track_caller]
+fn deliver(producer: &mut Connection, consumer: &mut Connection, body: &'static [u8]) {
+    consumer.send(get("few/descriptors"));
+    std::thread::scope(|scope| {
+        let mut sender = producer.sender();
+        scope.spawn(move || {
+            sender
+                .write_all(&post("few/descriptors", body))
+                .expect("it is read")
+        });
+        assert_same_bytes(&consumer.reply().body, body);
+        producer.reply().assert_status(200);
+    });
+}
+
+#[test]
+fn connections_asked_for_by_name_come_before_pipes() {
+    let options = ["--threads", "2", "--max-connections", "160"];
+    let server = Server::start_with_descriptors("256", &options);
+    let mut crowd = Vec::from_iter((0..160).map(|_| inside(&server)));
+    let (producer, consumer) = crowd.split_at_mut(1);
+    deliver(&mut producer[0], &mut consumer[0], pattern(4, 1 << 20));
+    assert_eq!(lines(&server, "cannot"), 0, "{}", server.stderr());
+}
+
+#[test]
+fn too_few_descriptors_are_one_line_and_exit_code_2() {
+    for (options, part) in [
+        (&["--threads", "8"][..], "8 shards"),
+        (
+            &["--threads", "1", "--max-connections", "150"],
+            "--max-connections 150: at most ",
+        ),
+    ] {
+        let mut command = executable_with_descriptors("128");
+        command
+            .args(["--host", "127.0.0.1", "--port", "0"])
+            .args(options);
+        let refused = run(command).exited(2);
+        let said = refused.stderr.trim_end();
+        assert_eq!(said.lines().count(), 1, "{said}");
+        for part in [part, "128", "LimitNOFILE", "ulimit -n"] {
+            assert!(said.contains(part), "no word of {part}: {said}");
+        }
+    }
+}
+
+// ---------------------------------------------------------------- gone at run time
+
+#[test]
+fn without_descriptors_newcomers_wait_and_those_inside_notice_nothing() {
+    let began = Instant::now();
+    let server = Server::start(&["--threads", "2", "--request-timeout", PATIENCE]);
+    let [mut first, mut second, mut third] = [(); 3].map(|()| inside(&server));
+    let (mut consumer, mut producer) = (inside(&server), inside(&server));
+    consumer.send(get("under/way"));
+    producer.send(post_head("under/way", 3));
+    producer.send(b"a");
+    consumer.head().assert_status(200);
+    assert_eq!(consumer.body_bytes(1), b"a");
+
+    let limit = exhaust(&server, &mut first, 5);
+    let mut newcomers =
+        Vec::from_iter((0..20).map(|_| server.connect_and_send(&request("GET", "/healthz"))));
+    until("a word about it", || {
+        (lines(&server, "cannot accept") > 0).then_some(())
+    });
+    let ticks = ticks_of_patience(&server, &mut first);
+    assert!(ticks < CALM_TICKS, "{ticks} ticks of CPU");
+    let said = lines(&server, "cannot accept");
+    let said_max = 2 * (1 + began.elapsed().as_secs() as usize / 10);
+    assert!(said <= said_max, "said {said} times:\n{}", server.stderr());
+
+    // Those inside: small bodies, and the exchange under way.
+    for _ in 0..50 {
+        first.send(get("from/inside"));
+        second.send(post("from/inside", b"data"));
+        assert_eq!(first.reply().body, b"data");
+        second.reply().assert_status(200);
+    }
+    producer.send(b"bc");
+    assert_eq!(consumer.rest_of_body().expect("whole"), b"bc");
+    producer.reply().assert_status(200);
+    newcomers.iter_mut().for_each(Connection::expect_nothing);
+
+    // One leaves, one gets in, in their order.
+    third.send(request("GET", "/healthz"));
+    third.reply().assert_status(200);
+    third.close();
+    for mut newcomer in newcomers.drain(..10) {
+        newcomer.reply().assert_status(200);
+        newcomer.close();
+    }
+    server.set_descriptor_limit(limit);
+    for newcomer in &mut newcomers {
+        newcomer.reply().assert_status(200);
+    }
+    assert_eq!(server.ask("GET", "/healthz").status, 200);
+}
+
+#[test]
+fn without_descriptors_for_pipes_bodies_are_copied_and_with_them_spliced_again() {
+    let server = Server::start(&[]);
+    let (mut producer, mut consumer) = (inside(&server), inside(&server));
+    let mut looking = inside(&server);
+    let limit = exhaust(&server, &mut looking, 3);
+    deliver(&mut producer, &mut consumer, pattern(5, 4 << 20));
+    let seen = metrics(&mut looking);
+    assert_eq!(seen.value("httpipe_bytes_total{path=\"spliced\"}"), 0);
+    assert!(seen.value("httpipe_bytes_total{path=\"copied\"}") > 1 << 20);
+    server.set_descriptor_limit(limit);
+    until("a body to be spliced", || {
+        deliver(&mut producer, &mut consumer, pattern(6, 4 << 20));
+        let seen = metrics(&mut looking);
+        (seen.value("httpipe_bytes_total{path=\"spliced\"}") > 0).then_some(())
+    });
+}
+
+#[test]
+fn a_connection_that_cannot_go_to_its_channels_shard_hears_503_and_lives_on() {
+    let server = Server::start(&["--threads", "2"]);
+    // A wait that a match cut short leaves an operation on the socket that keeps it from leaving.
+    let mut connection = server.connect_and_send(&post_head("first/of-all", 4));
+    server.until_waiting(Side::Producer, 1);
+    let mut consumer = server.consume("first/of-all");
+    server.until_exchanging(1);
+    connection.send(b"data");
+    assert_eq!(consumer.reply().body, b"data");
+    connection.reply().assert_status(200);
+    // Every name has one of two owners, and the connection is with one of them.
+    let delete = |connection: &mut Connection, n: u32| {
+        connection.send(request("DELETE", &format!("/channels/some/{n}")));
+        connection.reply()
+    };
+    let limit = exhaust(&server, &mut consumer, 2);
+    let mut turned_away = Vec::new();
+    for n in 0..64 {
+        let reply = delete(&mut connection, n);
+        match reply.status {
+            404 => {}
+            _ => {
+                reply.assert_turned_away();
+                assert!(!reply.closes() && reply.text().contains("descriptor"));
+                turned_away.push(n);
+            }
+        }
+    }
+    assert!(!turned_away.is_empty(), "64 names, and one owner for all");
+    assert_eq!(lines(&server, "cannot hand"), 1, "{}", server.stderr());
+    server.set_descriptor_limit(limit);
+    for n in turned_away {
+        delete(&mut connection, n).assert_status(404);
+    }
+}
+
+#[test]
+fn a_consumer_that_half_closed_is_waited_for_calmly_without_a_descriptor_to_do_so() {
+    let server = Server::start(&["--request-timeout", PATIENCE]);
+    let mut waiting = inside(&server);
+    let (producer, mut consumer) = (inside(&server), inside(&server));
+    consumer.narrow();
+    let body = pattern(7, 16 << 20);
+    consumer.send(get("half/closed"));
+    std::thread::scope(|scope| {
+        let mut sender = producer.sender();
+        scope.spawn(move || {
+            sender
+                .write_all(&post("half/closed", body))
+                .expect("it is read")
+        });
+        consumer.head().assert_status(200);
+        let limit = exhaust(&server, &mut waiting, 3);
+        consumer.half_close();
+        let ticks = ticks_of_patience(&server, &mut waiting);
+        assert!(ticks < CALM_TICKS, "{ticks} ticks of CPU");
+        assert_same_bytes(&consumer.rest_of_body().expect("whole"), body);
+        server.set_descriptor_limit(limit);
+    });
+    server.until_waiting(Side::Producer, 0);
+}

@@ -1,0 +1,156 @@
+//! Peers that vanish without a word: no FIN, no reset, no answer to anything. TCP keepalive finds
+//! those of whom nothing is on its way, the kernel's retransmissions or `--idle-timeout` the others.
+//! Each test has its control: a client that is as silent, but there.
+
+use crate::support::Side;
+use crate::support::connection::Connection;
+use crate::support::network::{MORTAL, Network, SERVER, in_network_of_its_own};
+use crate::support::pattern::pattern;
+use crate::support::request::{get, post, post_head};
+use crate::support::server::Server;
+use std::io::Write;
+
+/// With one second of silence and six questions a second apart, a peer is gone after 7 s.
+const SOON: [&str; 4] = ["--host", SERVER, "--tcp-keepalive", "1"];
+
+fn start(options: &[&str]) -> Server {
+    Server::start(&[&SOON, options].concat())
+}
+
+/// A connection of a client that is to vanish, over which `bytes` went.
+fn mortal(server: &Server, bytes: &[u8]) -> Connection {
+    let mut connection = Connection::open_from(MORTAL, server.address());
+    connection.send(bytes);
+    connection
+}
+
+/// An exchange under way, of which `consumer` has one byte.
+#[track_caller]
+fn begin(server: &Server, producer: &mut Connection, consumer: &mut Connection) {
+    server.until_exchanging(1);
+    producer.send(b"a");
+    consumer.head().assert_status(200);
+    assert_eq!(consumer.body_bytes(1), b"a");
+}
+
+#[test]
+fn a_waiting_consumer_that_vanished_is_taken_out_of_its_queue() {
+    in_network_of_its_own(|network: &Network| {
+        let server = start(&[]);
+        let _gone = mortal(&server, &get("vanished/consumer"));
+        server.until_waiting(Side::Consumer, 1);
+        let mut there = server.consumer_waiting("vanished/consumer", 2);
+        network.vanish();
+        server.until_waiting(Side::Consumer, 1);
+        let mut producer = server.produce("vanished/consumer", b"data");
+        assert_eq!(there.reply().body, b"data");
+        producer.reply().assert_status(200);
+        server.until_unused();
+    });
+}
+
+#[test]
+fn a_waiting_producer_that_vanished_is_taken_out_of_its_queue_with_its_body_unread() {
+    in_network_of_its_own(|network: &Network| {
+        let server = start(&[]);
+        let unread = [
+            post_head("vanished/producer", 1 << 20),
+            pattern(1, 64 << 10).to_vec(),
+        ];
+        let _gone = mortal(&server, &unread.concat());
+        server.until_waiting(Side::Producer, 1);
+        let mut there = server.producer_waiting("vanished/producer", b"data", 2);
+        network.vanish();
+        server.until_waiting(Side::Producer, 1);
+        assert_eq!(server.consume("vanished/producer").reply().body, b"data");
+        there.reply().assert_status(200);
+        server.until_unused();
+    });
+}
+
+#[test]
+fn a_body_whose_producer_vanished_is_cut() {
+    in_network_of_its_own(|network: &Network| {
+        let server = start(&["--threads", "2"]);
+        let mut steady = server.consumer_waiting("vanished/steady", 1);
+        let mut slow = server.connect_and_send(&post_head("vanished/steady", 2));
+        begin(&server, &mut slow, &mut steady);
+        let mut consumer = server.consumer_waiting("vanished/midway", 1);
+        let mut producer = mortal(&server, &post_head("vanished/midway", 2));
+        server.until_exchanging(2);
+        producer.send(b"a");
+        consumer.head().assert_status(200);
+        network.vanish();
+        assert_eq!(consumer.expect_cut().received, b"a");
+        server.until_exchanging(1);
+        // Who was as silent all the while, but there, goes on.
+        slow.send(b"b");
+        assert_eq!(steady.rest_of_body().expect("a whole body"), b"b");
+        slow.reply().assert_status(200);
+    });
+}
+
+#[test]
+fn an_exchange_whose_consumer_vanished_ends_at_the_idle_timeout() {
+    in_network_of_its_own(|network: &Network| {
+        let server = start(&["--idle-timeout", "1"]);
+        // A wait is no exchange: the limit, shorter than the keepalive, does not touch it.
+        let mut waiting = server.consumer_waiting("vanished/waiting", 1);
+        let mut consumer = mortal(&server, &get("vanished/idle"));
+        server.until_waiting(Side::Consumer, 2);
+        let mut producer = server.connect_and_send(&post_head("vanished/idle", 32 << 20));
+        begin(&server, &mut producer, &mut consumer);
+        network.vanish();
+        std::thread::scope(|scope| {
+            let mut sender = producer.sender();
+            // It breaks off as soon as the server has given up.
+            scope.spawn(move || sender.write_all(&pattern(2, 32 << 20)[1..]));
+            producer.last_reply().assert_status(408);
+        });
+        server.until_exchanging(0);
+        server
+            .produce("vanished/waiting", b"data")
+            .reply()
+            .assert_status(200);
+        assert_eq!(waiting.reply().body, b"data");
+    });
+}
+
+#[test]
+fn an_exchange_whose_consumer_vanished_ends_when_the_kernel_gives_its_bytes_up() {
+    in_network_of_its_own(|network: &Network| {
+        // As many as the kernel's default of 15 would take a quarter of an hour.
+        network.set_retries(3);
+        let server = start(&[]);
+        let mut consumer = mortal(&server, &get("vanished/unacknowledged"));
+        server.until_waiting(Side::Consumer, 1);
+        let mut producer = server.connect_and_send(&post_head("vanished/unacknowledged", 32 << 20));
+        begin(&server, &mut producer, &mut consumer);
+        network.vanish();
+        std::thread::scope(|scope| {
+            let mut sender = producer.sender();
+            scope.spawn(move || sender.write_all(&pattern(3, 32 << 20)[1..]));
+            producer.last_reply().assert_status(502);
+        });
+        server.until_unused();
+    });
+}
+
+#[test]
+fn a_connection_whose_last_reply_was_never_acknowledged_ends() {
+    in_network_of_its_own(|network: &Network| {
+        network.set_retries(3);
+        let server = start(&[]);
+        // Its next request waits already when the reply to the one before goes out.
+        let mut gone = mortal(
+            &server,
+            &[post("vanished/reply", b"data"), get("vanished/next")].concat(),
+        );
+        server.until_waiting(Side::Producer, 1);
+        network.vanish();
+        assert_eq!(server.consume("vanished/reply").reply().body, b"data");
+        server.until_unused();
+        server.until_metric("httpipe_connections", 1);
+        gone.expect_nothing();
+    });
+}
