@@ -18,7 +18,7 @@ use crate::{
     mesh::Message,
     runtime::{self, Driver, RingRefused},
     shard::Shared,
-    sys, systemd, worker,
+    systemd, worker,
 };
 
 /// Why the server cannot run: one line that says what to do.
@@ -132,7 +132,9 @@ fn tell_ready(listeners: &[Listener], shards: usize, driver: Driver) {
     systemd::ready(listeners);
 }
 
-/// Starts the thread of shard `index`. It says on `ready` that it takes connections, and on `ended`
+/// Starts the thread of shard `index`, on whatever core the scheduler finds for it: pinned to cores
+/// that clients and interrupts share, pairs on random channels cost 38 µs of CPU each instead of 28
+/// (medians of 3 runs, 2 shards on 2 cores). It says on `ready` that it takes connections, and on `ended`
 /// how it ended.
 fn start_shard(
     index: usize,
@@ -144,9 +146,6 @@ fn start_shard(
 ) -> io::Result<()> {
     let shared = Arc::clone(shared);
     let run = move || {
-        if shared.config.shards == sys::allowed_cores() {
-            sys::pin_to_core(index);
-        }
         let ready = move || {
             let _ = ready.send(());
         };

@@ -6,6 +6,7 @@
 use std::{
     cell::{Cell, RefCell},
     io,
+    ops::Range,
     rc::Rc,
     sync::{
         Arc,
@@ -19,7 +20,7 @@ use slab::Slab;
 use crate::{
     access::AccessLog,
     busy_poll::BusyPoll,
-    clock::{Clock, Moment},
+    clock::Clock,
     complaint::Complaint,
     config::Config,
     conn::{Conn, ConnId, Standing},
@@ -215,20 +216,19 @@ impl Shard {
         Rc::clone(&self.conns.borrow()[id as usize])
     }
 
-    /// The connections whose deadline is not after `now`.
+    /// One more than the highest id that a connection may have.
     #[must_use]
-    pub fn expired(&self, now: Moment) -> Vec<ConnId> {
-        let conns = self.conns.borrow();
-        let expired = conns.iter().filter(|(_, conn)| conn.deadline.get() <= now);
-        expired.map(|(_, conn)| conn.id).collect()
+    pub fn seats(&self) -> usize {
+        self.conns.borrow().capacity()
     }
 
-    /// The connection with this id, if there is one and its deadline is not after `now`.
-    #[must_use]
-    pub fn conn_expired(&self, id: ConnId, now: Moment) -> Option<Rc<Conn>> {
+    /// The connections with these ids for which `holds` is true.
+    pub fn conns_if(&self, ids: Range<usize>, holds: impl Fn(&Conn) -> bool) -> Vec<Rc<Conn>> {
         let conns = self.conns.borrow();
-        let conn = conns.get(id as usize)?;
-        (conn.deadline.get() <= now).then(|| Rc::clone(conn))
+        let found = ids
+            .filter_map(|id| conns.get(id))
+            .filter(|conn| holds(conn));
+        found.map(Rc::clone).collect()
     }
 
     /// Calls `visit` for every connection; it must not open or close one.

@@ -12,7 +12,7 @@ use std::{
 use rustix::{
     event::{EventfdFlags, eventfd},
     process::{Resource, Rlimit, getrlimit, setrlimit},
-    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+    thread::sched_getaffinity,
     time::{
         Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
         timerfd_settime,
@@ -54,22 +54,6 @@ pub fn inherited_sockets() -> io::Result<Vec<(OwnedFd, String)>> {
 #[must_use]
 pub fn allowed_cores() -> usize {
     sched_getaffinity(None).map_or(1, |set| set.count().max(1) as usize)
-}
-
-/// Binds the calling thread to the `nth` of the cores that this process may run on. No-op where
-/// the kernel refuses: a thread that wanders is slower, not wrong.
-pub fn pin_to_core(nth: usize) {
-    let Ok(allowed) = sched_getaffinity(None) else {
-        return;
-    };
-    if let Some(core) = (0..CpuSet::MAX_CPU)
-        .filter(|&core| allowed.is_set(core))
-        .nth(nth)
-    {
-        let mut one = CpuSet::new();
-        one.set(core);
-        let _ = sched_setaffinity(None, &one);
-    }
 }
 
 /// Raises the limit of open files to its hard limit and returns what holds then.

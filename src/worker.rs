@@ -4,6 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     future::Future,
     io,
+    ops::Range,
     os::fd::OwnedFd,
     pin::pin,
     rc::Rc,
@@ -280,8 +281,7 @@ impl Worker {
             sys::silence(&timer);
             self.shard.clock.advance();
             self.shard.shared.sweeps[self.shard.index].fetch_add(1, Ordering::Relaxed);
-            self.expire().await;
-            self.look_at_peers();
+            self.look_after_conns().await;
             self.shard.pipes.try_again();
             socket::look_again();
             if let Some(waiting) = self.tick.borrow_mut().take() {
@@ -293,32 +293,43 @@ impl Worker {
         }
     }
 
-    /// Steps in wherever a deadline has passed. A few at a time: thousands may be due at once, where
-    /// somebody opened thousands of connections at once, and the others are not to wait for them all.
-    async fn expire(&self) {
+    /// Looks after every connection, some at a time: there may be tens of thousands, and those that
+    /// have something to do are not to wait for all of them.
+    async fn look_after_conns(&self) {
+        let seats = self.shard.seats();
+        for from in (0..seats).step_by(limits::SWEPT_AT_ONCE) {
+            let some = from..seats.min(from + limits::SWEPT_AT_ONCE);
+            self.expire(some.clone()).await;
+            self.look_at_peers(some);
+            if from + limits::SWEPT_AT_ONCE < seats {
+                self.shard.turn().await;
+            }
+        }
+    }
+
+    /// Steps in wherever a deadline has passed, among the connections with these ids.
+    async fn expire(&self, ids: Range<usize>) {
         let shard = &self.shard;
         let now = shard.clock.now();
-        for (nth, id) in shard.expired(now).into_iter().enumerate() {
+        let is_due = |conn: &Conn| conn.deadline.get() <= now;
+        let due = Vec::from_iter(shard.conns_if(ids, is_due).iter().map(|conn| conn.id));
+        for (nth, id) in due.into_iter().enumerate() {
             if nth > 0 && nth % limits::EXPIRED_AT_ONCE == 0 {
                 shard.turn().await;
             }
-            // It may have gone since, or have got on, or another may have its id.
-            if let Some(conn) = shard.conn_expired(id, now) {
+            // It may have gone since, or have got on, or another may have its id. None is held while
+            // others have their turn: who holds one keeps it from going to another shard.
+            if let [conn] = &*shard.conns_if(id as usize..id as usize + 1, is_due) {
                 conn.deadline.set(Moment::NEVER);
-                serve::expire(shard, &conn);
+                serve::expire(shard, conn);
             }
         }
     }
 
     /// Looks at the peers of connections whose readability is of no interest, because unread bytes
-    /// lie there: one `poll(2)` over all of them.
-    fn look_at_peers(&self) {
-        let mut conns = Vec::new();
-        self.shard.each_conn(|conn| {
-            if conn.needs_sweep() {
-                conns.push(Rc::clone(conn));
-            }
-        });
+    /// lie there: one `poll(2)` over all of those with these ids.
+    fn look_at_peers(&self, ids: Range<usize>) {
+        let conns = self.shard.conns_if(ids, Conn::needs_sweep);
         let mut fds = Vec::from_iter(
             conns
                 .iter()

@@ -2,9 +2,9 @@
 //!
 //! Thousands of connections send a head a byte at a time and never to its end. The server cuts each
 //! at `--header-timeout`, with a 408, and it comes again at once. As many others made one request
-//! each and say nothing more. The besiegers are one thread, the pairs another, which runs before all
-//! others where that is permitted (see `mixed.rs`): what is measured is what the siege costs the
-//! server's guests, not what it costs their machine.
+//! each and say nothing more. The besiegers are one thread, which gives way to all others, the pairs
+//! another, which runs before all others where that is permitted (see `mixed.rs`): what is measured is
+//! what the siege costs the server's guests, not what it costs their machine.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -30,6 +30,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(2);
 const BYTE_EVERY: Duration = Duration::from_millis(500);
 /// How often the besiegers look who is next.
 const TICK: Duration = Duration::from_millis(10);
+/// The niceness of the besiegers (`nice(2)`): they would be on machines of their own.
+const BEHIND_OTHERS: i32 = 19;
 /// Descriptors that the harness and the server need for other things.
 const FILES_SPARE: usize = 500;
 /// Where a head becomes endless.
@@ -51,7 +53,11 @@ pub fn besieged(run: &Run) -> Result<Sample> {
     let (ready, begun) = channel();
     let (sample, cuts) = std::thread::scope(|scope| {
         let over = &over;
-        let siege = scope.spawn(move || Siege::lay(run)?.go_on(&ready, over));
+        let siege = scope.spawn(move || {
+            // The thread is the siege's own, so nothing has to be undone.
+            let _ = rustix::process::nice(BEHIND_OTHERS);
+            Siege::lay(run)?.go_on(&ready, over)
+        });
         // Without a word the siege has failed, and says why when it is joined.
         let sample = begun.recv().ok().map(|()| alone(run));
         over.store(true, Ordering::Relaxed);
