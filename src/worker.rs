@@ -71,8 +71,8 @@ pub async fn run(
 struct Worker {
     shard: Rc<Shard>,
     intakes: Vec<Intake>,
-    /// Who waits for the next sweep.
-    tick: RefCell<Option<Waker>>,
+    /// Who waits for the next sweep: at most one for each intake.
+    tick: RefCell<Vec<Waker>>,
     /// When exchanges under way have had their time.
     drain_until: Cell<Moment>,
     /// When clients that have connected have had their time to say what they want.
@@ -219,7 +219,7 @@ impl Worker {
                 return Poll::Ready(());
             }
             asked = true;
-            *self.tick.borrow_mut() = Some(context.waker().clone());
+            self.tick.borrow_mut().push(context.waker().clone());
             Poll::Pending
         })
         .await;
@@ -284,9 +284,7 @@ impl Worker {
             self.look_after_conns().await;
             self.shard.pipes.try_again();
             socket::look_again();
-            if let Some(waiting) = self.tick.borrow_mut().take() {
-                waiting.wake();
-            }
+            self.tick.take().into_iter().for_each(Waker::wake);
             if self.shard.draining.get() && self.is_drained() {
                 return;
             }

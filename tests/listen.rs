@@ -338,6 +338,26 @@ fn bodies_of_all_sizes_and_framings_pass_between_both_kinds_of_socket() {
     assert!(spliced > 7 * LARGE_BYTES as u64, "{spliced}");
 }
 
+/// Connections that the server has with `--max-connections 1`: one, and those that hear 503.
+const SEATS: usize = 1 + 64;
+
+#[test]
+fn newcomers_on_every_address_are_taken_in_once_a_full_server_has_room_again() {
+    let full = ["--max-connections", "1", "--header-timeout", "2"];
+    let mixed = Mixed::start(&[&full[..], &["--admin", "127.0.0.1:0"]].concat());
+    // They say nothing, so their seats are free again after two seconds: many looks for room later.
+    let silent = Vec::from_iter((0..SEATS).map(|_| mixed.connect(Kind::Tcp)));
+    let seats = SEATS.try_into().expect("a few");
+    mixed.server.until_metric("httpipe_connections", seats);
+    let newcomers = KINDS.map(|kind| mixed.connect_and_send(kind, &request("GET", "/healthz")));
+    for mut newcomer in newcomers {
+        // The first of them may take the one place that is not for a refusal.
+        let status = newcomer.reply().status;
+        assert!([200, 503].contains(&status), "{status}");
+    }
+    drop(silent);
+}
+
 #[test]
 fn many_requests_on_one_unix_connection_visit_every_shard() {
     let mixed = Mixed::start(&["--threads", "4"]);
