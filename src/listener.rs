@@ -209,14 +209,16 @@ fn open_tcp(at: std::net::SocketAddr, dual_stack: bool) -> io::Result<OwnedFd> {
 }
 
 /// Options that accepted connections take over from their listener (`tcp(7)`): no delay for small
-/// segments, because replies go out whole; and the kernel's watch for peers that vanish without a
-/// word. A Unix socket has no use for either.
+/// segments, because replies go out whole; no byte taken out of the stream because its sender marked
+/// it as urgent (RFC 6093 §5); and the kernel's watch for peers that vanish without a word. A Unix
+/// socket has no use for any of them.
 fn prepare(listener: &Listener, config: &Config) -> io::Result<()> {
     if matches!(listener.address, Address::Unix(_)) {
         return Ok(());
     }
     let (fd, keepalive) = (&listener.fd, config.keepalive);
     sockopt::set_tcp_nodelay(fd, true)?;
+    sockopt::set_socket_oobinline(fd, true)?;
     sockopt::set_socket_keepalive(fd, true)?;
     sockopt::set_tcp_keepidle(fd, keepalive.idle)?;
     sockopt::set_tcp_keepintvl(fd, keepalive.interval)?;

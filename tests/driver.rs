@@ -1,9 +1,10 @@
 //! What the shards run on: io_uring, or epoll where the kernel refuses a ring; and busy polling.
 
-use crate::support::pattern::pattern;
+use crate::support::pattern::{assert_same_bytes, pattern};
 use crate::support::request::post_head;
 use crate::support::seccomp::without_io_uring;
 use crate::support::server::Server;
+use rustix::net::{SendFlags, send};
 use std::io::{Read, Write};
 use std::net::Shutdown;
 
@@ -90,6 +91,28 @@ fn a_body_without_end_leaves_room_for_others_on_its_shard() {
             server.until_exchanging(1);
             let _ = producer.sender().shutdown(Shutdown::Both);
         });
+        server.until_unused();
+    }
+}
+
+#[test]
+fn bytes_that_their_sender_marks_as_urgent_are_bytes_of_the_body_like_all_others() {
+    let body = pattern(3, LARGE_BYTES);
+    let (before, rest) = body.split_at(LARGE_BYTES / 2);
+    for driver in ["auto", "epoll"] {
+        let server = Server::start(&["--driver", driver]);
+        let mut consumer = server.consumer_waiting("urgent/byte", 1);
+        let mut producer = server.connect_and_send(&post_head("urgent/byte", body.len() as u64));
+        producer.send(before);
+        consumer.head().assert_status(200);
+        assert_same_bytes(&consumer.body_bytes(before.len()), before);
+        let sent = send(producer.sender(), &rest[..1], SendFlags::OOB);
+        assert_eq!(sent, Ok(1));
+        // The end of the stream right behind the body: what is left to be read is a whole body.
+        producer.send(&rest[1..]);
+        producer.half_close();
+        assert_same_bytes(&consumer.rest_of_body().expect("a whole body"), rest);
+        producer.reply().assert_status(200);
         server.until_unused();
     }
 }

@@ -3,6 +3,8 @@
 //! The only place that splices. A direct non-blocking `splice(2)` behind a wait for readiness:
 //! `IORING_OP_SPLICE` would go to a kernel thread each time.
 
+use std::rc::Rc;
+
 use super::{Broken, OutChunk, Transfer};
 use crate::{
     http::reply::Framing,
@@ -10,6 +12,7 @@ use crate::{
     mark::Mark,
     metrics::Path,
     pipe::{Pipe, Spliced},
+    socket::Received,
 };
 
 impl Transfer {
@@ -42,8 +45,12 @@ impl Transfer {
         let mut mark = Mark::default();
         self.producer.bulky.set(true);
         while self.request.decoder.payload_left() > 0 {
+            let waits = !self.pace.goes_on();
             self.producer_readable().await?;
             let filled = self.fill(&mut pipe)?;
+            if filled == 0 && waits {
+                self.copy_unspliced().await?;
+            }
             mark.adjust(
                 &self.shard.marks,
                 &self.producer,
@@ -59,7 +66,8 @@ impl Transfer {
         Ok(())
     }
 
-    /// Fills the pipe with what the producer's socket has, and returns how many bytes that is.
+    /// Fills the pipe with what the producer's socket has, and returns how many bytes that is. None at
+    /// the end of the stream either: whether there is one, a receive says.
     fn fill(&mut self, pipe: &mut Pipe) -> Result<usize, Broken> {
         let left = self.request.decoder.payload_left();
         let room = self
@@ -74,11 +82,35 @@ impl Transfer {
                 self.progressed();
                 Ok(bytes)
             }
-            Spliced::Nothing => {
+            Spliced::Nothing | Spliced::End => {
                 self.pace.moved(0, room);
                 Ok(0)
             }
-            Spliced::End | Spliced::PeerGone => Err(Broken::ProducerLeft),
+            Spliced::PeerGone => Err(Broken::ProducerLeft),
+        }
+    }
+
+    /// Receives and sends on what is there although there was nothing to splice: the kernel splices no
+    /// byte that its sender marked as urgent, nor any behind it, until that one was received, and says
+    /// all the while that the socket is readable (`tcp(7)`). To wait for it again would be to spin.
+    async fn copy_unspliced(&mut self) -> Result<(), Broken> {
+        self.receive_unspliced()?;
+        self.send_unsent().await
+    }
+
+    fn receive_unspliced(&mut self) -> Result<(), Broken> {
+        let shard = Rc::clone(&self.shard);
+        let mut scratch = shard.scratch.borrow_mut();
+        let left = usize::try_from(self.request.decoder.payload_left()).unwrap_or(usize::MAX);
+        let buffer = &mut scratch[..left.min(limits::COPY_BYTES)];
+        match self.producer.socket.receive(buffer) {
+            Received::Nothing => Ok(()),
+            Received::End | Received::PeerGone => Err(Broken::ProducerLeft),
+            Received::Bytes(bytes) => {
+                self.request.decoder.took(bytes as u64);
+                self.count(Path::Copied, bytes as u64);
+                self.send_parts(&[&buffer[..bytes]], false)
+            }
         }
     }
 
