@@ -136,8 +136,8 @@ pub fn refuse(
     send(shard, conn, refusal.status, outcome, after, write)
 }
 
-/// Writes a reply and sends it, with `outcome` for the access log; what the kernel does not take at once is sent by the connection's
-/// own task.
+/// Writes a reply and sends it, with `outcome` for the access log; what the kernel does not take at
+/// once is sent by the connection's own task.
 fn send(
     shard: &Rc<Shard>,
     conn: &Rc<Conn>,

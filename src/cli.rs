@@ -6,9 +6,7 @@ use clap::{
     CommandFactory, FromArgMatches, Parser, ValueEnum, error::ErrorKind, parser::ValueSource,
 };
 
-use crate::address::Address;
-
-use crate::{access::Names, limits, log::Form};
+use crate::{access::Names, address::Address, limits, log::Form};
 
 /// HTTP clients pass data to each other over named channels.
 ///

@@ -112,6 +112,9 @@ pub const LISTEN_BACKLOG: i32 = 4096;
 /// plenty. Beyond them, newcomers wait in the listen queue.
 pub const OVER_LIMIT_CONNECTIONS: usize = 64;
 
+/// Where descriptors are few, those connections get one in so many of them.
+pub const OVER_LIMIT_PART: usize = 8;
+
 /// Addresses and inherited sockets that are listened on at once; every shard has a descriptor of
 /// each. One more is an error at start.
 pub const LISTENERS_MAX: usize = 16;
@@ -129,9 +132,6 @@ pub const UNIX_PATH_BYTES_MAX: usize = 107;
 /// client connected before that and is about to send, and hears more from a reply than from a close.
 /// Several round trips around the world.
 pub const DRAIN_GREETING_TIME: Duration = Duration::from_secs(1);
-
-/// Where descriptors are few, those connections get one in so many of them.
-pub const OVER_LIMIT_PART: usize = 8;
 
 /// Descriptors kept for what is neither a connection nor a shard's: standard streams, the listener,
 /// signals (6 in all), and room for those that are held for a moment: the duplicate of a connection

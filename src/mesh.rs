@@ -9,7 +9,7 @@
 
 use std::{io, mem, os::fd::OwnedFd, sync::Mutex};
 
-use crate::{metrics::Snapshot, registry::KeyHasher, request::Request, scribe::Document, sys};
+use crate::{error::Refusal, metrics::Snapshot, registry::KeyHasher, request::Request, sys};
 
 /// What a shard tells another.
 pub enum Message {
@@ -63,6 +63,9 @@ pub enum Answer {
     /// What the scribe made of all shares.
     Written(Document),
 }
+
+/// A reply's media type and body, or why there is none.
+pub type Document = Result<(&'static str, Vec<u8>), Refusal>;
 
 /// All mailboxes, and the rule that says which shard owns a channel.
 pub struct Mesh {

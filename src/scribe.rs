@@ -11,10 +11,7 @@ use std::{
     thread,
 };
 
-use crate::{error::Refusal, mesh::Answer};
-
-/// A reply's media type and body, or why there is none.
-pub type Document = Result<(&'static str, Vec<u8>), Refusal>;
+use crate::mesh::{Answer, Document};
 
 /// Makes a document of the answers of all shards.
 pub type Form = fn(Vec<Answer>) -> Document;

@@ -134,8 +134,8 @@ fn tell_ready(listeners: &[Listener], shards: usize, driver: Driver) {
 
 /// Starts the thread of shard `index`, on whatever core the scheduler finds for it: pinned to cores
 /// that clients and interrupts share, pairs on random channels cost 38 µs of CPU each instead of 28
-/// (medians of 3 runs, 2 shards on 2 cores). It says on `ready` that it takes connections, and on `ended`
-/// how it ended.
+/// (medians of 3 runs, 2 shards on 2 cores). It says on `ready` that it takes connections, and on
+/// `ended` how it ended.
 fn start_shard(
     index: usize,
     driver: Driver,

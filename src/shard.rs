@@ -1,7 +1,7 @@
-//! What one core owns: its connections, its channels, its pipes, its buffers.
+//! What one shard owns: its connections, its channels, its pipes, its buffers.
 //!
-//! Nothing here is shared with another thread but the mesh and the count of connections. The loops
-//! that run a shard are in `worker`.
+//! Nothing here is shared with another thread but what is in [`Shared`]. The loops that run a shard
+//! are in `worker`.
 
 use std::{
     cell::{Cell, RefCell},
@@ -27,12 +27,12 @@ use crate::{
     limits,
     listener::{Listener, Role},
     mark::Marks,
-    mesh::{Answer, Mesh, Message, Question},
+    mesh::{Answer, Document, Mesh, Message, Question},
     metrics::{Counters, Gauges, Snapshot},
     pipe::Pipes,
     registry::{Limits, Registry, Side},
     route::Offer,
-    scribe::{Document, Form, Scribe},
+    scribe::{Form, Scribe},
     socket::Socket,
     sys,
 };
@@ -85,7 +85,7 @@ impl Shared {
     }
 }
 
-/// One core's share of the server.
+/// One thread's share of the server.
 pub struct Shard {
     /// Which one it is.
     pub index: usize,

@@ -1,5 +1,5 @@
-//! What httpipe asks of the kernel beyond sockets: limits, cores, pipes, wake-ups, the sweep's
-//! timer, inherited descriptors. The only file with `unsafe`.
+//! What httpipe asks of the kernel beyond sockets: limits, cores, marks, wake-ups, timers, inherited
+//! descriptors. The only file with `unsafe`.
 #![allow(unsafe_code)]
 
 use std::{

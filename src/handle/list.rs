@@ -1,8 +1,8 @@
 //! Listings and metrics: every shard is asked for its share, and the shares are put together.
 //!
 //! A listing may be megabytes, and no shard may stand still for it: shares are collected in slices,
-//! sorted and written out by the scribe, and sent in slices. The longest turns of a listing of 100,000
-//! channels are measured by `benches/micro.rs`, in `listings`.
+//! sorted and written out by the scribe, and sent in slices. The longest turns of a listing of
+//! 100,000 channels are measured by `benches/micro.rs`, in `listings`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,10 +16,10 @@ use crate::{
     error::{Refusal, Status},
     http::reply::Persistence,
     limits,
-    mesh::{Answer, Question},
+    mesh::{Answer, Document, Question},
     metrics::Snapshot,
     process::Process,
-    scribe::{Document, Form},
+    scribe::Form,
     shard::{Listing, Shard},
 };
 

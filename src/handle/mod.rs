@@ -27,8 +27,8 @@ use crate::{
     shard::Shard,
 };
 
-/// A request in hand, and where: the shard and the connection it came to, its head, and all bytes that were
-/// read with it.
+/// A request in hand, and where: the shard and the connection it came to, its head, and all bytes that
+/// were read with it.
 #[derive(Clone, Copy)]
 pub struct Target<'a> {
     /// The shard.

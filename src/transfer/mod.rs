@@ -4,7 +4,6 @@
 //! Must never: decide what a client hears; [`Broken`] says what happened and whose doing it was.
 
 mod copy;
-
 mod splice;
 
 use std::{cell::Cell, io::IoSlice, pin::pin, rc::Rc};
