@@ -350,8 +350,10 @@ mod tests {
     use super::*;
     use crate::{
         cli::Cli,
+        clock::Moment,
         config::Config,
         conn::Standing,
+        mesh::Answer,
         registry::Side,
         runtime::{self, Driver},
         shard::Shared,
@@ -495,6 +497,46 @@ mod tests {
                 assert!(logged.contains(said), "no {said} in: {logged}");
             }
         }
+    }
+
+    /// Puts `document` in the place of the one that the scribe makes, as soon as that is there.
+    async fn deliver(shard: &Shard, document: Vec<u8>) {
+        let mut came = Vec::new();
+        let began = Instant::now();
+        while came.is_empty() {
+            assert!(began.elapsed() < FAILURE_BOUND, "waited in vain");
+            shard.turn().await;
+            came = shard.shared.mesh.take(shard.index);
+        }
+        let Some(Message::Answer { ticket, .. }) = came.pop() else {
+            panic!("something else than the scribe's answer");
+        };
+        let answer = Answer::Written(Ok(("text/plain", document)));
+        shard.answered(ticket, answer);
+    }
+
+    #[test]
+    fn a_listing_that_takes_longer_than_a_head_may_is_sent_all_the_same() {
+        on_a_shard(|shard| async move {
+            let (mut client, id) = connect(&shard);
+            let request = b"GET /state HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n";
+            client.write_all(request).expect("it is read");
+            until(&shard, || shard.counters.requests.get() == 1).await;
+            let conn = shard.conn(u32::try_from(id).expect("an id"));
+            // What a sweep does once the first head's time is over.
+            if conn.deadline.get() < Moment::NEVER {
+                expire(&shard, &conn);
+            }
+            drop(conn);
+            deliver(&shard, vec![b'.'; 1 << 20]).await;
+            let reply = read_to_end(&shard, &mut client).await;
+            assert!(
+                reply.starts_with(b"HTTP/1.1 200 OK\r\n"),
+                "{} bytes",
+                reply.len()
+            );
+            assert!(reply.len() > 1 << 20, "{} bytes", reply.len());
+        });
     }
 
     #[test]

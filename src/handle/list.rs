@@ -12,6 +12,7 @@ use std::{
 use super::Target;
 use crate::{
     answer,
+    clock::Moment,
     conn::{Conn, Step},
     error::{Refusal, Status},
     http::reply::Persistence,
@@ -49,6 +50,8 @@ async fn gather(
     form: Form,
     _until_sent: Listing,
 ) -> Step {
+    // The time that is left of its head's, or of its last pause, is no limit for the shards.
+    conn.deadline.set(Moment::NEVER);
     let mut answers = shard.ask_others(&question).await;
     answers.push(match &question {
         Question::Metrics => Answer::Metrics(Box::new(shard.snapshot())),
