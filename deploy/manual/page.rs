@@ -54,7 +54,7 @@ fn environment(command: &Command) -> Roff {
     roff.control("SH", ["ENVIRONMENT"]);
     roff.text([roman(
         "An option on the command line goes before its variable. A value is written as on the \
-         command line.",
+         command line; a switch is true or false.",
     )]);
     for argument in command.get_arguments().filter(|a| !a.is_hide_set()) {
         if let (Some(name), Some(long)) = (argument.get_env(), argument.get_long()) {
