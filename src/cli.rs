@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use clap::{
-    CommandFactory, FromArgMatches, Parser, ValueEnum, error::ErrorKind, parser::ValueSource,
+    CommandFactory, FromArgMatches, Parser, ValueEnum, builder::BoolishValueParser,
+    error::ErrorKind, parser::ValueSource,
 };
 
 use crate::{access::Names, address::Address, limits, log::Form};
@@ -98,7 +99,7 @@ pub struct Cli {
     pub log: Form,
 
     /// Log a line for every request
-    #[arg(long, env = "ACCESS_LOG")]
+    #[arg(long, env = "ACCESS_LOG", value_parser = BoolishValueParser::new())]
     pub access_log: bool,
 
     /// How names of namespaces and channels stand in the access log

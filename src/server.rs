@@ -122,8 +122,9 @@ fn tell_ready(listeners: &[Listener], shards: usize, driver: Driver) {
     for Listener { address, role, .. } in listeners {
         match role {
             Role::Public => {
+                let s = if shards == 1 { "" } else { "s" };
                 tracing::info!(
-                    "httpipe {version} listening on {address} ({shards} shards, {driver})"
+                    "httpipe {version} listening on {address} ({shards} shard{s}, {driver})"
                 );
             }
             Role::Admin => tracing::info!("httpipe {version} serving operators on {address}"),

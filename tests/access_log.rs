@@ -422,6 +422,19 @@ fn the_access_log_does_not_depend_on_the_level() {
 }
 
 #[test]
+fn its_switch_in_the_environment_takes_any_usual_word() {
+    for on in ["1", "yes", "on", "true"] {
+        let server = Server::start_with(&["--log", "json"], &[("ACCESS_LOG", on)]);
+        server.ask("GET", "/").assert_status(200);
+        until_lines(&server, 1);
+    }
+    for off in ["0", "no", "off", "false"] {
+        let server = Server::start_with(&["--log", "json"], &[("ACCESS_LOG", off)]);
+        server.ask("GET", "/").assert_status(200);
+    }
+}
+
+#[test]
 fn a_log_that_is_off_says_nothing() {
     // Without a log the server cannot say which port the kernel chose.
     let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");

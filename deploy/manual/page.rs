@@ -54,7 +54,7 @@ fn environment(command: &Command) -> Roff {
     roff.control("SH", ["ENVIRONMENT"]);
     roff.text([roman(
         "An option on the command line goes before its variable. A value is written as on the \
-         command line; a switch is true or false.",
+         command line; a switch is true or false, on or off, 1 or 0.",
     )]);
     for argument in command.get_arguments().filter(|a| !a.is_hide_set()) {
         if let (Some(name), Some(long)) = (argument.get_env(), argument.get_long()) {
