@@ -81,12 +81,12 @@ pub const LINGER_TIME: Duration = Duration::from_secs(2);
 /// limit ends no earlier than it says, and at most two periods late.
 pub const SWEEP_PERIOD: Duration = Duration::from_millis(100);
 
-/// Connections that a sweep looks at before other work gets its turn: about 50 µs if none of them is
-/// in the core's cache.
+/// Connections that a sweep looks at before other work gets its turn: each may be out of the core's
+/// cache, and there may be tens of thousands.
 pub const SWEPT_AT_ONCE: usize = 512;
 
 /// Connections that a sweep ends at once because their time is over, before other work gets its
-/// turn. Each is a reply or a close, about 20 µs.
+/// turn. Each is a reply or a close.
 pub const EXPIRED_AT_ONCE: usize = 8;
 
 /// How long a trouble that lasts is not said again in the log: a line for each sweep would bury the
@@ -101,7 +101,7 @@ pub const BIND_PATIENCE: Duration = Duration::from_secs(1);
 /// How often it is tried.
 pub const BIND_PERIOD: Duration = Duration::from_millis(10);
 
-/// Connections accepted in one go before a shard turns to its other work, about 10 µs each.
+/// Connections accepted in one go before a shard turns to its other work.
 pub const ACCEPT_BATCH: usize = 16;
 
 /// Connections that the kernel may keep waiting for `accept`; it lowers this to
