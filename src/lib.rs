@@ -3,8 +3,8 @@
 //! # The life of a request
 //!
 //! The server runs one **shard** for each core, a thread that owns its connections, its share of the
-//! channels and its pipes, and shares none of them; which core it runs on is for the scheduler. Read the modules in this order and you follow one request
-//! from `accept` to its reply:
+//! channels and its pipes, and shares none of them; which core it runs on is for the scheduler. Read
+//! the modules in this order and you follow one request from `accept` to its reply:
 //!
 //! ```text
 //! accept ─▶ read head ─▶ route ─▶ owned here? ──no──▶ hand over to the owner, go on there

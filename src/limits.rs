@@ -81,13 +81,14 @@ pub const LINGER_TIME: Duration = Duration::from_secs(2);
 /// limit ends no earlier than it says, and at most two periods late.
 pub const SWEEP_PERIOD: Duration = Duration::from_millis(100);
 
-/// Connections that a sweep looks at before other work gets its turn: each may be out of the core's
-/// cache, and there may be tens of thousands.
+/// Connections that a sweep looks at in one go: each may be out of the core's cache, and there may
+/// be tens of thousands. If there are more, the sweep goes over them in parts, all through its period.
 pub const SWEPT_AT_ONCE: usize = 512;
 
-/// Connections that a sweep ends at once because their time is over, before other work gets its
-/// turn. Each is a reply or a close.
-pub const EXPIRED_AT_ONCE: usize = 8;
+/// Connections that a sweep ends in one go because their time is over, before other work gets its
+/// turn. Each is a reply or a close, 50 µs or more with what follows from it. 99 % of small pairs
+/// beside 5,000 slow heads took 0.81 ms at 8 and 0.74 ms at 2 (medians of 5).
+pub const EXPIRED_AT_ONCE: usize = 2;
 
 /// How long a trouble that lasts is not said again in the log: a line for each sweep would bury the
 /// others, and fill disks.

@@ -9,7 +9,6 @@ use std::{
     cell::{Cell, RefCell},
     io,
     rc::Rc,
-    time::Duration,
 };
 
 use slab::Slab;
@@ -44,7 +43,7 @@ impl Marks {
     /// # Errors
     /// No descriptor was free.
     pub fn new() -> io::Result<Self> {
-        let timer = Socket::new(sys::timer(Duration::ZERO)?)?;
+        let timer = Socket::new(sys::timer()?)?;
         Ok(Self {
             set: RefCell::default(),
             timer,

@@ -6,7 +6,6 @@
 use std::{
     cell::{Cell, RefCell},
     io,
-    ops::Range,
     rc::Rc,
     sync::{
         Arc,
@@ -223,7 +222,11 @@ impl Shard {
     }
 
     /// The connections with these ids for which `holds` is true.
-    pub fn conns_if(&self, ids: Range<usize>, holds: impl Fn(&Conn) -> bool) -> Vec<Rc<Conn>> {
+    pub fn conns_if(
+        &self,
+        ids: impl Iterator<Item = usize>,
+        holds: impl Fn(&Conn) -> bool,
+    ) -> Vec<Rc<Conn>> {
         let conns = self.conns.borrow();
         let found = ids
             .filter_map(|id| conns.get(id))

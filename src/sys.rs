@@ -91,21 +91,14 @@ pub fn silence(fd: &impl AsFd) {
     let _ = rustix::io::read(fd, &mut [0u8; 8]);
 }
 
-/// A descriptor that becomes readable every `period` (`timerfd_create(2)`), or that stands still
-/// until it is armed, if that is zero.
+/// A descriptor that becomes readable when its time is up, and stands still until it is armed
+/// (`timerfd_create(2)`).
 ///
 /// # Errors
 /// No descriptor was free.
-pub fn timer(period: Duration) -> io::Result<OwnedFd> {
+pub fn timer() -> io::Result<OwnedFd> {
     let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-    let fd = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-    let period = timespec(period);
-    let periodic = Itimerspec {
-        it_interval: period,
-        it_value: period,
-    };
-    timerfd_settime(&fd, TimerfdTimerFlags::empty(), &periodic)?;
-    Ok(fd)
+    Ok(timerfd_create(TimerfdClockId::Monotonic, flags)?)
 }
 
 /// Lets a wait for readability of `socket` end only when `bytes` are there, or the end of the stream

@@ -3,8 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     future::Future,
-    io,
-    ops::Range,
+    io, iter,
     os::fd::OwnedFd,
     pin::pin,
     rc::Rc,
@@ -45,7 +44,7 @@ pub async fn run(
     ready: impl FnOnce(),
 ) -> io::Result<()> {
     let bell = Socket::new(shared.mesh.bell(index)?)?;
-    let timer = Socket::new(sys::timer(limits::SWEEP_PERIOD)?)?;
+    let timer = Socket::new(sys::timer()?)?;
     let intakes = doors.into_iter().map(Intake::new);
     let worker = Rc::new(Worker {
         shard: Rc::new(Shard::new(index, shared)?),
@@ -277,11 +276,8 @@ impl Worker {
     /// Sweeps once a period, until the server has ended.
     async fn sweep(&self, timer: Socket) {
         loop {
-            timer.readable().await;
-            sys::silence(&timer);
-            self.shard.clock.advance();
+            self.look_after_conns(&timer).await;
             self.shard.shared.sweeps[self.shard.index].fetch_add(1, Ordering::Relaxed);
-            self.look_after_conns().await;
             self.shard.pipes.try_again();
             socket::look_again();
             self.tick.take().into_iter().for_each(Waker::wake);
@@ -291,22 +287,26 @@ impl Worker {
         }
     }
 
-    /// Looks after every connection, some at a time: there may be tens of thousands, and those that
-    /// have something to do are not to wait for all of them.
-    async fn look_after_conns(&self) {
+    /// Looks after every connection over the length of a period, a part at each tick of `timer`:
+    /// there may be tens of thousands, and thousands whose time is over, and those that have
+    /// something to do are not to wait for all of them.
+    async fn look_after_conns(&self, timer: &Socket) {
         let seats = self.shard.seats();
-        for from in (0..seats).step_by(limits::SWEPT_AT_ONCE) {
-            let some = from..seats.min(from + limits::SWEPT_AT_ONCE);
-            self.expire(some.clone()).await;
-            self.look_at_peers(some);
-            if from + limits::SWEPT_AT_ONCE < seats {
-                self.shard.turn().await;
-            }
+        let parts = seats.div_ceil(limits::SWEPT_AT_ONCE).max(1);
+        for part in 0..parts {
+            sys::arm(timer, limits::SWEEP_PERIOD.div_f64(parts as f64));
+            timer.readable().await;
+            sys::silence(timer);
+            self.shard.clock.advance();
+            // Neighbours came, and expire, at about the same time: they are in different parts.
+            let ids = (part..seats).step_by(parts);
+            self.expire(ids.clone()).await;
+            self.look_at_peers(ids);
         }
     }
 
     /// Steps in wherever a deadline has passed, among the connections with these ids.
-    async fn expire(&self, ids: Range<usize>) {
+    async fn expire(&self, ids: impl Iterator<Item = usize>) {
         let shard = &self.shard;
         let now = shard.clock.now();
         let is_due = |conn: &Conn| conn.deadline.get() <= now;
@@ -317,7 +317,7 @@ impl Worker {
             }
             // It may have gone since, or have got on, or another may have its id. None is held while
             // others have their turn: who holds one keeps it from going to another shard.
-            if let [conn] = &*shard.conns_if(id as usize..id as usize + 1, is_due) {
+            if let [conn] = &*shard.conns_if(iter::once(id as usize), is_due) {
                 conn.deadline.set(Moment::NEVER);
                 serve::expire(shard, conn);
             }
@@ -326,7 +326,7 @@ impl Worker {
 
     /// Looks at the peers of connections whose readability is of no interest, because unread bytes
     /// lie there: one `poll(2)` over all of those with these ids.
-    fn look_at_peers(&self, ids: Range<usize>) {
+    fn look_at_peers(&self, ids: impl Iterator<Item = usize>) {
         let conns = self.shard.conns_if(ids, Conn::needs_sweep);
         let mut fds = Vec::from_iter(
             conns
