@@ -96,11 +96,13 @@ pub fn paced(run: &Run, first_channel: usize) -> Result<Histogram<u64>> {
         poller.add(&pair.consumer, 2 * index + 1, Interest::NewData)?;
         pair.consumer.write_all(&pair.get)?;
     }
-    let metronome = metronome()?;
-    poller.add(&metronome, METRONOME, Interest::Read)?;
     let mut latencies = histogram()?;
     let mut ready = Vec::new();
-    let mut next = Instant::now();
+    // Before the metronome is set going: a pair that were due just behind its tick would begin with
+    // the next one, and be late by a whole period.
+    let mut next = Instant::now() + PERIOD;
+    let metronome = metronome()?;
+    poller.add(&metronome, METRONOME, Interest::Read)?;
     let end = next + run.scale.window;
     let mut turn = 0;
     while next < end || pairs.iter().any(|pair| !pair.due.is_empty()) {

@@ -30,8 +30,6 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(2);
 const BYTE_EVERY: Duration = Duration::from_millis(500);
 /// How often the besiegers look who is next.
 const TICK: Duration = Duration::from_millis(10);
-/// The niceness of the besiegers (`nice(2)`): they would be on machines of their own.
-const BEHIND_OTHERS: i32 = 19;
 /// Descriptors that the harness and the server need for other things.
 const FILES_SPARE: usize = 500;
 /// Where a head becomes endless.
@@ -55,7 +53,7 @@ pub fn besieged(run: &Run) -> Result<Sample> {
         let over = &over;
         let siege = scope.spawn(move || {
             // The thread is the siege's own, so nothing has to be undone.
-            let _ = rustix::process::nice(BEHIND_OTHERS);
+            sys::run_behind_others();
             Siege::lay(run)?.go_on(&ready, over)
         });
         // Without a word the siege has failed, and says why when it is joined.

@@ -1,4 +1,4 @@
-//! The two things that the harness asks of the kernel and that no safe wrapper has. The only file
+//! The few things that the harness asks of the kernel and that no safe wrapper has. The only file
 //! of the harness with `unsafe`.
 #![allow(unsafe_code)]
 
@@ -37,4 +37,12 @@ pub fn run_before_others() -> bool {
     let lowest = libc::sched_param { sched_priority: 1 };
     // SAFETY: the kernel reads `lowest`, which lives until the call returns; 0 is this thread.
     unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const lowest) == 0 }
+}
+
+/// sched(7), `SCHED_IDLE`: lets the calling thread run only where nobody else wants to, and a core
+/// that it is on count as free. False if the kernel refuses.
+pub fn run_behind_others() -> bool {
+    let none = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the kernel reads `none`, which lives until the call returns; 0 is this thread.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const none) == 0 }
 }
