@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use crate::Result;
 
 /// No row waits longer than this for any sign of life.
-pub const SILENCE_MAX: Duration = Duration::from_secs(10);
+pub const SILENCE_MAX: Duration = Duration::from_secs(20);
 
 const EVENTS_MAX: usize = 256;
 

@@ -10,7 +10,7 @@ const ONE_SHARD: Host = Host::Own(&["--threads", "1"]);
 const TWO_SHARDS: Host = Host::Own(&["--threads", "2"]);
 /// Looks for the next request longer than one takes to come.
 const BUSY_POLL: Host = Host::Own(&["--busy-poll", "200"]);
-const BESIEGED: Host = Host::Own(&["--header-timeout", siege::HEADER_TIMEOUT_SECONDS]);
+const HASTY: Host = Host::Own(siege::HASTY);
 const COPY_LOOP: Host = Host::Own(&["--no-splice"]);
 const ACCESS_TEXT: Host = Host::Own(&["--threads", "1", "--access-log"]);
 const ACCESS_JSON: Host = Host::Own(&["--threads", "1", "--access-log", "--log", "json"]);
@@ -184,8 +184,9 @@ pub static ROWS: &[Row] = &[
         name: "siege",
         work: "100-byte pairs, 1,000 a second, beside 5,000 slow heads and 5,000 idle connections",
         contestants: &[
-            contestant("besieged", BESIEGED, siege::besieged),
-            contestant("alone", BESIEGED, siege::alone),
+            contestant("besieged", DEFAULT, siege::besieged),
+            contestant("alone", DEFAULT, siege::alone),
+            contestant("heads cut after 2 s", HASTY, siege::besieged_in_haste),
         ],
         goals: &[goal(Measure::P99Micros, Bound::RatioAtMost(2.0))],
         fresh: false,

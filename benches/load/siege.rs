@@ -21,15 +21,16 @@ use crate::poller::{Interest, Poller};
 use crate::row::{Measure, Run, Sample};
 use crate::sys;
 
-/// The server's `--header-timeout`, in seconds: shorter than the window, so that everybody who sends
-/// a slow head is cut in it, and thousands come again.
-pub const HEADER_TIMEOUT_SECONDS: &str = "2";
-const HEADER_TIMEOUT: Duration = Duration::from_secs(2);
+/// The server's `--header-timeout` unless it is told another.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A server whose slow heads are cut five times as often, thousands a second.
+pub const HASTY: &[&str] = &["--header-timeout", "2"];
+const HASTY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Each slow head gets its next byte this often.
 const BYTE_EVERY: Duration = Duration::from_millis(500);
 /// How often the besiegers look who is next.
-const TICK: Duration = Duration::from_millis(10);
+const TICK: Duration = Duration::from_millis(1);
 /// Descriptors that the harness and the server need for other things.
 const FILES_SPARE: usize = 500;
 /// Where a head becomes endless.
@@ -47,6 +48,15 @@ pub fn alone(run: &Run) -> Result<Sample> {
 
 /// The same pairs during a siege, and how many besiegers were cut meanwhile.
 pub fn besieged(run: &Run) -> Result<Sample> {
+    besieged_for(run, DEFAULT_TIMEOUT)
+}
+
+/// As [`besieged`], on a server with the options [`HASTY`].
+pub fn besieged_in_haste(run: &Run) -> Result<Sample> {
+    besieged_for(run, HASTY_TIMEOUT)
+}
+
+fn besieged_for(run: &Run, header_timeout: Duration) -> Result<Sample> {
     let over = AtomicBool::new(false);
     let (ready, begun) = channel();
     let (sample, cuts) = std::thread::scope(|scope| {
@@ -54,7 +64,7 @@ pub fn besieged(run: &Run) -> Result<Sample> {
         let siege = scope.spawn(move || {
             // The thread is the siege's own, so nothing has to be undone.
             sys::run_behind_others();
-            Siege::lay(run)?.go_on(&ready, over)
+            Siege::lay(run)?.go_on(header_timeout, &ready, over)
         });
         // Without a word the siege has failed, and says why when it is joined.
         let sample = begun.recv().ok().map(|()| alone(run));
@@ -65,8 +75,9 @@ pub fn besieged(run: &Run) -> Result<Sample> {
         let sample = sample.ok_or("the siege never began")??;
         Ok::<_, Box<dyn std::error::Error + Send + Sync>>((sample, cuts))
     })?;
-    if cuts == 0 && run.scale.window > HEADER_TIMEOUT {
-        return Err("nobody was cut at the header timeout".into());
+    let expected = run.scale.besiegers as f64 * run.scale.window.div_duration_f64(header_timeout);
+    if (cuts as f64) < (expected / 2.0).floor() {
+        return Err(format!("{cuts} besiegers were cut, of {expected:.0} who should be").into());
     }
     Ok([sample, vec![(Measure::Cuts, cuts as f64)]].concat())
 }
@@ -77,31 +88,84 @@ struct Siege<'run> {
     /// Each with how many bytes of its head were sent.
     slow: Vec<(TcpStream, usize)>,
     _idle: Vec<TcpStream>,
+    /// How many of each kind it takes.
+    each: usize,
+    cuts: u64,
 }
 
 impl<'run> Siege<'run> {
-    /// Connects everybody; fails unless the server has all who are idle inside. Who sends slow heads
-    /// comes over the length of a header timeout, so that they are cut all the time and not in
-    /// one go.
+    /// Connects everybody who is idle; fails unless the server has all of them inside.
     fn lay(run: &'run Run<'run>) -> Result<Self> {
-        let each = machine::open_files_max().saturating_sub(FILES_SPARE) / 2;
-        let each = each.min(run.scale.besiegers);
+        let each = run.scale.besiegers;
+        let files_max = machine::open_files_max();
+        if 2 * each + FILES_SPARE > files_max {
+            return Err(format!("{files_max} open files are too few for twice {each}").into());
+        }
         let idle = (0..each).map(|_| idle(run)).collect::<Result<Vec<_>>>()?;
         client::await_metric(run.target, "httpipe_connections", each as f64)?;
-        let mut siege = Self {
+        Ok(Self {
             run,
             poller: Poller::new()?,
             slow: Vec::with_capacity(each),
             _idle: idle,
-        };
+            each,
+            cuts: 0,
+        })
+    }
+
+    /// Sends slow heads, and comes again when cut, until it is over; returns how many were cut since
+    /// it was `ready`. They begin over the length of a header timeout, so that from then on they are
+    /// cut all the time and not in one go.
+    fn go_on(
+        mut self,
+        header_timeout: Duration,
+        ready: &Sender<()>,
+        over: &AtomicBool,
+    ) -> Result<u64> {
+        let came_every = header_timeout.div_f64(self.each as f64);
+        let byte_every = BYTE_EVERY.div_f64(self.each as f64);
         let began = Instant::now();
-        for token in 0..each {
-            let due = began + HEADER_TIMEOUT.mul_f64(token as f64 / each as f64);
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            let comer = siege.come(token)?;
-            siege.slow.push((comer, 0));
+        let (mut next_byte, mut turn) = (began, 0);
+        let mut tokens = Vec::new();
+        let mut before = None;
+        while !over.load(Ordering::Relaxed) {
+            self.poller.wait(TICK, &mut tokens)?;
+            for &token in &tokens {
+                self.hear(token)?;
+            }
+            let now = Instant::now();
+            while self.slow.len() < self.each && began + came_every * self.slow.len() as u32 <= now
+            {
+                let comer = self.come(self.slow.len())?;
+                self.slow.push((comer, 0));
+            }
+            while next_byte <= now {
+                if turn < self.slow.len() {
+                    self.send_byte(turn)?;
+                }
+                turn = (turn + 1) % self.each;
+                next_byte += byte_every;
+            }
+            if before.is_none() && now > began + header_timeout {
+                self.check_that_all_are_inside()?;
+                before = Some(self.cuts);
+                let _ = ready.send(());
+            }
         }
-        Ok(siege)
+        Ok(self.cuts - before.unwrap_or(self.cuts))
+    }
+
+    /// But for those that the server has cut and that have not come again yet.
+    fn check_that_all_are_inside(&self) -> Result<()> {
+        let inside = client::metric(self.run.target, "httpipe_connections")?;
+        if inside < 1.98 * self.each as f64 {
+            return Err(format!(
+                "only {inside} besiegers are inside, not twice {}",
+                self.each
+            )
+            .into());
+        }
+        Ok(())
     }
 
     /// Somebody who is about to send a slow head.
@@ -110,29 +174,6 @@ impl<'run> Siege<'run> {
         leave_by_reset(&comer)?;
         self.poller.add(&comer, token, Interest::Read)?;
         Ok(comer)
-    }
-
-    /// Sends bytes, and comes again when cut, until it is over; returns how many were cut.
-    fn go_on(mut self, ready: &Sender<()>, over: &AtomicBool) -> Result<u64> {
-        let _ = ready.send(());
-        let a_tick = self.slow.len().div_ceil(ticks(BYTE_EVERY));
-        let (mut cuts, mut next, mut turn) = (0, Instant::now(), 0);
-        let mut tokens = Vec::new();
-        while !over.load(Ordering::Relaxed) {
-            let pause = next.saturating_duration_since(Instant::now());
-            self.poller.wait(pause.min(TICK), &mut tokens)?;
-            for &token in &tokens {
-                cuts += u64::from(self.hear(token)?);
-            }
-            while next <= Instant::now() {
-                for _ in 0..a_tick {
-                    self.send_byte(turn)?;
-                    turn = (turn + 1) % self.slow.len();
-                }
-                next += TICK;
-            }
-        }
-        Ok(cuts)
     }
 
     fn send_byte(&mut self, token: usize) -> Result<()> {
@@ -147,9 +188,9 @@ impl<'run> Siege<'run> {
         }
     }
 
-    /// The server said something, which can only be that it has waited long enough. True if so; then
-    /// another comes in its place.
-    fn hear(&mut self, token: usize) -> Result<bool> {
+    /// The server said something, which can only be that it has waited long enough; then another
+    /// comes in its place.
+    fn hear(&mut self, token: usize) -> Result<()> {
         let mut reply = [0; 1024];
         match self.slow[token].0.read(&mut reply) {
             // One that had sent nothing yet is cut without a word.
@@ -158,12 +199,13 @@ impl<'run> Siege<'run> {
                 let said = String::from_utf8_lossy(&reply[..count]);
                 return Err(format!("a slow head was answered with {said}").into());
             }
-            Err(error) if client::would_block(&error) => return Ok(false),
+            Err(error) if client::would_block(&error) => return Ok(()),
             Err(error) if is_cut(&error) => {}
             Err(error) => return Err(error.into()),
         }
         self.slow[token] = (self.come(token)?, 0);
-        Ok(true)
+        self.cuts += 1;
+        Ok(())
     }
 }
 
@@ -190,8 +232,4 @@ fn is_cut(error: &std::io::Error) -> bool {
         error.kind(),
         ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
     )
-}
-
-fn ticks(time: Duration) -> usize {
-    (time.as_millis() / TICK.as_millis()) as usize
 }
