@@ -198,11 +198,12 @@ async fn send_rest(shard: Rc<Shard>, conn: Rc<Conn>, rest: Vec<u8>, after: After
     }
 }
 
-/// Sends all of `bytes`, a part a turn. An error is how the connection ends instead.
+/// Sends all of `bytes`, a part a turn, to a client that takes some of them within each
+/// `--keep-alive-timeout`. An error is how the connection ends instead.
 async fn send_all(shard: &Shard, conn: &Conn, bytes: &[u8]) -> Result<(), Close> {
-    conn.deadline
-        .set(shard.clock.deadline(shard.config().timeouts.keep_alive));
     let mut sent = 0;
+    let patience = || shard.clock.deadline(shard.config().timeouts.keep_alive);
+    conn.deadline.set(patience());
     while sent < bytes.len() {
         let writable = pin!(conn.socket.writable());
         if conn.poked_or(writable).await.is_none() && conn.take_stop().is_some() {
@@ -211,7 +212,11 @@ async fn send_all(shard: &Shard, conn: &Conn, bytes: &[u8]) -> Result<(), Close>
         }
         let part = &bytes[sent..bytes.len().min(sent + limits::COPY_BYTES)];
         match conn.socket.send(part, false) {
-            Sent::Bytes(more) => sent += more,
+            Sent::Bytes(0) => {}
+            Sent::Bytes(more) => {
+                sent += more;
+                conn.deadline.set(patience());
+            }
             Sent::PeerGone => {
                 access::left(conn);
                 return Err(Close::Now);

@@ -21,7 +21,7 @@ use crate::{
     queue::Place,
     registry::{ChannelId, Side},
     request::{ConsumerRequest, ProducerRequest, Request},
-    socket::Socket,
+    socket::{Peer, Socket},
 };
 
 /// Names a connection of one shard, for as long as that connection is there.
@@ -58,13 +58,23 @@ pub enum Step {
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {
-    /// At once: everything was read, or nobody is there.
+    /// At once: everything was read, nobody is there, or the socket resets and is meant to.
     Now,
     /// With time for the peer, which may still be sending, to read the last reply: the sending
     /// direction ends, what comes is read and dropped for a bounded time and amount.
     Linger,
-    /// By a reset, where an end of stream would make a cut body look whole.
-    Reset,
+}
+
+impl Close {
+    /// How the connection of a client that left ends: who has only said that it sends nothing more
+    /// may be reading earlier replies, which a close over unread bytes would destroy.
+    #[must_use]
+    pub const fn behind(peer: Peer) -> Self {
+        match peer {
+            Peer::Gone => Self::Now,
+            Peer::HalfClosed | Peer::There => Self::Linger,
+        }
+    }
 }
 
 /// Why an exchange must not go on: told to the task that drives it.

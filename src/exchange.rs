@@ -124,9 +124,11 @@ pub fn meet<'a>(
         body,
         true,
     );
+    reply.guard(consumer, true);
     match consumer.socket.send(&out, false) {
         Sent::PeerGone => Met::ConsumerLeft(offer),
         Sent::Bytes(sent) if sent == out.len() => {
+            reply.guard(consumer, false);
             shard.counters.replied(Status::Ok);
             shard.counters.moved(Path::WithHead, body.len() as u64);
             matched(shard, producer, consumer);
@@ -150,6 +152,8 @@ pub fn meet<'a>(
             );
             if sent > 0 {
                 exchange.started(reply, Bytes::copy_from_slice(&out[sent..]));
+            } else {
+                reply.guard(consumer, false);
             }
             Met::UnderWay(exchange.into_step())
         }
@@ -211,11 +215,19 @@ impl Reply {
         self.framing != Framing::Close || consumer.socket.can_reset()
     }
 
+    /// From before its first byte until its last the body is `open`: whatever ends the connection then,
+    /// be it the end of this process, shows that it was cut.
+    fn guard(self, consumer: &Conn, open: bool) {
+        if self.framing == Framing::Close {
+            consumer.socket.reset_on_close(open);
+        }
+    }
+
     /// How the consumer's connection ends if the body is cut: where the framing shows the cut the
     /// end of the stream will do, so that earlier replies arrive whole.
     fn cut(self) -> Close {
         match self.framing {
-            Framing::Close => Close::Reset,
+            Framing::Close => Close::Now,
             Framing::Length(_) | Framing::Chunked => Close::Linger,
         }
     }
@@ -367,9 +379,13 @@ impl Exchange {
             request.payload(),
             whole,
         );
+        reply.guard(&self.transfer.consumer, true);
         match self.transfer.send_start(&out) {
             Sent::PeerGone => Err(Broken::ConsumerLeft),
-            Sent::Bytes(0) => Ok(None),
+            Sent::Bytes(0) => {
+                reply.guard(&self.transfer.consumer, false);
+                Ok(None)
+            }
             Sent::Bytes(sent) => Ok(Some(Bytes::copy_from_slice(&out[sent..]))),
         }
     }
@@ -386,6 +402,7 @@ impl Exchange {
         request.drop_payload();
         consumer.mark_started();
         self.transfer.unsent = unsent;
+        self.transfer.progressed();
         self.hold.cut = reply.cut();
         self.reply = Some(reply);
     }
@@ -422,6 +439,7 @@ impl Exchange {
             request,
             ..
         } = &mut self.transfer;
+        reply.guard(consumer, false);
         consumer.hand(answer::finish(&self.shard, consumer, reply.after()));
         producer.keep_unread(request.take_rest());
         answer::delivered(&self.shard, producer, Persistence::of(&request.head))
@@ -448,7 +466,7 @@ impl Exchange {
                 if broken == Broken::ConsumerStalled {
                     access::ended(&consumer, outcome.label());
                 }
-                consumer.hand(Step::Close(Close::Now));
+                consumer.hand(Step::Close(Close::behind(consumer.socket.peer())));
                 wait::rejoin(&self.shard, channel, &producer, Party::Producer(request));
                 return Step::Wait;
             }

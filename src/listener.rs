@@ -130,6 +130,14 @@ impl Listener {
         })
     }
 
+    /// Newcomers do not find it any more, where it has a file to be found by. The shards take in who
+    /// waits already, and end the listening.
+    pub fn withdraw(&self) {
+        if let Origin::File(file) = &self.origin {
+            file.remove();
+        }
+    }
+
     /// Ends it for this process: newcomers are refused by the kernel, and every wait on it ends. An
     /// inherited one stays as it is. May be called again.
     pub fn close(&self) {

@@ -71,10 +71,22 @@ async fn serve(shard: &Rc<Shard>, conn: &Rc<Conn>, first: Option<Box<Request>>) 
         Some(request) => begin(shard, conn, &request),
         None => Step::Wait,
     };
+    let mut parsed = 0;
     loop {
         step = match step {
-            Step::Wait => react(shard, conn, conn.event().await),
-            Step::Parse => parse(shard, conn, &conn.take_unread()),
+            Step::Wait => {
+                parsed = 0;
+                react(shard, conn, conn.event().await)
+            }
+            Step::Parse if parsed == limits::PARSED_AT_ONCE => {
+                parsed = 0;
+                shard.turn().await;
+                conn.take_handed().unwrap_or(Step::Parse)
+            }
+            Step::Parse => {
+                parsed += 1;
+                parse(shard, conn, &conn.take_unread())
+            }
             Step::Work(work) => {
                 conn.begin_work();
                 work.await
@@ -126,6 +138,11 @@ fn react(shard: &Rc<Shard>, conn: &Rc<Conn>, event: Event) -> Step {
         (Event::Readable, Doing::Reading) => receive(shard, conn),
         (Event::Readable, Doing::Waiting | Doing::Consuming) => {
             look_at_peer(shard, conn, conn.socket.peer())
+        }
+        (Event::Readable, Doing::Working) => {
+            // Another task is about to hand it a step, whatever the peer has done.
+            conn.watch(false);
+            Step::Wait
         }
         _ => Step::Wait,
     }
@@ -196,7 +213,13 @@ fn parse_bytes(
             );
             Step::Wait
         }
-        Err(error) => answer::refuse(shard, conn, Persistence::Close, true, &Refusal::from(error)),
+        Err(error) => {
+            let refusal = Refusal {
+                head_only: bytes.trim_ascii_start().starts_with(b"HEAD "),
+                ..Refusal::from(error)
+            };
+            answer::refuse(shard, conn, Persistence::Close, true, &refusal)
+        }
     }
 }
 
@@ -208,7 +231,7 @@ fn look_at_peer(shard: &Rc<Shard>, conn: &Rc<Conn>, peer: Peer) -> Step {
         (_, Peer::There) => {}
         (Doing::Waiting, _) => {
             wait::leave(shard, conn);
-            return Step::Close(Close::Now);
+            return Step::Close(Close::behind(peer));
         }
         (_, Peer::HalfClosed) => conn.half_closed_while_consuming(),
         (_, Peer::Gone) => conn.stop_driver(Stop::ConsumerLeft),
@@ -236,6 +259,11 @@ pub fn expire(shard: &Rc<Shard>, conn: &Rc<Conn>) {
                 &Refusal::HEAD_TOO_SLOW,
             ));
         }
+        // Its request came in time; its task has yet to see it.
+        Doing::Reading if conn.socket.is_readable() => {
+            let header = shard.config().timeouts.header;
+            conn.deadline.set(shard.clock.deadline(header));
+        }
         Doing::Reading => conn.hand(Step::Close(Close::Now)),
         Doing::Waiting => wait::turn_away(shard, conn, &Refusal::WAITED_TOO_LONG),
         Doing::Working => conn.stop(Stop::Expired),
@@ -260,7 +288,6 @@ pub fn drain(shard: &Rc<Shard>, conn: &Rc<Conn>, greeting: bool) {
 async fn close(shard: &Rc<Shard>, conn: &Rc<Conn>, how: Close) {
     match how {
         Close::Now => {}
-        Close::Reset => conn.socket.reset_on_close(),
         Close::Linger => linger(shard, conn).await,
     }
 }

@@ -184,7 +184,7 @@ fn heed_signals(
                 systemd::stopping();
                 // Operators are served to the end.
                 let public = |known: &&Listener| known.role == Role::Public;
-                listeners.iter().filter(public).for_each(Listener::close);
+                listeners.iter().filter(public).for_each(Listener::withdraw);
                 for shard in 0..shared.config.shards {
                     shared.mesh.send(shard, Message::Drain);
                 }

@@ -234,13 +234,6 @@ impl Shard {
         found.map(Rc::clone).collect()
     }
 
-    /// Calls `visit` for every connection; it must not open or close one.
-    pub fn each_conn(&self, mut visit: impl FnMut(&Rc<Conn>)) {
-        for (_, conn) in &*self.conns.borrow() {
-            visit(conn);
-        }
-    }
-
     /// How many connections of clients it has.
     #[must_use]
     pub fn connections(&self) -> usize {

@@ -235,9 +235,15 @@ impl Socket {
         let _ = rustix::net::shutdown(self, Shutdown::Write);
     }
 
-    /// Makes the close that follows a reset, so that the peer cannot take a cut for an end.
-    pub fn reset_on_close(&self) {
-        let _ = sockopt::set_socket_linger(self, Some(Duration::ZERO));
+    /// Whether the close that follows is a reset, so that the peer cannot take a cut for an end. That
+    /// holds also if it is the kernel that closes, because the process ends.
+    pub fn reset_on_close(&self, resets: bool) {
+        let _ = sockopt::set_socket_linger(self, resets.then_some(Duration::ZERO));
+    }
+
+    /// Ends the listening of this socket, for every descriptor of it.
+    pub fn end_listening(&self) {
+        let _ = rustix::net::shutdown(self, Shutdown::Both);
     }
 }
 

@@ -7,9 +7,11 @@ use std::rc::Rc;
 
 use crate::{
     access, answer,
+    clock::Moment,
     conn::{Close, Conn, Party, Step, Stop, Waiting},
     error::Refusal,
     http::reply::Persistence,
+    limits,
     registry::{ChannelId, End, Full, Side},
     request::{ConsumerRequest, ProducerRequest},
     shard::Shard,
@@ -95,8 +97,9 @@ pub fn claim(conn: &Conn) -> Option<Party> {
     let waiting = conn
         .take_waiting()
         .expect("who stands in a queue is waiting");
-    if conn.socket.peer() != Peer::There {
-        conn.hand(Step::Close(Close::Now));
+    let peer = conn.socket.peer();
+    if peer != Peer::There {
+        conn.hand(Step::Close(Close::behind(peer)));
         return None;
     }
     Some(waiting.party)
@@ -125,17 +128,40 @@ pub fn turn_away(shard: &Rc<Shard>, conn: &Rc<Conn>, refusal: &Refusal) {
     }
 }
 
-/// Destroys `channel`: whoever waits on it hears that it was deleted, and an exchange on it stops.
-pub fn destroy(shard: &Rc<Shard>, channel: ChannelId) {
-    let driver = shard.registry.borrow().exchange(channel);
-    if let Some(driver) = driver {
-        shard.conn(driver).stop(Stop::Deleted);
+/// Who waited on a channel that was destroyed, and has yet to hear so.
+#[must_use = "they hang unless they are told"]
+pub struct Evicted(Vec<(Rc<Conn>, Party)>);
+
+/// Destroys these channels: an exchange on one stops, and whoever waits is taken out of its queue.
+pub fn destroy(shard: &Rc<Shard>, channels: &[ChannelId]) -> Evicted {
+    let mut evicted = Vec::new();
+    for &channel in channels {
+        let driver = shard.registry.borrow().exchange(channel);
+        if let Some(driver) = driver {
+            shard.conn(driver).stop(Stop::Deleted);
+        }
+        let drained = shard.registry.borrow_mut().drain_waiting(channel);
+        evicted.extend(drained.into_iter().map(|id| {
+            let conn = shard.conn(id);
+            let waiting = conn.take_waiting();
+            conn.deadline.set(Moment::NEVER);
+            (
+                conn,
+                waiting.expect("who stands in a queue is waiting").party,
+            )
+        }));
     }
-    let drained = shard.registry.borrow_mut().drain_waiting(channel);
-    for id in drained {
-        let conn = shard.conn(id);
-        if let Some(waiting) = conn.take_waiting() {
-            refuse(shard, &conn, waiting.party, &Refusal::DELETED);
+    Evicted(evicted)
+}
+
+impl Evicted {
+    /// Tells everybody, a few a turn.
+    pub async fn tell(self, shard: &Rc<Shard>) {
+        for (nth, (conn, party)) in self.0.into_iter().enumerate() {
+            if nth > 0 && nth % limits::SENT_AWAY_AT_ONCE == 0 {
+                shard.turn().await;
+            }
+            refuse(shard, &conn, party, &Refusal::DELETED);
         }
     }
 }

@@ -136,6 +136,8 @@ impl Worker {
                 Err(Errno::AGAIN) => {}
                 // A TCP socket that was shut down.
                 Err(Errno::INVAL) => break,
+                // A descriptor is asked for before the socket is looked at, and nobody comes any more.
+                Err(_) if intake.role == Role::Public && self.shard.draining.get() => break,
                 Err(error) => {
                     self.complain(error);
                     self.next_sweep().await;
@@ -165,17 +167,30 @@ impl Worker {
             if !self.has_room(intake.role) {
                 return Ok(());
             }
-            match accept_with(
-                &intake.listener,
-                SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
-            ) {
-                Ok(socket) => self.admit(socket, intake.role)?,
-                // The client gave up while it waited (accept(2)).
-                Err(Errno::INTR | Errno::CONNABORTED | Errno::PROTO) => {}
-                Err(error) => return Err(error),
-            }
+            self.accept_one(intake)?;
         }
         Err(Errno::AGAIN)
+    }
+
+    fn accept_one(&self, intake: &Intake) -> Result<(), Errno> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        match accept_with(&intake.listener, flags) {
+            Ok(socket) => self.admit(socket, intake.role),
+            // The client gave up while it waited (accept(2)).
+            Err(Errno::INTR | Errno::CONNABORTED | Errno::PROTO) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes in who waits, as far as there is room, and ends the listening: that would reset them
+    /// (TCP), and they have come before the end.
+    fn accept_last(&self, intake: &Intake) {
+        for _ in 0..limits::LISTEN_BACKLOG {
+            if !self.has_room(intake.role) || self.accept_one(intake).is_err() {
+                break;
+            }
+        }
+        intake.listener.end_listening();
     }
 
     fn has_room(&self, role: Role) -> bool {
@@ -301,25 +316,65 @@ impl Worker {
             // Neighbours came, and expire, at about the same time: they are in different parts.
             let ids = (part..seats).step_by(parts);
             self.expire(ids.clone()).await;
+            if self.shard.draining.get() {
+                self.drain(ids.clone()).await;
+            }
             self.look_at_peers(ids);
         }
     }
 
     /// Steps in wherever a deadline has passed, among the connections with these ids.
     async fn expire(&self, ids: impl Iterator<Item = usize>) {
+        let now = self.shard.clock.now();
+        let is_due = |conn: &Conn| conn.deadline.get() <= now && conn.doing() != Doing::Handed;
+        self.step_in(ids, is_due, |conn| {
+            conn.deadline.set(Moment::NEVER);
+            serve::expire(&self.shard, conn);
+        })
+        .await;
+    }
+
+    /// Ends what has to end now that the server does, among the connections with these ids.
+    /// Operators are looked after to the end.
+    async fn drain(&self, ids: impl Iterator<Item = usize>) {
+        let now = self.shard.clock.now();
+        let greeting = now < self.greet_until.get();
+        let over = now >= self.drain_until.get();
+        let is_clients = |conn: &Conn| {
+            let concerned = match conn.doing() {
+                Doing::Reading | Doing::Waiting => true,
+                Doing::Working => over,
+                Doing::Consuming | Doing::Handed => false,
+            };
+            concerned && conn.standing != Standing::Operator
+        };
+        self.step_in(ids, is_clients, |conn| {
+            serve::drain(&self.shard, conn, greeting);
+            if over {
+                cut_short(conn);
+            }
+        })
+        .await;
+    }
+
+    /// Does `step` to those of the connections with these ids for which `holds` is true, a few a turn.
+    async fn step_in(
+        &self,
+        ids: impl Iterator<Item = usize>,
+        holds: impl Fn(&Conn) -> bool,
+        step: impl Fn(&Rc<Conn>),
+    ) {
         let shard = &self.shard;
-        let now = shard.clock.now();
-        let is_due = |conn: &Conn| conn.deadline.get() <= now;
-        let due = Vec::from_iter(shard.conns_if(ids, is_due).iter().map(|conn| conn.id));
-        for (nth, id) in due.into_iter().enumerate() {
-            if nth > 0 && nth % limits::EXPIRED_AT_ONCE == 0 {
+        let found = Vec::from_iter(shard.conns_if(ids, &holds).iter().map(|conn| conn.id));
+        for (nth, id) in found.into_iter().enumerate() {
+            if nth > 0 && nth % limits::SENT_AWAY_AT_ONCE == 0 {
                 shard.turn().await;
+                shard.clock.advance();
             }
             // It may have gone since, or have got on, or another may have its id. None is held while
             // others have their turn: who holds one keeps it from going to another shard.
-            if let [conn] = &*shard.conns_if(iter::once(id as usize), is_due) {
-                conn.deadline.set(Moment::NEVER);
-                serve::expire(shard, conn);
+            if let [conn] = &*shard.conns_if(iter::once(id as usize), &holds) {
+                step(conn);
             }
         }
     }
@@ -352,34 +407,22 @@ impl Worker {
         self.greet_until
             .set(shard.clock.deadline(limits::DRAIN_GREETING_TIME));
         for intake in &self.intakes {
+            if intake.role == Role::Public && !intake.inherited {
+                self.accept_last(intake);
+            }
             if let Some(waker) = intake.waker.borrow_mut().take() {
                 waker.wake();
             }
         }
     }
 
-    /// Whether everything has ended; what has had its time is stopped. Operators are looked after to
-    /// the end, and nobody waits for them.
+    /// Whether everything has ended. Nobody waits for operators. Of all shards: another's connection
+    /// may come here yet, or ask for a listing.
     fn is_drained(&self) -> bool {
-        let shard = &self.shard;
-        let now = shard.clock.now();
-        let greeting = now < self.greet_until.get();
-        self.each_client(|conn| serve::drain(shard, conn, greeting));
-        if now >= self.drain_until.get() {
-            self.each_client(cut_short);
-        }
-        // Of all shards: another's connection may come here yet, or ask for a listing. In this order:
-        // who has stopped accepting has counted whom it accepted.
-        shard.shared.accepting.load(Ordering::Acquire) == 0
-            && shard.shared.connections.load(Ordering::Relaxed) == 0
-    }
-
-    fn each_client(&self, mut visit: impl FnMut(&Rc<Conn>)) {
-        self.shard.each_conn(|conn| {
-            if conn.standing != Standing::Operator {
-                visit(conn);
-            }
-        });
+        let shared = &self.shard.shared;
+        // In this order: who has stopped accepting has counted whom it accepted.
+        shared.accepting.load(Ordering::Acquire) == 0
+            && shared.connections.load(Ordering::Relaxed) == 0
     }
 }
 

@@ -13,6 +13,7 @@ mod access_log;
 mod admin;
 mod chaos;
 mod clients;
+mod closing;
 mod driver;
 mod exchange;
 mod expect;

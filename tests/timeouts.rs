@@ -1,7 +1,7 @@
 //! How long a connection may take to ask for something. The time limits of waiting and of an
 //! exchange are in `failure`.
 
-use crate::support::request::{get, post, request};
+use crate::support::request::{get, post, post_head_with, request};
 use crate::support::server::Server;
 use crate::support::{FAILURE_BOUND, Side};
 use std::io::Write;
@@ -133,4 +133,28 @@ fn a_client_that_never_reads_its_replies_holds_up_nobody() {
         consumer.reply().assert_status(404);
         deaf.half_close();
     });
+}
+
+#[test]
+fn an_exchange_is_given_its_time_anew_when_its_first_byte_comes() {
+    let server = Server::start(&["--idle-timeout", "3", "--threads", "2"]);
+    for (fields, first, rest) in [
+        ("Content-Length: 2\r\n", "a", "b"),
+        (
+            "Transfer-Encoding: chunked\r\n",
+            "1\r\na\r\n",
+            "1\r\nb\r\n0\r\n\r\n",
+        ),
+    ] {
+        let mut consumer = server.consumer_waiting("first/byte", 1);
+        let mut producer = server.connect_and_send(&post_head_with("first/byte", fields));
+        server.until_exchanging(1);
+        // Together longer than the limit, each of them shorter.
+        for part in [first, rest] {
+            std::thread::sleep(Duration::from_millis(1800));
+            producer.send(part);
+        }
+        assert_eq!(consumer.reply().body, b"ab", "{fields}");
+        producer.reply().assert_status(200);
+    }
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::Target;
 use crate::{
     answer,
+    clock::Moment,
     conn::{Conn, Step},
     error::Refusal,
     http::reply::Persistence,
@@ -26,8 +27,14 @@ pub fn channel(target: &Target<'_>, hash: u64, name: &ChannelName<'_>) -> Step {
         return target.refuse(&Refusal::NOT_IN_USE);
     };
     target.keep_rest_of_bodiless();
-    wait::destroy(shard, channel);
-    answer::no_content(shard, target.conn, target.persistence(), None)
+    let evicted = wait::destroy(shard, &[channel]);
+    let (shard, conn) = (Rc::clone(shard), Rc::clone(target.conn));
+    let asked = target.persistence();
+    conn.deadline.set(Moment::NEVER);
+    Step::Work(Box::pin(async move {
+        evicted.tell(&shard).await;
+        answer::no_content(&shard, &conn, asked, None)
+    }))
 }
 
 /// Destroys every channel of `namespace`, on all shards.
@@ -47,6 +54,8 @@ async fn everywhere(
     asked: Persistence,
     namespace: String,
 ) -> Step {
+    // The time that is left of its head's, or of its last pause, is no limit for the shards.
+    conn.deadline.set(Moment::NEVER);
     let question = Question::DeleteNamespace(namespace.clone());
     let answers = shard.ask_others(&question).await;
     let elsewhere = answers.iter().map(|answer| match answer {
@@ -75,9 +84,7 @@ pub async fn own_channels(shard: &Rc<Shard>, namespace: &str) -> usize {
                 }
             });
         destroyed += doomed.len();
-        doomed
-            .into_iter()
-            .for_each(|channel| wait::destroy(shard, channel));
+        wait::destroy(shard, &doomed).tell(shard).await;
         shard.turn().await;
     }
     destroyed

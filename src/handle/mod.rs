@@ -99,7 +99,8 @@ impl Target<'_> {
     /// Answers with a refusal.
     pub fn refuse(&self, refusal: &Refusal) -> Step {
         self.keep_rest_of_bodiless();
-        let body_unread = self.whole_bytes().is_none();
+        // Behind a CONNECT comes whatever the client would have sent through the tunnel.
+        let body_unread = self.whole_bytes().is_none() || self.head.method == Method::Connect;
         let refusal = Refusal {
             head_only: self.head.method == Method::Head,
             ..*refusal

@@ -218,6 +218,9 @@ fn judge(head: &[u8], request: &Request<'_, '_>) -> Result<RequestHead, HeadErro
         .ok_or(HeadError::Method)?;
     fields.check_host(version)?;
     let body = fields.body(version)?;
+    if method == Method::Put && fields.content_range {
+        return Err(HeadError::Bad(PARTIAL_PUT));
+    }
     let host = fields
         .host
         .map_or_else(Span::default, |host| span(head, host));
@@ -349,6 +352,7 @@ struct Fields<'a> {
     persist: bool,
     expects_continue: bool,
     expects_other: bool,
+    content_range: bool,
     forwarded: Forwarded,
 }
 
@@ -376,6 +380,7 @@ impl<'a> Fields<'a> {
             6 if is("expect") => self.take_expectation(value),
             10 if is("connection") => self.take_connection(value),
             12 if is("content-type") => self.forward(head, header, FieldName::ContentType)?,
+            13 if is("content-range") => self.content_range = true,
             14 if is("content-length") => {
                 self.once(|fields| &mut fields.content_length, value, LENGTH_TWICE)
             }
@@ -575,6 +580,9 @@ fn parse_length(digits: &[u8]) -> Result<u64, HeadError> {
     Ok(length)
 }
 
+/// RFC 9110 §14.5: to take a part for the whole would be worse than to refuse it.
+const PARTIAL_PUT: &str =
+    "a PUT with Content-Range brings a part, and only whole bodies pass here: send it without";
 const BARE_LF: &str = "a line of the request head ends with a bare LF: end it with CRLF";
 const HOST_TWICE: &str = "the request has more than one Host field: send one";
 const LENGTH_TWICE: &str = "the request has more than one Content-Length field: send one";

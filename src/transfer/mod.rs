@@ -179,6 +179,7 @@ impl Transfer {
         while self.request.payload().is_empty() && !self.request.is_whole() {
             read_more(&self.shard, &self.producer, &mut self.request).await?;
         }
+        self.progressed();
         Ok(())
     }
 
@@ -294,7 +295,7 @@ impl Transfer {
     }
 
     /// Something moved: the time that nothing may move begins anew.
-    fn progressed(&self) {
+    pub fn progressed(&self) {
         let idle = self.shard.config().timeouts.idle;
         self.producer
             .deadline

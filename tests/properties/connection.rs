@@ -153,6 +153,13 @@ fn requests(mut sent: &[u8]) -> Vec<Sent> {
         });
         sent = &sent[usize::from(head.head_bytes) + end.rest..];
     }
+    if sent.trim_ascii_start().starts_with(b"HEAD ") {
+        // Also the refusal of a head that is broken ends with its own head then.
+        requests.push(Sent {
+            produced: None,
+            head_only: true,
+        });
+    }
     requests
 }
 

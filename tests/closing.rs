@@ -1,0 +1,241 @@
+//! How a connection ends: what was said on it before arrives, a cut body is seen to be cut, and nobody
+//! is sent away who has asked in time.
+
+use crate::support::Side;
+use crate::support::connection::{Connection, End};
+use crate::support::request::{
+    chunk, get, post, post_chunked_head, post_head, post_head_with, request,
+};
+use crate::support::server::Server;
+use rustix::process::Signal;
+
+/// Replies that fill the window of a client which does not read, and lie in the server's buffers.
+const EARLIER: usize = 200;
+
+/// A client with a small window that has asked for [`EARLIER`] replies and read none, and then sent
+/// `last`.
+fn with_replies_unread(server: &Server, last: &[u8]) -> Connection {
+    let client = server.connect();
+    client.narrow();
+    let mut sender = client;
+    sender.send([request("GET", "/").repeat(EARLIER), last.to_vec()].concat());
+    sender
+}
+
+/// All the earlier replies are there, and nothing but the end of the stream follows.
+#[track_caller]
+fn expect_earlier_replies(client: &mut Connection) {
+    for _ in 0..EARLIER {
+        client.reply().assert_status(200);
+    }
+    client.expect_end();
+}
+
+#[test]
+fn replies_on_their_way_reach_a_client_that_half_closes_while_it_waits() {
+    let server = Server::start(&["--threads", "1"]);
+    // More than is read with a head, so that some lies unread when the connection is closed.
+    let body = vec![b'x'; 40 << 10];
+    let post = [post_head("closing/half", 1 << 20), body].concat();
+    let mut client = with_replies_unread(&server, &post);
+    server.until_waiting(Side::Producer, 1);
+    client.half_close();
+    server.until_waiting(Side::Producer, 0);
+    server.until_unused();
+    expect_earlier_replies(&mut client);
+}
+
+#[test]
+fn replies_on_their_way_reach_a_client_that_half_closed_before_it_was_matched() {
+    let server = Server::start(&["--threads", "1"]);
+    let body = vec![b'x'; 40 << 10];
+    let post = [post_head("closing/claim", 1 << 20), body].concat();
+    let mut client = with_replies_unread(&server, &post);
+    server.until_waiting(Side::Producer, 1);
+    // The consumer comes first to a server that stands still: it finds the producer gone.
+    server.signal(Signal::STOP);
+    let mut consumer = server.consume("closing/claim");
+    client.half_close();
+    server.signal(Signal::CONT);
+    server.until_waiting(Side::Consumer, 1);
+    expect_earlier_replies(&mut client);
+    server.connect_and_send(&crate::support::request::post("closing/claim", b"data"));
+    assert_eq!(consumer.reply().body, b"data");
+}
+
+#[test]
+fn replies_on_their_way_reach_a_consumer_that_leaves_before_its_first_byte() {
+    let server = Server::start(&["--threads", "1"]);
+    // Requests behind the one in hand are what lies unread.
+    let behind = request("GET", "/healthz").repeat((40 << 10) / 30);
+    let asked = [get("closing/consumer"), behind].concat();
+    let mut client = with_replies_unread(&server, &asked);
+    server.until_waiting(Side::Consumer, 1);
+    let mut producer = server.connect_and_send(&post_head("closing/consumer", 4));
+    server.until_exchanging(1);
+    client.half_close();
+    server.until_waiting(Side::Producer, 1);
+    expect_earlier_replies(&mut client);
+    producer.send(b"data");
+    assert_eq!(server.consume("closing/consumer").reply().body, b"data");
+    producer.reply().assert_status(200);
+}
+
+/// An exchange with an HTTP/1.0 consumer, whose body ends with the connection; it has one byte.
+fn endless(server: &Server) -> (Connection, Connection) {
+    let head = b"GET /channels/closing/endless HTTP/1.0\r\n\r\n";
+    let mut consumer = server.connect_and_send(head);
+    server.until_waiting(Side::Consumer, 1);
+    let mut producer = server.connect_and_send(&post_chunked_head("closing/endless"));
+    producer.send(chunk("a"));
+    consumer.head().assert_status(200);
+    assert_eq!(consumer.body_bytes(1), b"a");
+    (producer, consumer)
+}
+
+#[test]
+fn a_body_that_ends_with_the_connection_is_reset_when_the_server_is_killed() {
+    let mut server = Server::start(&["--threads", "2"]);
+    let (_producer, mut consumer) = endless(&server);
+    server.signal(Signal::KILL);
+    server.exit();
+    assert_eq!(consumer.expect_cut().end, End::Reset);
+}
+
+#[test]
+fn a_body_that_ends_with_the_connection_is_reset_when_the_server_is_told_twice_to_end() {
+    let mut server = Server::start(&["--threads", "2"]);
+    let (_producer, mut consumer) = endless(&server);
+    let mut waiting = server.consumer_waiting("closing/waiting", 1);
+    server.signal(Signal::TERM);
+    waiting.last_reply().assert_turned_away();
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit().code(), Some(1));
+    assert_eq!(consumer.expect_cut().end, End::Reset);
+}
+
+#[test]
+fn a_whole_body_that_ends_with_the_connection_ends_with_a_fin() {
+    let server = Server::start(&["--threads", "2"]);
+    let (mut producer, mut consumer) = endless(&server);
+    producer.send([chunk("b"), b"0\r\n\r\n".to_vec()].concat());
+    assert_eq!(consumer.rest_of_body().expect("a whole body"), b"b");
+    producer.reply().assert_status(200);
+}
+
+#[test]
+fn a_request_that_came_before_its_connection_was_given_up_is_answered() {
+    let server = Server::start(&["--threads", "2", "--keep-alive-timeout", "1"]);
+    let mut clients = Vec::from_iter((0..100).map(|_| {
+        let mut client = server.connect_and_send(&request("GET", "/healthz"));
+        client.reply().assert_status(200);
+        client
+    }));
+    // Their time passes while the server stands still, and all have asked.
+    server.signal(Signal::STOP);
+    for client in &mut clients {
+        client.send(post("closing/late", b"data"));
+    }
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    server.signal(Signal::CONT);
+    server.until_waiting(Side::Producer, 100);
+}
+
+#[test]
+fn clients_that_the_kernel_took_in_before_the_end_hear_an_answer() {
+    let mut server = Server::start(&["--threads", "2"]);
+    server.barrier();
+    server.signal(Signal::STOP);
+    let mut clients = Vec::from_iter((0..20).map(|_| server.consume("closing/queue")));
+    server.terminate();
+    server.signal(Signal::CONT);
+    for client in &mut clients {
+        client.last_reply().assert_turned_away();
+    }
+    assert_eq!(server.exit().code(), Some(0));
+}
+
+#[test]
+fn a_connect_is_refused_and_nothing_behind_it_is_taken_for_a_request() {
+    let server = Server::start(&["--threads", "2"]);
+    for target in ["example.com:443", "/channels/closing/tunnel"] {
+        let mut client = server.connect_and_send(
+            &[
+                request("CONNECT", target),
+                post("closing/tunnel", b"smuggled"),
+            ]
+            .concat(),
+        );
+        assert!([404, 405].contains(&client.last_reply().status), "{target}");
+    }
+    server.until_unused();
+}
+
+#[test]
+fn a_head_that_is_refused_as_such_has_no_body_in_its_reply() {
+    let server = Server::start(&[]);
+    let mut client = server.connect_and_send(b"HEAD /state HTTP/1.1\r\n\r\n");
+    assert_eq!(client.reply_to_head().status, 400);
+    client.expect_end();
+}
+
+#[test]
+fn a_partial_put_is_refused() {
+    let server = Server::start(&[]);
+    let range = "Content-Range: bytes 0-3/8\r\nContent-Length: 4\r\n";
+    let head = String::from_utf8(post_head_with("closing/range", range)).expect("text");
+    let put = head.replacen("POST", "PUT", 1) + "data";
+    let mut client = server.connect_and_send(put.as_bytes());
+    client.last_reply().assert_status(400);
+    // For a POST it has no meaning (RFC 9110 §14.4).
+    let mut client = server.connect_and_send((head + "data").as_bytes());
+    assert_eq!(server.consume("closing/range").reply().body, b"data");
+    client.reply().assert_status(200);
+}
+
+#[test]
+fn others_have_their_turn_while_one_client_s_many_requests_are_answered() {
+    const REQUESTS: u64 = 400;
+    let server = Server::start(&["--threads", "1"]);
+    let mut looking = server.connect_and_send(&request("GET", "/healthz"));
+    looking.reply().assert_status(200);
+    let mut many = server.connect_and_send(&request("GET", "/healthz"));
+    many.reply().assert_status(200);
+    let before = server.metrics().value("httpipe_requests_total");
+    server.signal(Signal::STOP);
+    many.send(request("GET", "/healthz").repeat(REQUESTS as usize));
+    looking.send(request("GET", "/metrics"));
+    server.signal(Signal::CONT);
+    let seen = crate::support::metrics::Metrics::parse(&looking.reply().text());
+    let served = seen.value("httpipe_requests_total") - before;
+    assert!(served < REQUESTS, "{served} were served first");
+    for _ in 0..REQUESTS {
+        many.reply().assert_status(200);
+    }
+}
+
+#[test]
+fn others_have_their_turn_while_a_channel_s_many_waiters_are_sent_away() {
+    const WAITERS: u64 = 400;
+    for target in ["/channels/closing/crowd", "/channels/closing"] {
+        let server = Server::start(&["--threads", "1"]);
+        let mut looking = server.connect_and_send(&request("GET", "/healthz"));
+        looking.reply().assert_status(200);
+        let mut deleting = server.connect_and_send(&request("GET", "/healthz"));
+        deleting.reply().assert_status(200);
+        let mut waiting = Vec::from_iter((0..WAITERS).map(|_| server.consume("closing/crowd")));
+        server.until_waiting(Side::Consumer, WAITERS);
+        server.signal(Signal::STOP);
+        deleting.send(request("DELETE", target));
+        looking.send(request("GET", "/metrics"));
+        server.signal(Signal::CONT);
+        let seen = crate::support::metrics::Metrics::parse(&looking.reply().text());
+        let refused = seen.value("httpipe_refusals_total{kind=\"deleted\"}");
+        assert!(refused < WAITERS, "all were sent away first");
+        deleting.reply().assert_status(204);
+        for waiting in &mut waiting {
+            waiting.reply().assert_status(410);
+        }
+        server.until_unused();
+    }
+}
