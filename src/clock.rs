@@ -19,6 +19,9 @@ use crate::limits::SWEEP_PERIOD;
 pub struct Moment(u64);
 
 impl Moment {
+    /// When the shard began.
+    pub const BEGINNING: Self = Self(0);
+
     /// A deadline that does not come.
     pub const NEVER: Self = Self(u64::MAX);
 }

@@ -93,7 +93,8 @@ impl Keepalive {
     }
 
     /// How long sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`); `None`: as long as the
-    /// kernel retransmits, about a quarter of an hour (`tcp_retries2`).
+    /// kernel retransmits, about a quarter of an hour (`tcp_retries2`), unless the sweep finds before
+    /// that the peer is silent ([`crate::socket::Socket::is_lost`]).
     ///
     /// It goes along with `idle`, the limit for exchanges in which nothing moves, and is never without
     /// it, because the kernel counts bytes that wait for a closed window among the unacknowledged: a

@@ -226,6 +226,14 @@ pub const KEEPALIVE_IDLE_SECONDS_MAX: u16 = 32767;
 /// (`TCP_KEEPINTVL`, at least a second): a peer that vanished is found after twice `--tcp-keepalive`.
 pub const KEEPALIVE_PROBES: u32 = 6;
 
+/// How many segments or window probes in a row have to go unanswered, besides the time that a peer
+/// has been silent, before it counts as gone: one of them may be on its way at this moment, and one
+/// lost.
+pub const UNANSWERED_MIN: u8 = 3;
+
+/// How many peers are asked after in one go, before other work gets its turn: 1 µs each.
+pub const ASKED_AFTER_AT_ONCE: usize = 32;
+
 /// Log lines that wait for the log's thread. One more is dropped and counted: whoever logs never waits.
 ///
 /// What a core can log in the time that the thread rests ([`LOG_REST`]), with room to spare; a line

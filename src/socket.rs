@@ -24,7 +24,7 @@ use rustix::{
     net::{AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sendmsg, sockopt},
 };
 
-use crate::sys;
+use crate::{limits, sys};
 
 /// The descriptor. monoio offers readiness on its stream types alone and looks at nothing but the
 /// descriptor in them, so this one carries any: a socket, a listener, an eventfd.
@@ -228,6 +228,15 @@ impl Socket {
             Ok(1..) => Peer::of(fds[0].revents()),
             _ => Peer::There,
         }
+    }
+
+    /// Whether the peer of a TCP connection has been silent for `long`, though the kernel kept asking:
+    /// bytes that it sent again, or its probes of a closed window, had no answer. A peer that is there
+    /// answers both, whatever its process does.
+    #[must_use]
+    pub fn is_lost(&self, long: Duration) -> bool {
+        let silence = sys::silence_of(self);
+        silence.lasts >= long && silence.unanswered >= limits::UNANSWERED_MIN
     }
 
     /// Ends the sending direction: the peer reads the end of the stream behind what was sent.

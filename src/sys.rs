@@ -4,6 +4,7 @@
 
 use std::{
     io,
+    mem::MaybeUninit,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd},
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
@@ -115,6 +116,33 @@ pub fn set_receive_mark(socket: &impl AsFd, bytes: i32) {
             value.cast(),
             size_of::<i32>() as libc::socklen_t,
         );
+    }
+}
+
+/// What TCP knows of the silence of a peer (`tcp(7)`, `TCP_INFO`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Silence {
+    /// How long ago the peer last acknowledged anything.
+    pub lasts: Duration,
+    /// How many segments in a row, or probes of a window that is closed, went unanswered.
+    pub unanswered: u8,
+}
+
+/// The silence at the other end of `socket`; none where that is not TCP.
+pub fn silence_of(socket: &impl AsFd) -> Silence {
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut size = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: the descriptor is open for as long as it is borrowed; the kernel writes at most `size`
+    // bytes to `info`, which has that many, and any bytes, zeroes among them, are a `tcp_info`.
+    let info = unsafe {
+        let fd = socket.as_fd().as_raw_fd();
+        let to = info.as_mut_ptr().cast();
+        libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, to, &raw mut size);
+        info.assume_init()
+    };
+    Silence {
+        lasts: Duration::from_millis(info.tcpi_last_ack_recv.into()),
+        unanswered: info.tcpi_retransmits.max(info.tcpi_probes),
     }
 }
 

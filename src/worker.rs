@@ -52,6 +52,7 @@ pub async fn run(
         tick: RefCell::default(),
         drain_until: Cell::new(Moment::NEVER),
         greet_until: Cell::new(Moment::NEVER),
+        look_for_lost_at: Cell::new(Moment::BEGINNING),
         cannot_accept: Complaint::default(),
     });
     for nth in 0..worker.intakes.len() {
@@ -76,6 +77,8 @@ struct Worker {
     drain_until: Cell<Moment>,
     /// When clients that have connected have had their time to say what they want.
     greet_until: Cell<Moment>,
+    /// When to look next for peers that vanished while bytes were on their way to them.
+    look_for_lost_at: Cell<Moment>,
     /// Newcomers wait in the listen queue, because no descriptor or memory is free.
     cannot_accept: Complaint,
 }
@@ -306,6 +309,7 @@ impl Worker {
     /// there may be tens of thousands, and thousands whose time is over, and those that have
     /// something to do are not to wait for all of them.
     async fn look_after_conns(&self, timer: &Socket) {
+        let look_for_lost = self.is_time_to_look_for_lost();
         let seats = self.shard.seats();
         let parts = seats.div_ceil(limits::SWEPT_AT_ONCE).max(1);
         for part in 0..parts {
@@ -319,15 +323,44 @@ impl Worker {
             if self.shard.draining.get() {
                 self.drain(ids.clone()).await;
             }
-            self.look_at_peers(ids);
+            self.look_at_peers(ids.clone());
+            if look_for_lost {
+                self.look_for_lost(ids).await;
+            }
         }
+    }
+
+    /// Ends what goes on with a peer that vanished while bytes were on their way to it. Keepalive
+    /// finds those of whom nothing is awaited; it rests while there is something to send again, and
+    /// the kernel does that for a quarter of an hour and more (`tcp(7)`, `tcp_retries2`).
+    async fn look_for_lost(&self, ids: impl Iterator<Item = usize>) {
+        let shard = &self.shard;
+        let long = shard.config().keepalive.gone_after();
+        let may_wait = |conn: &Conn| matches!(conn.doing(), Doing::Waiting | Doing::Consuming);
+        self.step_in(ids, limits::ASKED_AFTER_AT_ONCE, may_wait, |conn| {
+            if conn.socket.is_lost(long) {
+                serve::peer_seen(shard, conn, Peer::Gone);
+            }
+        })
+        .await;
+    }
+
+    /// True once for each interval of TCP's own questions.
+    fn is_time_to_look_for_lost(&self) -> bool {
+        let clock = &self.shard.clock;
+        let due = clock.now() >= self.look_for_lost_at.get();
+        if due {
+            let interval = self.shard.config().keepalive.interval;
+            self.look_for_lost_at.set(clock.deadline(interval));
+        }
+        due
     }
 
     /// Steps in wherever a deadline has passed, among the connections with these ids.
     async fn expire(&self, ids: impl Iterator<Item = usize>) {
         let now = self.shard.clock.now();
         let is_due = |conn: &Conn| conn.deadline.get() <= now && conn.doing() != Doing::Handed;
-        self.step_in(ids, is_due, |conn| {
+        self.step_in(ids, limits::SENT_AWAY_AT_ONCE, is_due, |conn| {
             conn.deadline.set(Moment::NEVER);
             serve::expire(&self.shard, conn);
         })
@@ -348,7 +381,7 @@ impl Worker {
             };
             concerned && conn.standing != Standing::Operator
         };
-        self.step_in(ids, is_clients, |conn| {
+        self.step_in(ids, limits::SENT_AWAY_AT_ONCE, is_clients, |conn| {
             serve::drain(&self.shard, conn, greeting);
             if over {
                 cut_short(conn);
@@ -357,17 +390,19 @@ impl Worker {
         .await;
     }
 
-    /// Does `step` to those of the connections with these ids for which `holds` is true, a few a turn.
+    /// Does `step` to those of the connections with these ids for which `holds` is true, so many
+    /// `at_once`.
     async fn step_in(
         &self,
         ids: impl Iterator<Item = usize>,
+        at_once: usize,
         holds: impl Fn(&Conn) -> bool,
         step: impl Fn(&Rc<Conn>),
     ) {
         let shard = &self.shard;
         let found = Vec::from_iter(shard.conns_if(ids, &holds).iter().map(|conn| conn.id));
         for (nth, id) in found.into_iter().enumerate() {
-            if nth > 0 && nth % limits::SENT_AWAY_AT_ONCE == 0 {
+            if nth > 0 && nth % at_once == 0 {
                 shard.turn().await;
                 shard.clock.advance();
             }

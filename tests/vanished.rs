@@ -5,7 +5,7 @@
 use crate::support::Side;
 use crate::support::connection::Connection;
 use crate::support::network::{MORTAL, Network, SERVER, in_network_of_its_own};
-use crate::support::pattern::pattern;
+use crate::support::pattern::{assert_same_bytes, pattern};
 use crate::support::request::{get, post, post_head};
 use crate::support::server::Server;
 use std::io::Write;
@@ -152,5 +152,55 @@ fn a_connection_whose_last_reply_was_never_acknowledged_ends() {
         server.until_unused();
         server.until_metric("httpipe_connections", 1);
         gone.expect_nothing();
+    });
+}
+
+/// Without `--idle-timeout`, and with the kernel's own patience, a quarter of an hour and more.
+#[test]
+fn an_exchange_whose_consumer_vanished_in_the_middle_ends_no_later_than_a_wait_would() {
+    in_network_of_its_own(|network: &Network| {
+        let server = start(&["--threads", "2"]);
+        let body = pattern(4, 32 << 20);
+        // One that is there and takes nothing for as long, behind a window as closed.
+        let mut slow = server.consumer_waiting("vanished/slow", 1);
+        slow.narrow();
+        let mut patient = server.connect_and_send(&post_head("vanished/slow", body.len() as u64));
+        server.until_exchanging(1);
+        patient.send(&body[..1]);
+        slow.head().assert_status(200);
+        let mut consumer = mortal(&server, &get("vanished/window"));
+        consumer.narrow();
+        server.until_waiting(Side::Consumer, 1);
+        let head = post_head("vanished/window", body.len() as u64);
+        let mut producer = server.connect_and_send(&head);
+        server.until_exchanging(2);
+        producer.send(&body[..1]);
+        consumer.head().assert_status(200);
+        std::thread::scope(|scope| {
+            for mut sender in [patient.sender(), producer.sender()] {
+                // One breaks off as soon as the server has given up.
+                scope.spawn(move || sender.write_all(&body[1..]));
+            }
+            network.vanish();
+            producer.last_reply().assert_status(502);
+            server.until_exchanging(1);
+            assert_same_bytes(&slow.rest_of_body().expect("a whole body"), body);
+            patient.reply().assert_status(200);
+        });
+        server.until_unused();
+    });
+}
+
+#[test]
+fn a_wait_whose_client_vanished_with_a_reply_on_its_way_ends_no_later_than_others() {
+    in_network_of_its_own(|network: &Network| {
+        let server = start(&[]);
+        let requests = [post("vanished/reply", b"data"), get("vanished/next")];
+        let _gone = mortal(&server, &requests.concat());
+        server.until_waiting(Side::Producer, 1);
+        network.vanish();
+        assert_eq!(server.consume("vanished/reply").reply().body, b"data");
+        server.until_waiting(Side::Consumer, 1);
+        server.until_unused();
     });
 }
