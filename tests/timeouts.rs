@@ -1,6 +1,8 @@
 //! How long a connection may take to ask for something. The time limits of waiting and of an
 //! exchange are in `failure`.
 
+use crate::support::connection::Framing;
+use crate::support::network::{SERVER, in_network_of_its_own};
 use crate::support::request::{get, post, post_head_with, request};
 use crate::support::server::Server;
 use crate::support::{FAILURE_BOUND, Side};
@@ -157,4 +159,33 @@ fn an_exchange_is_given_its_time_anew_when_its_first_byte_comes() {
         assert_eq!(consumer.reply().body, b"ab", "{fields}");
         producer.reply().assert_status(200);
     }
+}
+
+#[test]
+fn a_long_reply_is_sent_to_the_end_as_long_as_some_of_it_is_taken_in_time() {
+    in_network_of_its_own(|network| {
+        network.set_send_buffer(16 << 10);
+        let server = Server::start(&["--host", SERVER, "--keep-alive-timeout", "1"]);
+        let name = |n| format!("{}/{n:0>250}", "n".repeat(250));
+        let _waiting = Vec::from_iter((0..800).map(|n| server.consume(&name(n))));
+        server.until_waiting(Side::Consumer, 800);
+        let mut slow = server.connect();
+        slow.narrow();
+        slow.send(request("GET", "/state"));
+        let listing = slow.head();
+        let Framing::Length(mut left) = listing.framing else {
+            panic!("a listing has a length: {listing:?}");
+        };
+        // Four times its time, in steps that are a tenth of it.
+        let step = left / 40;
+        while left > step {
+            std::thread::sleep(Duration::from_millis(100));
+            slow.body_bytes(step as usize);
+            left -= step;
+        }
+        assert_eq!(
+            slow.rest_of_body().expect("a whole body").len() as u64,
+            left
+        );
+    });
 }

@@ -38,6 +38,14 @@ impl Network {
         ip(&["address", "delete", "10.9.9.2/32", "dev", "lo"]);
     }
 
+    /// The most that the kernel takes of a sender before it lets it wait (`tcp_wmem`, `tcp(7)`), for
+    /// connections of this network.
+    pub fn set_send_buffer(&self, bytes: u32) {
+        let file = "/proc/sys/net/ipv4/tcp_wmem";
+        let sizes = format!("4096 {bytes} {bytes}");
+        std::fs::write(file, sizes).expect("a setting of our own network");
+    }
+
     /// How often the kernel sends unacknowledged bytes again before it gives the connection up
     /// (`tcp_retries2`, `tcp(7)`), for connections of this network.
     pub fn set_retries(&self, retries: u32) {
