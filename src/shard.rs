@@ -221,6 +221,15 @@ impl Shard {
         self.conns.borrow().capacity()
     }
 
+    /// Gives back the seats behind the last connection if most seats are empty, so that a crowd that
+    /// has gone costs the sweep nothing any more.
+    pub fn give_back_seats(&self) {
+        let mut conns = self.conns.borrow_mut();
+        if conns.capacity() > limits::SWEPT_AT_ONCE.max(4 * conns.len()) {
+            conns.shrink_to_fit();
+        }
+    }
+
     /// The connections with these ids for which `holds` is true.
     pub fn conns_if(
         &self,

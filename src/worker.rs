@@ -297,6 +297,7 @@ impl Worker {
             self.look_after_conns(&timer).await;
             self.shard.shared.sweeps[self.shard.index].fetch_add(1, Ordering::Relaxed);
             self.shard.pipes.try_again();
+            self.shard.give_back_seats();
             socket::look_again();
             self.tick.take().into_iter().for_each(Waker::wake);
             if self.shard.draining.get() && self.is_drained() {
