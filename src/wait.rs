@@ -3,7 +3,7 @@
 //! The registry keeps ids in order; the connections keep their requests. Only this file moves a
 //! connection from one to the other, so the two always agree.
 
-use std::rc::Rc;
+use std::{collections::VecDeque, rc::Rc};
 
 use crate::{
     access, answer,
@@ -130,11 +130,11 @@ pub fn turn_away(shard: &Rc<Shard>, conn: &Rc<Conn>, refusal: &Refusal) {
 
 /// Who waited on a channel that was destroyed, and has yet to hear so.
 #[must_use = "they hang unless they are told"]
-pub struct Evicted(Vec<(Rc<Conn>, Party)>);
+pub struct Evicted(VecDeque<(Rc<Conn>, Party)>);
 
 /// Destroys these channels: an exchange on one stops, and whoever waits is taken out of its queue.
 pub fn destroy(shard: &Rc<Shard>, channels: &[ChannelId]) -> Evicted {
-    let mut evicted = Vec::new();
+    let mut evicted = VecDeque::new();
     for &channel in channels {
         let driver = shard.registry.borrow().exchange(channel);
         if let Some(driver) = driver {
@@ -156,12 +156,23 @@ pub fn destroy(shard: &Rc<Shard>, channels: &[ChannelId]) -> Evicted {
 
 impl Evicted {
     /// Tells everybody, a few a turn.
-    pub async fn tell(self, shard: &Rc<Shard>) {
-        for (nth, (conn, party)) in self.0.into_iter().enumerate() {
-            if nth > 0 && nth % limits::SENT_AWAY_AT_ONCE == 0 {
+    pub async fn tell(mut self, shard: &Rc<Shard>) {
+        let mut told = 0;
+        while let Some((conn, party)) = self.0.pop_front() {
+            refuse(shard, &conn, party, &Refusal::DELETED);
+            told += 1;
+            if told % limits::SENT_AWAY_AT_ONCE == 0 {
                 shard.turn().await;
             }
-            refuse(shard, &conn, party, &Refusal::DELETED);
+        }
+    }
+}
+
+impl Drop for Evicted {
+    fn drop(&mut self) {
+        // Only a panic leaves somebody without a word.
+        for (conn, _) in self.0.drain(..) {
+            conn.hand(Step::Close(Close::Linger));
         }
     }
 }
