@@ -1,17 +1,18 @@
 //! A shard's clocks: a coarse one, advanced by the sweep and read for nothing, and one to measure by.
 //!
-//! Time limits here are seconds long, so a moment that is up to one sweep old is exact enough and
-//! spares every request a look at the real clock. How long a request waited is measured in
-//! [`Reading`]s, which are calls of `clock_gettime(2)` in user space.
+//! Whether a time limit is over is looked up when the sweep comes by, so the moment of that look is
+//! exact enough. When it is to be over goes by the kernel's tick, and how long a request waited is
+//! measured in [`Reading`]s: both are calls of `clock_gettime(2)` in user space.
 
 use std::{
     cell::{Cell, RefCell},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::limits::SWEEP_PERIOD;
+/// The longest tick of any kernel (100 a second), by which the coarse clock is behind.
+const TICK_MAX: Duration = Duration::from_millis(10);
 
 /// A point in a shard's time, in milliseconds since the shard began. `Moment::NEVER` is past every
 /// moment that comes.
@@ -42,7 +43,7 @@ impl Reading {
 #[derive(Debug)]
 pub struct Clock {
     measures_by: ClockId,
-    began: Instant,
+    began: Duration,
     now: Cell<Moment>,
     date: RefCell<String>,
     date_second: Cell<u64>,
@@ -59,7 +60,7 @@ impl Clock {
             } else {
                 ClockId::MonotonicCoarse
             },
-            began: Instant::now(),
+            began: monotonic(),
             now: Cell::new(Moment(0)),
             date: RefCell::new(String::new()),
             date_second: Cell::new(u64::MAX),
@@ -70,7 +71,7 @@ impl Clock {
 
     /// Reads the real clocks.
     pub fn advance(&self) {
-        let elapsed = self.began.elapsed();
+        let elapsed = monotonic() - self.began;
         self.now.set(Moment(elapsed.as_millis() as u64));
         let wall = SystemTime::now();
         let second = wall
@@ -95,12 +96,13 @@ impl Clock {
         self.now.get()
     }
 
-    /// The deadline of something that begins now and may take `limit`. Never early: the reading may
-    /// be one sweep old, so one sweep is added.
+    /// The deadline of something that begins now and may take `limit`. Never early, also where the
+    /// last `advance` was long ago: it goes by the kernel's tick, and one tick is added.
     #[must_use]
     pub fn deadline(&self, limit: Duration) -> Moment {
-        let limit = (limit + SWEEP_PERIOD).as_millis() as u64;
-        Moment(self.now.get().0.saturating_add(limit))
+        let now = Duration::try_from(clock_gettime(ClockId::MonotonicCoarse)).unwrap_or_default();
+        let due = now.saturating_sub(self.began) + TICK_MAX;
+        Moment((due.as_millis() as u64).saturating_add(limit.as_millis() as u64))
     }
 
     /// As `deadline`, where no limit means never.
@@ -115,8 +117,35 @@ impl Clock {
     }
 }
 
+/// Time since the machine started (`clock_gettime(2)`).
+fn monotonic() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default()
+}
+
 impl Default for Clock {
     fn default() -> Self {
         Self::new(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_never_early_however_long_the_clock_stood() {
+        let limit = Duration::from_millis(100);
+        let clock = Clock::default();
+        std::thread::sleep(Duration::from_millis(300));
+        let began = monotonic();
+        let due = clock.deadline(limit);
+        loop {
+            clock.advance();
+            if clock.now() >= due {
+                break;
+            }
+        }
+        assert!(monotonic() - began >= limit);
+        assert!(due < Moment::NEVER && clock.deadline(Duration::MAX) > due);
     }
 }

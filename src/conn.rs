@@ -80,6 +80,8 @@ impl Close {
 /// Why an exchange must not go on: told to the task that drives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
+    /// The producer vanished: its connection is lost, though it has not ended.
+    ProducerLeft,
     /// The consumer half-closed before its first byte, or its connection broke.
     ConsumerLeft,
     /// The channel or its namespace was deleted.
@@ -342,6 +344,15 @@ impl Conn {
         matches!(&*self.state.borrow(), State::Consuming { .. })
     }
 
+    /// The connection whose task sends it a body, if one does.
+    #[must_use]
+    pub fn driver(&self) -> Option<Rc<Self>> {
+        match &*self.state.borrow() {
+            State::Consuming { driver, .. } => Some(Rc::clone(driver)),
+            _ => None,
+        }
+    }
+
     /// The consumer was sent its first byte.
     pub fn mark_started(&self) {
         if let State::Consuming { started, .. } = &mut *self.state.borrow_mut() {
@@ -368,7 +379,8 @@ impl Conn {
         }
     }
 
-    /// From now on readability is of interest, or is not: for the task of this connection to say.
+    /// From now on readability is of interest, or is not: for the task of this connection to say, or
+    /// for another that ends its wait.
     pub fn watch(&self, watching: bool) {
         self.watching.set(watching);
     }

@@ -78,7 +78,8 @@ pub const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// How often a shard looks at its deadlines and at peers whose leaving nothing else reports. A time
-/// limit ends no earlier than it says, and at most two periods late.
+/// limit ends no earlier than it says, and a period late, or later by as much as the looking takes
+/// when thousands end at once.
 pub const SWEEP_PERIOD: Duration = Duration::from_millis(100);
 
 /// Connections that a sweep looks at in one go: each may be out of the core's cache, and there may
@@ -86,8 +87,9 @@ pub const SWEEP_PERIOD: Duration = Duration::from_millis(100);
 pub const SWEPT_AT_ONCE: usize = 512;
 
 /// Connections that are sent away in one go, because their time is over, their channel was deleted or
-/// the server ends, before other work gets its turn. Each is a reply or a close, 50 µs or more with what follows from it. 99 % of small pairs
-/// beside 5,000 slow heads took 0.81 ms at 8 and 0.74 ms at 2 (medians of 5).
+/// the server ends, before other work gets its turn. Each is a reply or a close, 50 µs or more with
+/// what follows from it. Beside 5,000 slow heads, all cut after 2 s, the 99th percentile of small
+/// pairs was 0.81 ms at 8 and 0.74 ms at 2 (medians of 5).
 pub const SENT_AWAY_AT_ONCE: usize = 2;
 
 /// Requests that lay there together and are answered in one go, before other connections get their

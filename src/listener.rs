@@ -1,7 +1,8 @@
 //! The listening sockets: bound here, or inherited from who started the process; and their end.
 //!
-//! A socket that is bound here is shut down when the server is told to end, so that the kernel
-//! refuses newcomers from then on; its file, if it has one, is removed. An inherited socket belongs
+//! When the server is told to end, the file of a socket that is bound here is removed, if it has one,
+//! and the shards take in who waits on it and shut it down, so that the kernel refuses newcomers from
+//! then on. An inherited socket belongs
 //! to others: the next instance listens on it too. It must never be shut down, which would end it for
 //! all of them, nor its file removed; who wants no more connections from it stops accepting.
 

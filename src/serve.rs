@@ -239,7 +239,8 @@ fn look_at_peer(shard: &Rc<Shard>, conn: &Rc<Conn>, peer: Peer) -> Step {
     Step::Wait
 }
 
-/// The sweep's look at a peer whose unread bytes keep readability from telling that it left.
+/// What the sweep saw of a peer whose leaving readability does not tell: unread bytes lie there, or it
+/// vanished.
 pub fn peer_seen(shard: &Rc<Shard>, conn: &Rc<Conn>, peer: Peer) {
     if let Step::Close(close) = look_at_peer(shard, conn, peer) {
         conn.hand(Step::Close(close));
@@ -278,11 +279,19 @@ pub fn expire(shard: &Rc<Shard>, conn: &Rc<Conn>) {
 /// closed whose request has come and lies unread: a reset would be all that it hears.
 pub fn drain(shard: &Rc<Shard>, conn: &Rc<Conn>, greeting: bool) {
     match conn.doing() {
-        Doing::Reading if conn.has_unread() || greeting && conn.fresh.get() => {}
-        Doing::Reading if !conn.socket.is_readable() => conn.hand(Step::Close(Close::Now)),
+        Doing::Reading if is_idle(conn, greeting) && !conn.socket.is_readable() => {
+            conn.hand(Step::Close(Close::Now));
+        }
         Doing::Waiting => wait::turn_away(shard, conn, &Refusal::DRAINING),
         _ => {}
     }
+}
+
+/// Whether no part of a request has been read of a client that reads heads, nor is waited for during
+/// the `greeting`.
+#[must_use]
+pub fn is_idle(conn: &Conn, greeting: bool) -> bool {
+    !(conn.has_unread() || greeting && conn.fresh.get())
 }
 
 async fn close(shard: &Rc<Shard>, conn: &Rc<Conn>, how: Close) {

@@ -51,8 +51,8 @@ pub struct Shared {
     /// Accept loops that still take in clients, in all: until there is none, no shard can know that
     /// it has seen the last connection.
     pub accepting: AtomicUsize,
-    /// How often each shard has swept: the pulse that the watchdog feels.
-    pub sweeps: Box<[AtomicU64]>,
+    /// How often each shard got on with its sweep: what the watchdog feels.
+    pub pulses: Box<[AtomicU64]>,
     /// What clients are offered: everything, or what operators have no listener of their own for.
     pub offer: Offer,
     /// The port of the first listener for clients that has one.
@@ -76,7 +76,7 @@ impl Shared {
             scribe: Scribe::start()?,
             connections: AtomicUsize::new(0),
             accepting: AtomicUsize::new(config.shards * of(Role::Public).count()),
-            sweeps: (0..config.shards).map(|_| AtomicU64::new(0)).collect(),
+            pulses: (0..config.shards).map(|_| AtomicU64::new(0)).collect(),
             offer,
             port: of(Role::Public).find_map(|known| known.address.port()),
             config,

@@ -230,13 +230,13 @@ impl Socket {
         }
     }
 
-    /// Whether the peer of a TCP connection has been silent for `long`, though the kernel kept asking:
+    /// Whether the peer of a TCP connection has not been heard of for `long`, though the kernel kept asking:
     /// bytes that it sent again, or its probes of a closed window, had no answer. A peer that is there
     /// answers both, whatever its process does.
     #[must_use]
     pub fn is_lost(&self, long: Duration) -> bool {
-        let silence = sys::silence_of(self);
-        silence.lasts >= long && silence.unanswered >= limits::UNANSWERED_MIN
+        let unheard = sys::unheard(self);
+        unheard.since >= long && unheard.unanswered >= limits::UNANSWERED_MIN
     }
 
     /// Ends the sending direction: the peer reads the end of the stream behind what was sent.

@@ -1,5 +1,5 @@
 //! What httpipe asks of the kernel beyond sockets: limits, cores, marks, wake-ups, timers, inherited
-//! descriptors. The only file with `unsafe`.
+//! descriptors, what TCP knows of a peer. The only file with `unsafe`.
 #![allow(unsafe_code)]
 
 use std::{
@@ -119,17 +119,17 @@ pub fn set_receive_mark(socket: &impl AsFd, bytes: i32) {
     }
 }
 
-/// What TCP knows of the silence of a peer (`tcp(7)`, `TCP_INFO`).
+/// How long a peer has not been heard of (`tcp(7)`, `TCP_INFO`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Silence {
-    /// How long ago the peer last acknowledged anything.
-    pub lasts: Duration,
+pub struct Unheard {
+    /// Since its last bytes or its last acknowledgement.
+    pub since: Duration,
     /// How many segments in a row, or probes of a window that is closed, went unanswered.
     pub unanswered: u8,
 }
 
-/// The silence at the other end of `socket`; none where that is not TCP.
-pub fn silence_of(socket: &impl AsFd) -> Silence {
+/// What TCP knows of the peer of `socket`; nothing is unheard where that is not TCP.
+pub fn unheard(socket: &impl AsFd) -> Unheard {
     let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
     let mut size = size_of::<libc::tcp_info>() as libc::socklen_t;
     // SAFETY: the descriptor is open for as long as it is borrowed; the kernel writes at most `size`
@@ -140,8 +140,9 @@ pub fn silence_of(socket: &impl AsFd) -> Silence {
         libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, to, &raw mut size);
         info.assume_init()
     };
-    Silence {
-        lasts: Duration::from_millis(info.tcpi_last_ack_recv.into()),
+    let last = info.tcpi_last_ack_recv.min(info.tcpi_last_data_recv);
+    Unheard {
+        since: Duration::from_millis(last.into()),
         unanswered: info.tcpi_retransmits.max(info.tcpi_probes),
     }
 }

@@ -47,10 +47,10 @@ pub fn start_watchdog(shared: &Arc<Shared>) -> io::Result<()> {
     };
     let shared = Arc::clone(shared);
     let watch = move || {
-        let mut pulse = Pulse::of(&shared.sweeps);
+        let mut pulse = Pulse::of(&shared.pulses);
         loop {
             thread::sleep(period / 2);
-            if pulse.is_felt(&shared.sweeps) {
+            if pulse.is_felt(&shared.pulses) {
                 notify(&[NotifyState::Watchdog]);
             } else {
                 tracing::error!("a shard hangs: the watchdog is not told that the server lives");
@@ -67,15 +67,15 @@ pub fn start_watchdog(shared: &Arc<Shared>) -> io::Result<()> {
 struct Pulse(Vec<u64>);
 
 impl Pulse {
-    fn of(sweeps: &[AtomicU64]) -> Self {
+    fn of(pulses: &[AtomicU64]) -> Self {
         Self(Vec::from_iter(
-            sweeps.iter().map(|shard| shard.load(Ordering::Relaxed)),
+            pulses.iter().map(|shard| shard.load(Ordering::Relaxed)),
         ))
     }
 
     /// Whether every shard has swept since the last look.
-    fn is_felt(&mut self, sweeps: &[AtomicU64]) -> bool {
-        let now = Self::of(sweeps);
+    fn is_felt(&mut self, pulses: &[AtomicU64]) -> bool {
+        let now = Self::of(pulses);
         let felt = self.0.iter().zip(&now.0).all(|(last, now)| last != now);
         *self = now;
         felt

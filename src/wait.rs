@@ -130,7 +130,7 @@ pub fn turn_away(shard: &Rc<Shard>, conn: &Rc<Conn>, refusal: &Refusal) {
 
 /// Who waited on a channel that was destroyed, and has yet to hear so.
 #[must_use = "they hang unless they are told"]
-pub struct Evicted(VecDeque<(Rc<Conn>, Party)>);
+pub struct Evicted(VecDeque<(Rc<Conn>, Option<Party>)>);
 
 /// Destroys these channels: an exchange on one stops, and whoever waits is taken out of its queue.
 pub fn destroy(shard: &Rc<Shard>, channels: &[ChannelId]) -> Evicted {
@@ -145,10 +145,8 @@ pub fn destroy(shard: &Rc<Shard>, channels: &[ChannelId]) -> Evicted {
             let conn = shard.conn(id);
             let waiting = conn.take_waiting();
             conn.deadline.set(Moment::NEVER);
-            (
-                conn,
-                waiting.expect("who stands in a queue is waiting").party,
-            )
+            let waiting = waiting.expect("who stands in a queue is waiting");
+            (conn, Some(waiting.party))
         }));
     }
     Evicted(evicted)
@@ -158,8 +156,12 @@ impl Evicted {
     /// Tells everybody, a few a turn.
     pub async fn tell(mut self, shard: &Rc<Shard>) {
         let mut told = 0;
-        while let Some((conn, party)) = self.0.pop_front() {
-            refuse(shard, &conn, party, &Refusal::DELETED);
+        while let Some((conn, party)) = self.0.front_mut() {
+            if let Some(party) = party.take() {
+                refuse(shard, conn, party, &Refusal::DELETED);
+            }
+            // Not held while others have their turn: it may go to another shard.
+            self.0.pop_front();
             told += 1;
             if told % limits::SENT_AWAY_AT_ONCE == 0 {
                 shard.turn().await;

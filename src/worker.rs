@@ -186,7 +186,7 @@ impl Worker {
     }
 
     /// Takes in who waits, as far as there is room, and ends the listening: that would reset them
-    /// (TCP), and they have come before the end.
+    /// (TCP), and they have come before the end. In one turn: it happens once.
     fn accept_last(&self, intake: &Intake) {
         for _ in 0..limits::LISTEN_BACKLOG {
             if !self.has_room(intake.role) || self.accept_one(intake).is_err() {
@@ -295,7 +295,6 @@ impl Worker {
     async fn sweep(&self, timer: Socket) {
         loop {
             self.look_after_conns(&timer).await;
-            self.shard.shared.sweeps[self.shard.index].fetch_add(1, Ordering::Relaxed);
             self.shard.pipes.try_again();
             self.shard.give_back_seats();
             socket::look_again();
@@ -304,6 +303,12 @@ impl Worker {
                 return;
             }
         }
+    }
+
+    /// The shard gets on with its sweep: it lives, and knows what time it is.
+    fn pulse(&self) {
+        self.shard.clock.advance();
+        self.shard.shared.pulses[self.shard.index].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Looks after every connection over the length of a period, a part at each tick of `timer`:
@@ -317,7 +322,7 @@ impl Worker {
             sys::arm(timer, limits::SWEEP_PERIOD.div_f64(parts as f64));
             timer.readable().await;
             sys::silence(timer);
-            self.shard.clock.advance();
+            self.pulse();
             // Neighbours came, and expire, at about the same time: they are in different parts.
             let ids = (part..seats).step_by(parts);
             self.expire(ids.clone()).await;
@@ -337,10 +342,14 @@ impl Worker {
     async fn look_for_lost(&self, ids: impl Iterator<Item = usize>) {
         let shard = &self.shard;
         let long = shard.config().keepalive.gone_after();
-        let may_wait = |conn: &Conn| matches!(conn.doing(), Doing::Waiting | Doing::Consuming);
-        self.step_in(ids, limits::ASKED_AFTER_AT_ONCE, may_wait, |conn| {
+        let matters = |conn: &Conn| matches!(conn.doing(), Doing::Waiting | Doing::Consuming);
+        self.each_of(ids, limits::ASKED_AFTER_AT_ONCE, matters, |conn| {
             if conn.socket.is_lost(long) {
                 serve::peer_seen(shard, conn, Peer::Gone);
+            } else if let Some(producer) = conn.driver()
+                && producer.socket.is_lost(long)
+            {
+                producer.stop(Stop::ProducerLeft);
             }
         })
         .await;
@@ -361,7 +370,7 @@ impl Worker {
     async fn expire(&self, ids: impl Iterator<Item = usize>) {
         let now = self.shard.clock.now();
         let is_due = |conn: &Conn| conn.deadline.get() <= now && conn.doing() != Doing::Handed;
-        self.step_in(ids, limits::SENT_AWAY_AT_ONCE, is_due, |conn| {
+        self.each_of(ids, limits::SENT_AWAY_AT_ONCE, is_due, |conn| {
             conn.deadline.set(Moment::NEVER);
             serve::expire(&self.shard, conn);
         })
@@ -374,15 +383,16 @@ impl Worker {
         let now = self.shard.clock.now();
         let greeting = now < self.greet_until.get();
         let over = now >= self.drain_until.get();
-        let is_clients = |conn: &Conn| {
-            let concerned = match conn.doing() {
-                Doing::Reading | Doing::Waiting => true,
+        let has_to_end = |conn: &Conn| {
+            let ends = match conn.doing() {
+                Doing::Reading => over || serve::is_idle(conn, greeting),
+                Doing::Waiting => true,
                 Doing::Working => over,
                 Doing::Consuming | Doing::Handed => false,
             };
-            concerned && conn.standing != Standing::Operator
+            ends && conn.standing != Standing::Operator
         };
-        self.step_in(ids, limits::SENT_AWAY_AT_ONCE, is_clients, |conn| {
+        self.each_of(ids, limits::SENT_AWAY_AT_ONCE, has_to_end, |conn| {
             serve::drain(&self.shard, conn, greeting);
             if over {
                 cut_short(conn);
@@ -391,26 +401,26 @@ impl Worker {
         .await;
     }
 
-    /// Does `step` to those of the connections with these ids for which `holds` is true, so many
+    /// Calls `act` for those of the connections with these ids for which `holds` is true, so many
     /// `at_once`.
-    async fn step_in(
+    async fn each_of(
         &self,
         ids: impl Iterator<Item = usize>,
         at_once: usize,
         holds: impl Fn(&Conn) -> bool,
-        step: impl Fn(&Rc<Conn>),
+        act: impl Fn(&Rc<Conn>),
     ) {
         let shard = &self.shard;
         let found = Vec::from_iter(shard.conns_if(ids, &holds).iter().map(|conn| conn.id));
         for (nth, id) in found.into_iter().enumerate() {
             if nth > 0 && nth % at_once == 0 {
                 shard.turn().await;
-                shard.clock.advance();
+                self.pulse();
             }
             // It may have gone since, or have got on, or another may have its id. None is held while
             // others have their turn: who holds one keeps it from going to another shard.
             if let [conn] = &*shard.conns_if(iter::once(id as usize), &holds) {
-                step(conn);
+                act(conn);
             }
         }
     }

@@ -125,20 +125,20 @@ fn a_whole_body_that_ends_with_the_connection_ends_with_a_fin() {
 
 #[test]
 fn a_request_that_came_before_its_connection_was_given_up_is_answered() {
-    let server = Server::start(&["--threads", "2", "--keep-alive-timeout", "1"]);
-    let mut clients = Vec::from_iter((0..100).map(|_| {
+    let server = Server::start(&["--threads", "2", "--keep-alive-timeout", "2"]);
+    let mut clients = Vec::from_iter((0..20).map(|_| {
         let mut client = server.connect_and_send(&request("GET", "/healthz"));
         client.reply().assert_status(200);
         client
     }));
-    // Their time passes while the server stands still, and all have asked.
+    // Their time passes while the server stands still; the sweep's timer is due before they ask.
     server.signal(Signal::STOP);
+    std::thread::sleep(std::time::Duration::from_millis(2500));
     for client in &mut clients {
         client.send(post("closing/late", b"data"));
     }
-    std::thread::sleep(std::time::Duration::from_millis(1500));
     server.signal(Signal::CONT);
-    server.until_waiting(Side::Producer, 100);
+    server.until_waiting(Side::Producer, 20);
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn clients_that_the_kernel_took_in_before_the_end_hear_an_answer() {
     let mut server = Server::start(&["--threads", "2"]);
     server.barrier();
     server.signal(Signal::STOP);
-    let mut clients = Vec::from_iter((0..20).map(|_| server.consume("closing/queue")));
+    let mut clients = Vec::from_iter((0..200).map(|_| server.consume("closing/queue")));
     server.terminate();
     server.signal(Signal::CONT);
     for client in &mut clients {
@@ -237,5 +237,23 @@ fn others_have_their_turn_while_a_channel_s_many_waiters_are_sent_away() {
             waiting.reply().assert_status(410);
         }
         server.until_unused();
+    }
+}
+
+#[test]
+fn who_was_sent_away_from_a_deleted_channel_goes_on_with_its_next_request_wherever_that_leads() {
+    const WAITERS: u64 = 40;
+    let server = Server::start(&["--threads", "4"]);
+    let mut waiting = Vec::from_iter((0..WAITERS).map(|n| {
+        let both = [get("closing/first"), get(&format!("closing/next{n}"))];
+        server.connect_and_send(&both.concat())
+    }));
+    server.until_waiting(Side::Consumer, WAITERS);
+    assert_eq!(server.ask("DELETE", "/channels/closing/first").status, 204);
+    for (n, waiting) in waiting.iter_mut().enumerate() {
+        waiting.reply().assert_status(410);
+        let mut producer = server.produce(&format!("closing/next{n}"), b"data");
+        assert_eq!(waiting.reply().body, b"data");
+        producer.reply().assert_status(200);
     }
 }

@@ -1,12 +1,13 @@
 //! Peers that vanish without a word: no FIN, no reset, no answer to anything. TCP keepalive finds
-//! those of whom nothing is on its way, the kernel's retransmissions or `--idle-timeout` the others.
+//! those of whom nothing is awaited; the sweep, `--idle-timeout` or the end of the kernel's patience
+//! the others.
 //! Each test has its control: a client that is as silent, but there.
 
 use crate::support::Side;
 use crate::support::connection::Connection;
 use crate::support::network::{MORTAL, Network, SERVER, in_network_of_its_own};
 use crate::support::pattern::{assert_same_bytes, pattern};
-use crate::support::request::{get, post, post_head};
+use crate::support::request::{get, post, post_head, post_head_with};
 use crate::support::server::Server;
 use std::io::Write;
 
@@ -163,13 +164,11 @@ fn an_exchange_whose_consumer_vanished_in_the_middle_ends_no_later_than_a_wait_w
         let body = pattern(4, 32 << 20);
         // One that is there and takes nothing for as long, behind a window as closed.
         let mut slow = server.consumer_waiting("vanished/slow", 1);
-        slow.narrow();
         let mut patient = server.connect_and_send(&post_head("vanished/slow", body.len() as u64));
         server.until_exchanging(1);
         patient.send(&body[..1]);
         slow.head().assert_status(200);
         let mut consumer = mortal(&server, &get("vanished/window"));
-        consumer.narrow();
         server.until_waiting(Side::Consumer, 1);
         let head = post_head("vanished/window", body.len() as u64);
         let mut producer = server.connect_and_send(&head);
@@ -201,6 +200,25 @@ fn a_wait_whose_client_vanished_with_a_reply_on_its_way_ends_no_later_than_other
         network.vanish();
         assert_eq!(server.consume("vanished/reply").reply().body, b"data");
         server.until_waiting(Side::Consumer, 1);
+        server.until_unused();
+    });
+}
+
+#[test]
+fn an_exchange_whose_producer_vanished_before_it_was_asked_for_its_body_ends_no_later() {
+    in_network_of_its_own(|network: &Network| {
+        let server = start(&["--threads", "2"]);
+        let fields = "Content-Length: 4\r\nExpect: 100-continue\r\n";
+        let _gone = mortal(&server, &post_head_with("vanished/asked", fields));
+        server.until_waiting(Side::Producer, 1);
+        network.vanish();
+        // Before anything can be known: the 100 is on its way to nobody.
+        let mut consumer = server.consume("vanished/asked");
+        server.until_exchanging(1);
+        server.until_waiting(Side::Consumer, 1);
+        let mut there = server.produce("vanished/asked", b"data");
+        assert_eq!(consumer.reply().body, b"data");
+        there.reply().assert_status(200);
         server.until_unused();
     });
 }

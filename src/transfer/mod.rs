@@ -47,7 +47,9 @@ impl Broken {
     #[must_use]
     pub fn meaning(self, midway: bool) -> (Outcome, Refusal) {
         match self {
-            Self::ProducerLeft => (Outcome::ProducerLeft, Refusal::BODY_CUT),
+            Self::ProducerLeft | Self::Stopped(Stop::ProducerLeft) => {
+                (Outcome::ProducerLeft, Refusal::BODY_CUT)
+            }
             Self::BadBody(error) => (Outcome::ProducerLeft, Refusal::from(error)),
             Self::ConsumerLeft | Self::CutUnseen | Self::Stopped(Stop::ConsumerLeft) => {
                 (Outcome::ConsumerLeft, Refusal::CONSUMER_LEFT)
@@ -77,6 +79,7 @@ impl From<Broken> for Refusal {
 impl From<Stop> for Broken {
     fn from(stop: Stop) -> Self {
         match stop {
+            Stop::ProducerLeft => Self::ProducerLeft,
             Stop::ConsumerLeft => Self::ConsumerLeft,
             other => Self::Stopped(other),
         }
