@@ -3,13 +3,16 @@
 //!
 //! What is claimed, and checked:
 //! - A body that looks whole is exactly one producer's, sent to this channel, whole (`ledger`); what
-//!   comes of a cut one is its front. No body is delivered whole twice.
-//! - A producer that hears 200 had its body handed to a consumer's connection to the last byte: a
-//!   consumer took it whole, or left before it had read all. Counted a channel at a time: of the
-//!   bodies that heard 200, no more are missing than consumers left there.
-//! - A producer whose body was taken whole, and who stays to hear, hears 200.
-//! - Whoever stays hears a reply, within the bound of every read here, and a status that its request
-//!   can have. Two clients whom nobody disturbs always succeed.
+//!   comes of a cut one is its front. Each says in its reply's head which one it is, so that empty
+//!   ones count too. No consumer is sent the beginning of a body that another one was sent.
+//! - A producer that hears 200 had its body handed to a consumer's connection to the last byte: that
+//!   consumer took it whole, or left. Nobody who stayed saw it cut.
+//! - A producer whose body was taken whole, and who stays to hear, hears 200. Who hears 502 had a
+//!   consumer that left.
+//! - Whoever stays hears a reply, within the bound of every read here, and one that has a cause: 410
+//!   if a deletion of that channel was under way since the request was begun, 408 if its time had
+//!   passed, 503 if the server has so narrow a limit, 400 if the request was broken. Two clients whom
+//!   nobody disturbs always succeed.
 //! - The counters of the server say what the clients saw, as exactly as can be known.
 //! - Afterwards nothing is left: no channel, no request that waits, no exchange, no connection, no
 //!   descriptor but those of the pipes that are kept, and no more memory than after a warm-up.
@@ -28,7 +31,7 @@ use crate::support::server::Server;
 use crate::support::within_bound;
 use client::{Client, FailAll, Weather, calm_pair, end_all_waits};
 use fastrand::Rng;
-use ledger::{Ledger, exchanges_ended};
+use ledger::{Ledger, Limits, exchanges_ended};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -69,29 +72,32 @@ fn chaos_without_splicing_loses_nothing_and_leaves_nothing_behind() {
 
 #[test]
 fn chaos_within_tight_limits_loses_nothing_and_leaves_nothing_behind() {
-    let (nth, threads) = (5, ["--threads", "2"]);
-    let limits = ["--request-timeout", "0.3", "--idle-timeout", "0.5"];
-    let options = [&threads[..], &limits, &["--max-waiting", "6"]].concat();
     // A machine that is busy may keep even undisturbed clients from meeting in so short a time.
-    run(
-        nth,
-        &options,
-        Weather {
-            calm_pairs: 0,
-            long_stall: Duration::from_millis(1300),
-            one_in: 4,
+    let weather = Weather {
+        calm_pairs: 0,
+        long_stall: Duration::from_millis(1000),
+        one_in: 2,
+        limits: Limits {
+            request_timeout: Duration::from_millis(500),
+            idle_timeout: Some(Duration::from_millis(300)),
+            max_waiting: Some(6),
         },
-    );
+    };
+    run(5, &["--threads", "2"], weather);
 }
 
 fn chaos(nth: u64, options: &[&str]) {
-    let patience = ["--request-timeout", "2"];
     let weather = Weather {
         calm_pairs: 4,
         long_stall: Duration::from_millis(2300),
-        one_in: 40,
+        one_in: 20,
+        limits: Limits {
+            request_timeout: Duration::from_secs(2),
+            idle_timeout: None,
+            max_waiting: None,
+        },
     };
-    run(nth, &[options, &patience].concat(), weather);
+    run(nth, options, weather);
 }
 
 /// Runs one server through a warm-up and the rest, each to its end, and settles.
@@ -99,14 +105,16 @@ fn run(nth: u64, options: &[&str], weather: Weather) {
     let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let seed = number_in_environment("HTTPIPE_SEED").unwrap_or(1) * 1000 + nth;
     let exchanges = number_in_environment("HTTPIPE_CHAOS_EXCHANGES").unwrap_or(EXCHANGES) / SERVERS;
+    let limits = weather.limits.options();
+    let limits: Vec<_> = limits.iter().map(String::as_str).collect();
+    // A client may be slow to begin: hundreds share a core or two.
+    let options = [options, &limits, &["--header-timeout", "60"]].concat();
     eprintln!("chaos: HTTPIPE_SEED={} {options:?}", seed / 1000);
     raise_descriptor_limit();
-    // A client may be slow to begin: hundreds share a core or two.
-    let options = [options, &["--header-timeout", "60"]].concat();
     let server = Server::start(&options);
     let began = Instant::now();
     let unused = Held::unused(&server);
-    let ledger = Ledger::default();
+    let ledger = Ledger::new(weather.limits);
     storm(&server, &ledger, seed, exchanges / 4, weather);
     let warm = Held::after(&server, &unused);
     storm(&server, &ledger, seed ^ 1 << 32, exchanges, weather);
@@ -209,7 +217,7 @@ fn storm(server: &Server, ledger: &Ledger, seed: u64, exchanges: u64, weather: W
         while !calm.iter().all(|pair| pair.is_finished()) {
             std::thread::sleep(Duration::from_millis(1));
         }
-        end_all_waits(server);
+        end_all_waits(server, ledger);
     });
 }
 

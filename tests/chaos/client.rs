@@ -2,13 +2,16 @@
 //! neither producing nor consuming. Whatever it does, it hears its reply out or writes down that it
 //! left.
 
-use super::ledger::{self, CHANNELS, Ledger, Oddity, channel_name};
+use super::ledger::{
+    self, CHANNELS, DELETED_CHANNELS, Ledger, Limits, Oddity, Wanted, channel_name, disposition,
+};
 use super::{consumer, producer};
 use crate::support::connection::Connection;
 use crate::support::metrics::Metrics;
-use crate::support::request::{chunked, get, post, request};
+use crate::support::request::{chunked, get, post_head_with, request};
 use crate::support::server::Server;
 use fastrand::Rng;
+use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -21,6 +24,7 @@ pub struct Weather {
     pub long_stall: Duration,
     /// One stall in so many is a long one.
     pub one_in: u8,
+    pub limits: Limits,
 }
 
 pub struct Client<'a> {
@@ -66,8 +70,8 @@ impl Client<'_> {
     fn turn(&mut self, connection: Connection) -> Option<Connection> {
         let channel = self.any_channel();
         match self.rng.u16(..1000) {
-            0..12 => self.delete(connection, channel),
-            12..40 => self.look(connection),
+            0..16 => self.delete(connection, channel % DELETED_CHANNELS),
+            16..40 => self.look(connection),
             40..65 => self.garbage(connection),
             65..130 => self.pipeline(connection),
             _ if self.produces(channel) => self.on_channel(channel, 1, |client| {
@@ -160,16 +164,20 @@ impl Client<'_> {
 
     fn delete(&mut self, mut connection: Connection, channel: usize) -> Option<Connection> {
         self.begin("deleting");
-        let name = channel_name(channel);
-        let target = if self.rng.u8(..4) == 0 {
+        let (target, channels) = if self.rng.u8(..3) == 0 {
             self.note(Oddity::DeleteNamespace);
-            name.split('/').next().expect("a namespace").to_owned()
+            let mut namespaces = ledger::namespaces();
+            let of_channel = namespaces.find(|(_, channels)| channels.contains(&channel));
+            of_channel.expect("a namespace")
         } else {
             self.note(Oddity::DeleteChannel);
-            name
+            (channel_name(channel), only(channel))
         };
+        self.ledger.begin_deletion(channels.clone());
         connection.send(request("DELETE", &format!("/channels/{target}")));
-        self.expect(connection, &[204, 404])
+        let goes_on = self.hear_one_of(&mut connection, &[204, 404]);
+        self.ledger.end_deletion(channels);
+        goes_on.then_some(connection)
     }
 
     /// A question that disturbs nobody.
@@ -211,13 +219,6 @@ impl Client<'_> {
         (!reply.closes()).then_some(connection)
     }
 
-    fn expect(&mut self, mut connection: Connection, statuses: &[u16]) -> Option<Connection> {
-        let reply = connection.reply();
-        assert!(statuses.contains(&reply.status), "{}", reply.status);
-        self.ledger.replied(reply.status);
-        (!reply.closes()).then_some(connection)
-    }
-
     /// Something that is no request: it is refused, and nothing behind it is taken for one.
     fn garbage(&mut self, mut connection: Connection) -> Option<Connection> {
         self.begin("sending garbage");
@@ -256,8 +257,9 @@ impl Client<'_> {
 
 /// A request in a pipeline, and what it is about.
 enum Asked {
-    Body { channel: usize },
+    Body(Wanted),
     Parcel { number: usize },
+    Deletion { channel: usize },
     Other,
 }
 
@@ -267,18 +269,19 @@ impl Client<'_> {
     fn pipeline(&mut self, mut connection: Connection) -> Option<Connection> {
         self.begin("hearing the replies to a pipeline");
         self.note(Oddity::Pipelined);
+        let requests = self.rng.usize(2..6);
+        let leaves_after = match self.rng.u8(..5) {
+            0 => self.rng.usize(..requests),
+            _ => usize::MAX,
+        };
         let mut bytes = Vec::new();
         let mut asked = Vec::new();
-        for _ in 0..self.rng.usize(2..6) {
-            let (request, what) = self.any_small_request();
+        for nth in 0..requests {
+            let (request, what) = self.any_small_request(nth < leaves_after);
             bytes.extend_from_slice(&request);
             asked.push(what);
         }
         let _ = connection.try_send(&bytes);
-        let leaves_after = match self.rng.u8(..5) {
-            0 => self.rng.usize(..asked.len()),
-            _ => usize::MAX,
-        };
         let mut asked = asked.into_iter().enumerate();
         while let Some((nth, what)) = asked.next() {
             let goes_on = nth < leaves_after && self.hear(&mut connection, &what);
@@ -293,56 +296,77 @@ impl Client<'_> {
         Some(connection)
     }
 
-    fn any_small_request(&mut self) -> (Vec<u8>, Asked) {
+    /// `is_heard`: its reply will be listened to. No deletion without: nobody would know its end.
+    fn any_small_request(&mut self, is_heard: bool) -> (Vec<u8>, Asked) {
         let channel = self.rng.usize(..CHANNELS);
         let name = channel_name(channel);
-        match self.rng.u8(..10) {
-            0..4 => {
+        match self.rng.u8(..20) {
+            0..8 => {
                 let parcel = self.ledger.new_parcel(channel, &mut self.rng, 3000);
-                let number = parcel.number;
-                let bytes = if self.rng.bool() {
-                    post(&name, &parcel.body)
-                } else {
-                    let head = crate::support::request::post_chunked_head(&name);
-                    [head, chunked(&parcel.body, 700)].concat()
+                let (number, body) = (parcel.number, &parcel.body);
+                let (framing, coded) = match self.rng.bool() {
+                    true => (producer::length(body.len()), body.clone()),
+                    false => (producer::CHUNKED.to_owned(), chunked(body, 700)),
                 };
-                (bytes, Asked::Parcel { number })
+                let head = post_head_with(&name, &(disposition(number) + &framing));
+                ([head, coded].concat(), Asked::Parcel { number })
             }
-            4..8 => (get(&name), Asked::Body { channel }),
-            8 => (request("GET", "/healthz"), Asked::Other),
-            _ => (
-                request("DELETE", &format!("/channels/{name}")),
-                Asked::Other,
-            ),
+            8..16 => (get(&name), Asked::Body(Wanted::begin(channel, false))),
+            16 if is_heard => self.any_deletion(),
+            _ => (request("GET", "/healthz"), Asked::Other),
         }
+    }
+
+    fn any_deletion(&mut self) -> (Vec<u8>, Asked) {
+        let channel = self.rng.usize(..DELETED_CHANNELS);
+        self.ledger.begin_deletion(only(channel));
+        let target = format!("/channels/{}", channel_name(channel));
+        (request("DELETE", &target), Asked::Deletion { channel })
     }
 
     /// Hears one reply; whether the connection goes on.
     fn hear(&mut self, connection: &mut Connection, what: &Asked) -> bool {
         match *what {
-            Asked::Body { channel } => consumer::hear_body(self, connection, channel, false),
+            Asked::Body(wanted) => consumer::hear_body(self, connection, wanted),
             Asked::Parcel { number } => {
                 let reply = connection.reply();
-                producer::check_status(reply.status);
+                producer::check_status(&reply);
                 self.ledger.producer_heard(number, reply.status);
                 !reply.closes()
             }
-            Asked::Other => {
-                let reply = connection.reply();
-                assert!(matches!(reply.status, 200 | 204 | 404), "{}", reply.status);
-                self.ledger.replied(reply.status);
-                !reply.closes()
+            Asked::Deletion { channel } => {
+                let goes_on = self.hear_one_of(connection, &[204, 404]);
+                self.ledger.end_deletion(only(channel));
+                goes_on
             }
+            Asked::Other => self.hear_one_of(connection, &[200]),
         }
     }
 
+    fn hear_one_of(&self, connection: &mut Connection, statuses: &[u16]) -> bool {
+        let reply = connection.reply();
+        assert!(statuses.contains(&reply.status), "{}", reply.status);
+        self.ledger.replied(reply.status);
+        !reply.closes()
+    }
+
+    /// Its reply will not be heard: the client leaves, or the server has closed, and then takes
+    /// nothing of what follows for a request.
     fn give_up(&self, what: &Asked) {
         match *what {
-            Asked::Body { channel } => self.ledger.consumer_left(channel),
-            Asked::Parcel { .. } => self.ledger.producer_left(),
+            Asked::Body(wanted) => self.ledger.consumer_left(wanted.channel),
+            Asked::Parcel { number } => self.ledger.producer_left(number),
+            Asked::Deletion { channel } => {
+                self.ledger.end_deletion(only(channel));
+                self.ledger.unanswered();
+            }
             Asked::Other => self.ledger.unanswered(),
         }
     }
+}
+
+fn only(channel: usize) -> Range<usize> {
+    channel..channel + 1
 }
 
 /// The status of the last final reply among these bytes, if there is a whole head of one.
@@ -405,8 +429,10 @@ pub fn calm_pair(server: &Server, ledger: &Ledger, number: usize, mut rng: Rng) 
 }
 
 /// Ends every wait on the channels that all fight over.
-pub fn end_all_waits(server: &Server) {
-    for namespace in ledger::namespaces() {
+pub fn end_all_waits(server: &Server, ledger: &Ledger) {
+    for (namespace, channels) in ledger::namespaces() {
+        ledger.begin_deletion(channels.clone());
         server.ask("DELETE", &format!("/channels/{namespace}"));
+        ledger.end_deletion(channels);
     }
 }

@@ -1,7 +1,7 @@
 //! A client that takes a body: to its end, or with a misfortune of its own.
 
 use super::client::{Client, Leaving};
-use super::ledger::{Oddity, channel_name};
+use super::ledger::{Oddity, Wanted, channel_name, number_of};
 use crate::support::connection::{Connection, End, Framing, Reply};
 use crate::support::request::chunked;
 
@@ -12,6 +12,7 @@ pub fn consume(
     channel: usize,
 ) -> Option<Connection> {
     let (head, body, is_old) = any_request(client, channel);
+    let wanted = Wanted::begin(channel, is_old);
     if client.rng.u8(..30) == 0 {
         client.begin("asking slowly");
         client.send_slowly(&mut connection, &head);
@@ -21,11 +22,11 @@ pub fn consume(
         connection.send([head, body].concat());
     }
     match client.rng.u8(..100) {
-        0..7 => leave_waiting(client, connection, channel, is_old),
-        7..15 => leave_receiving(client, connection, channel, is_old),
-        15..20 => half_close_receiving(client, connection, channel, is_old),
-        20..27 => stall(client, connection, channel, is_old),
-        _ => hear_body(client, &mut connection, channel, is_old).then_some(connection),
+        0..7 => leave_waiting(client, connection, wanted),
+        7..17 => leave_receiving(client, connection, wanted),
+        17..22 => half_close_receiving(client, connection, wanted),
+        22..29 => stall(client, connection, wanted),
+        _ => hear_body(client, &mut connection, wanted).then_some(connection),
     }
 }
 
@@ -56,22 +57,18 @@ fn any_request(client: &mut Client<'_>, channel: usize) -> (Vec<u8>, Vec<u8>, bo
 }
 
 /// What a consumer may hear instead of a body.
-fn check_refusal(status: u16) {
-    assert!(
-        matches!(status, 408 | 410 | 503),
-        "a consumer heard {status}"
-    );
+fn check_refusal(head: &Reply) {
+    match head.status {
+        408 | 410 => {}
+        503 => drop(head.assert_turned_away()),
+        status => panic!("a consumer heard {status}"),
+    }
 }
 
 /// Hears a whole reply, or a body that is cut; whether the connection goes on.
-pub fn hear_body(
-    client: &mut Client<'_>,
-    connection: &mut Connection,
-    channel: usize,
-    is_old: bool,
-) -> bool {
-    match hear_head(client, connection, channel, is_old) {
-        Ok(head) => hear_rest(client, connection, channel) && !head.closes(),
+pub fn hear_body(client: &mut Client<'_>, connection: &mut Connection, wanted: Wanted) -> bool {
+    match hear_head(client, connection, wanted) {
+        Ok(head) => hear_rest(client, connection, wanted, &head) && !head.closes(),
         Err(goes_on) => goes_on,
     }
 }
@@ -81,29 +78,33 @@ pub fn hear_body(
 fn hear_head(
     client: &mut Client<'_>,
     connection: &mut Connection,
-    channel: usize,
-    is_old: bool,
+    wanted: Wanted,
 ) -> Result<Reply, bool> {
-    if is_old && connection.end_before_byte() == Some(End::Reset) {
-        client.ledger.cut(channel, b"");
+    if wanted.is_old && connection.end_before_byte() == Some(End::Reset) {
+        client.ledger.cut_headless(wanted);
         return Err(false);
     }
     let head = connection.head();
     if head.status == 200 {
         return Ok(head);
     }
-    check_refusal(head.status);
+    check_refusal(&head);
     connection.rest_of_body().expect("an error is whole");
-    client.ledger.replied(head.status);
+    client.ledger.refused(wanted, head.status);
     Err(!head.closes())
 }
 
 /// Hears a body whose head was read; whether it was whole.
-fn hear_rest(client: &mut Client<'_>, connection: &mut Connection, channel: usize) -> bool {
+fn hear_rest(
+    client: &mut Client<'_>,
+    connection: &mut Connection,
+    wanted: Wanted,
+    head: &Reply,
+) -> bool {
     match connection.rest_of_body() {
-        Ok(body) => client.ledger.taken(channel, &body),
+        Ok(body) => client.ledger.taken(wanted, number_of(head), &body),
         Err(cut) => {
-            client.ledger.cut(channel, &cut.received);
+            client.ledger.cut(wanted, number_of(head), &cut.received);
             return false;
         }
     }
@@ -113,8 +114,7 @@ fn hear_rest(client: &mut Client<'_>, connection: &mut Connection, channel: usiz
 fn leave_waiting(
     client: &mut Client<'_>,
     mut connection: Connection,
-    channel: usize,
-    is_old: bool,
+    wanted: Wanted,
 ) -> Option<Connection> {
     client.begin("leaving before a body");
     match client.any_leaving() {
@@ -124,29 +124,29 @@ fn leave_waiting(
             connection.half_close();
             // It may have been faster: then it gets its body as if it had stayed.
             if connection.end_before_byte().is_none() {
-                hear_body(client, &mut connection, channel, is_old);
+                hear_body(client, &mut connection, wanted.half_closed());
                 return None;
             }
         }
     }
-    client.ledger.consumer_left(channel);
+    client.ledger.consumer_left(wanted.channel);
     None
 }
 
 fn leave_receiving(
     client: &mut Client<'_>,
     mut connection: Connection,
-    channel: usize,
-    is_old: bool,
+    wanted: Wanted,
 ) -> Option<Connection> {
-    let head = match hear_head(client, &mut connection, channel, is_old) {
+    let head = match hear_head(client, &mut connection, wanted) {
         Ok(head) => head,
         Err(goes_on) => return goes_on.then_some(connection),
     };
     client.begin("leaving within a body");
+    let mut received = Vec::new();
     if matches!(head.framing, Framing::Length(bytes) if bytes > 0) && client.rng.bool() {
         // Cut or not: at least one byte was there when the head was sent.
-        connection.body_bytes(1);
+        received = connection.body_bytes(1);
     }
     if client.rng.bool() {
         client.note(Oddity::Close);
@@ -155,7 +155,7 @@ fn leave_receiving(
         client.note(Oddity::Reset);
         connection.reset();
     }
-    client.ledger.consumer_left(channel);
+    client.ledger.left_body(wanted, number_of(&head), &received);
     None
 }
 
@@ -163,16 +163,16 @@ fn leave_receiving(
 fn half_close_receiving(
     client: &mut Client<'_>,
     mut connection: Connection,
-    channel: usize,
-    is_old: bool,
+    wanted: Wanted,
 ) -> Option<Connection> {
-    if let Err(goes_on) = hear_head(client, &mut connection, channel, is_old) {
-        return goes_on.then_some(connection);
-    }
+    let head = match hear_head(client, &mut connection, wanted) {
+        Ok(head) => head,
+        Err(goes_on) => return goes_on.then_some(connection),
+    };
     client.begin("receiving, half-closed");
     client.note(Oddity::HalfClose);
     connection.half_close();
-    if hear_rest(client, &mut connection, channel) {
+    if hear_rest(client, &mut connection, wanted, &head) {
         let (more, _) = connection.until_end();
         assert!(more.is_empty(), "bytes behind a last reply");
     }
@@ -182,13 +182,12 @@ fn half_close_receiving(
 fn stall(
     client: &mut Client<'_>,
     mut connection: Connection,
-    channel: usize,
-    is_old: bool,
+    wanted: Wanted,
 ) -> Option<Connection> {
     client.begin("receiving with stalls");
     connection.narrow();
     client.stall();
-    hear_body(client, &mut connection, channel, is_old);
+    hear_body(client, &mut connection, wanted);
     client.stall();
     // A window that was made small stays so: this connection is not used again.
     None

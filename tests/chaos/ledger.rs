@@ -2,15 +2,17 @@
 //! labels. Must never talk to the server.
 //!
 //! Every request ends in exactly one entry: a reply that was heard, or the client's own leaving.
-//! A body is in one of three states for good: **intact** (its producer sent all of it), **spoiled**
-//! (its producer broke off or broke its framing, and it must never look whole), and, if intact,
-//! **taken** once a consumer has checked it whole.
+//! A body is **intact** (its producer sent all of it) or **spoiled** (its producer broke off or broke
+//! its framing, and it must never look whole). It is given to one consumer at most, which takes it
+//! whole, sees it cut, or leaves it behind; the reply's head says which body it is, and the body too.
 
+use crate::support::connection::Reply;
 use crate::support::metrics::Metrics;
 use crate::support::pattern::pattern;
 use fastrand::Rng;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -18,8 +20,14 @@ use std::time::{Duration, Instant};
 const NAMESPACES: usize = 3;
 const CHANNELS_PER_NAMESPACE: usize = 8;
 pub const CHANNELS: usize = NAMESPACES * CHANNELS_PER_NAMESPACE;
+/// Of them, those that clients delete. Whoever is on another one hears of no deletion until the end.
+pub const DELETED_CHANNELS: usize = CHANNELS - CHANNELS_PER_NAMESPACE;
 /// Number and payload length, eight digits each, in front of every body that is not empty.
 const LABEL_BYTES: usize = 16;
+
+/// How much too early a 408 may come. A shard's clock is as old as its last sweep: 100 ms, which the
+/// server makes up for, and more where hundreds of clients keep it from a core.
+const CLOCK_LAG_MAX: Duration = Duration::from_millis(200);
 
 /// What clients do that an ordinary one does not, or not always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,16 +87,149 @@ pub struct Parcel {
     pub body: Vec<u8>,
 }
 
-/// What became of a body.
+/// The server's limits in a run: each refusal that it can hear of comes from one of them, or from a
+/// deletion.
 #[derive(Clone, Copy)]
+pub struct Limits {
+    pub request_timeout: Duration,
+    pub idle_timeout: Option<Duration>,
+    pub max_waiting: Option<u32>,
+}
+
+impl Limits {
+    /// As options of the server.
+    pub fn options(self) -> Vec<String> {
+        let seconds = |time: Duration| time.as_secs_f64().to_string();
+        let options = [
+            ("--request-timeout", Some(seconds(self.request_timeout))),
+            ("--idle-timeout", self.idle_timeout.map(seconds)),
+            ("--max-waiting", self.max_waiting.map(|max| max.to_string())),
+        ];
+        let given = options
+            .into_iter()
+            .filter_map(|(name, value)| Some([name.to_owned(), value?]));
+        given.flatten().collect()
+    }
+
+    /// No producer hears 408 sooner.
+    fn patience_with_producers(self) -> Duration {
+        let idle = self.idle_timeout.unwrap_or(Duration::MAX);
+        self.request_timeout.min(idle)
+    }
+}
+
+/// A consumer's request.
+#[derive(Clone, Copy)]
+pub struct Wanted {
+    pub channel: usize,
+    /// HTTP/1.0: the body may end with the connection.
+    pub is_old: bool,
+    /// It half-closed while it waited, which counts as leaving unless its body was faster.
+    half_closed: bool,
+    since: Instant,
+}
+
+impl Wanted {
+    /// A request that is about to be sent.
+    pub fn begin(channel: usize, is_old: bool) -> Self {
+        Self {
+            channel,
+            is_old,
+            half_closed: false,
+            since: Instant::now(),
+        }
+    }
+
+    /// The same, after its client half-closed.
+    pub fn half_closed(self) -> Self {
+        Self {
+            half_closed: true,
+            ..self
+        }
+    }
+}
+
+/// What a consumer that was sent the head of a body's reply made of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Given {
+    Whole,
+    Cut {
+        half_closed: bool,
+    },
+    /// It left before the end.
+    Left,
+}
+
+/// How a producer's request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    Heard(u16),
+    /// It left before it heard.
+    Left,
+}
+
+/// What became of a body.
+#[derive(Clone, Copy, Debug)]
 struct Record {
     channel: usize,
     payload_bytes: usize,
     empty: bool,
+    since: Instant,
     spoiled: bool,
-    taken: bool,
-    /// What its producer heard; `None` if it left before.
-    heard: Option<u16>,
+    given: Option<Given>,
+    ended: Option<Ended>,
+}
+
+impl Record {
+    fn heard(&self, status: u16) -> bool {
+        self.ended == Some(Ended::Heard(status))
+    }
+
+    fn left(&self) -> bool {
+        self.ended == Some(Ended::Left)
+    }
+
+    fn is_taken(&self) -> bool {
+        self.given == Some(Given::Whole)
+    }
+
+    fn is_cut(&self) -> bool {
+        matches!(self.given, Some(Given::Cut { .. }))
+    }
+
+    fn is_left_behind(&self) -> bool {
+        self.given == Some(Given::Left)
+    }
+
+    /// No consumer knows how it ended, and neither does its producer.
+    fn is_unknown(&self) -> bool {
+        self.left() && matches!(self.given, None | Some(Given::Left))
+    }
+
+    /// How long the whole body is, with its label.
+    fn bytes(&self) -> usize {
+        match self.empty {
+            true => 0,
+            false => LABEL_BYTES + self.payload_bytes,
+        }
+    }
+
+    /// Whether body `number` begins so.
+    fn begins_with(&self, number: usize, front: &[u8]) -> bool {
+        let (head, payload) = front.split_at(front.len().min(LABEL_BYTES));
+        front.len() <= self.bytes()
+            && label(number, self.payload_bytes)
+                .as_bytes()
+                .starts_with(head)
+            && pattern(number, self.payload_bytes).starts_with(payload)
+    }
+}
+
+/// The deletions that concern a channel.
+#[derive(Default)]
+struct Deletions {
+    under_way: usize,
+    last_heard: Option<Instant>,
 }
 
 /// One channel's sums.
@@ -96,22 +237,20 @@ struct Record {
 struct Tally {
     /// Producers under way less consumers under way.
     balance: AtomicI64,
-    empties_taken: AtomicU64,
-    consumers_left: AtomicU64,
+    deletions: Mutex<Deletions>,
+    /// Consumers that left, and know of no body.
+    left_unknowing: AtomicU64,
+    /// Consumers whose reply a reset destroyed from its head on.
+    cut_headless: AtomicU64,
 }
 
 /// The book itself.
-#[derive(Default)]
 pub struct Ledger {
+    limits: Limits,
     records: Mutex<Vec<Record>>,
     channels: [Tally; CHANNELS],
     replies: Mutex<BTreeMap<u16, u64>>,
-    /// What producers heard, by status.
-    to_producers: Mutex<BTreeMap<u16, u64>>,
     unanswered: AtomicU64,
-    producers_left: AtomicU64,
-    bodies_spoiled: AtomicU64,
-    cuts: AtomicU64,
     bytes_verified: AtomicU64,
     calm: AtomicU64,
     oddities: [AtomicU64; Oddity::ALL.len()],
@@ -131,15 +270,38 @@ pub fn channel_name(channel: usize) -> String {
     )
 }
 
-/// The namespaces of these channels.
-pub fn namespaces() -> impl Iterator<Item = String> {
-    (0..NAMESPACES).map(|nth| format!("chaos{nth}"))
+/// The namespaces of these channels, each with its channels.
+pub fn namespaces() -> impl Iterator<Item = (String, Range<usize>)> {
+    (0..NAMESPACES).map(|nth| {
+        let first = nth * CHANNELS_PER_NAMESPACE;
+        (format!("chaos{nth}"), first..first + CHANNELS_PER_NAMESPACE)
+    })
 }
 
 // ---------------------------------------------------------------- while it runs
 
 impl Ledger {
-    /// A body of random size that says itself which one it is.
+    /// An empty book on a server with these limits.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            records: Mutex::default(),
+            channels: Default::default(),
+            replies: Mutex::default(),
+            unanswered: AtomicU64::default(),
+            bytes_verified: AtomicU64::default(),
+            calm: AtomicU64::default(),
+            oddities: Default::default(),
+            turns: AtomicU64::default(),
+            nearly_over: AtomicBool::default(),
+            stop: AtomicBool::default(),
+            failed: AtomicBool::default(),
+            doing: Mutex::default(),
+        }
+    }
+
+    /// A body of random size that says itself which one it is, and whose producer is about to send
+    /// it.
     pub fn new_parcel(&self, channel: usize, rng: &mut Rng, payload_bytes_max: usize) -> Parcel {
         let empty = payload_bytes_max == 0;
         let payload_bytes = rng.usize(..=payload_bytes_max);
@@ -149,15 +311,16 @@ impl Ledger {
             channel,
             payload_bytes,
             empty,
+            since: Instant::now(),
             spoiled: false,
-            taken: false,
-            heard: None,
+            given: None,
+            ended: None,
         });
         drop(records);
         let body = match empty {
             true => Vec::new(),
             false => [
-                format!("{number:08}{payload_bytes:08}").as_bytes(),
+                label(number, payload_bytes).as_bytes(),
                 pattern(number, payload_bytes),
             ]
             .concat(),
@@ -168,85 +331,152 @@ impl Ledger {
     /// The body's producer is about to send less than all of it, or with broken framing: noted
     /// before it does, so that no consumer can be faster.
     pub fn spoil(&self, number: usize) {
-        self.bodies_spoiled.fetch_add(1, Relaxed);
         self.records.lock().expect("no client panicked")[number].spoiled = true;
     }
 
     /// A producer has heard how its request ended.
     pub fn producer_heard(&self, number: usize, status: u16) {
         self.replied(status);
-        let mut heard = self.to_producers.lock().expect("no client panicked");
-        *heard.entry(status).or_default() += 1;
-        drop(heard);
-        let record = &mut self.records.lock().expect("no client panicked")[number];
-        record.heard = Some(status);
+        let record = self.end(number, Ended::Heard(status));
         assert!(
             !(record.spoiled && status == 200),
             "200 for body {number}, which was never sent whole"
         );
+        assert!(
+            record.spoiled || status != 400,
+            "400 for body {number}, which was sent in good order"
+        );
+        let patience = self.limits.patience_with_producers();
+        self.check_cause(record.channel, record.since, status, patience);
     }
 
     /// A producer has left without hearing how its request ended.
-    pub fn producer_left(&self) {
-        self.producers_left.fetch_add(1, Relaxed);
+    pub fn producer_left(&self, number: usize) {
         self.unanswered.fetch_add(1, Relaxed);
+        self.end(number, Ended::Left);
     }
 
-    /// A consumer was given a body that looks whole: it must be exactly one producer's, sent to
-    /// this channel, and nobody else's before.
-    pub fn taken(&self, channel: usize, body: &[u8]) {
-        self.replied(200);
-        if body.is_empty() {
-            self.channels[channel].empties_taken.fetch_add(1, Relaxed);
-            return;
-        }
-        let (number, payload_bytes) = label(body);
-        assert!(
-            body[LABEL_BYTES..] == *pattern(number, payload_bytes),
-            "body {number} of {payload_bytes} bytes looks whole and is not: {} bytes",
-            body.len() - LABEL_BYTES
-        );
-        self.bytes_verified.fetch_add(body.len() as u64, Relaxed);
+    fn end(&self, number: usize, ended: Ended) -> Record {
         let record = &mut self.records.lock().expect("no client panicked")[number];
-        assert_eq!(
-            (record.channel, record.payload_bytes),
-            (channel, payload_bytes),
-            "body {number} came to another channel, or with another length"
+        let before = record.ended.replace(ended);
+        assert_eq!(before, None, "the producer of body {number} ended twice");
+        *record
+    }
+
+    /// A consumer was refused its body.
+    pub fn refused(&self, wanted: Wanted, status: u16) {
+        self.replied(status);
+        let patience = self.limits.request_timeout;
+        self.check_cause(wanted.channel, wanted.since, status, patience);
+    }
+
+    /// A refusal has a cause: time that has passed (`patience` at least), a deletion that was under
+    /// way after the request was begun (`since`), or a limit that this run has.
+    fn check_cause(&self, channel: usize, since: Instant, status: u16, patience: Duration) {
+        let possible = match status {
+            408 => since.elapsed() + CLOCK_LAG_MAX >= patience,
+            410 => self.deleted_since(channel, since),
+            503 => self.limits.max_waiting.is_some(),
+            _ => true,
+        };
+        assert!(
+            possible,
+            "{status} without a cause on channel {channel}, {:?} after the request was begun",
+            since.elapsed()
+        );
+    }
+
+    /// A consumer was given body `number`, and that looks whole: it must be exactly what its
+    /// producer sent, to this channel.
+    pub fn taken(&self, wanted: Wanted, number: usize, body: &[u8]) {
+        self.replied(200);
+        self.bytes_verified.fetch_add(body.len() as u64, Relaxed);
+        let record = self.give(wanted, number, Given::Whole);
+        assert!(
+            body.len() == record.bytes() && record.begins_with(number, body),
+            "body {number} looks whole and is not, with {} bytes: {record:?}",
+            body.len()
         );
         assert!(
             !record.spoiled,
             "body {number} looks whole and was never sent whole"
         );
-        assert!(!record.taken, "body {number} was delivered whole twice");
-        record.taken = true;
     }
 
-    /// A consumer saw that its body was cut: what came of it is the front of one producer's body.
-    pub fn cut(&self, channel: usize, received: &[u8]) {
+    /// A consumer saw that body `number` was cut: what came of it is its front.
+    pub fn cut(&self, wanted: Wanted, number: usize, received: &[u8]) {
         self.replied(200);
-        self.cuts.fetch_add(1, Relaxed);
-        if received.len() < LABEL_BYTES {
-            return;
-        }
-        let (number, payload_bytes) = label(received);
-        let payload = &received[LABEL_BYTES..];
+        let half_closed = wanted.half_closed;
+        self.given_front(wanted, number, received, Given::Cut { half_closed });
+    }
+
+    /// A consumer was sent a reply, and a reset destroyed it from its head on: it was cut.
+    pub fn cut_headless(&self, wanted: Wanted) {
+        self.replied(200);
+        let tally = &self.channels[wanted.channel];
+        tally.cut_headless.fetch_add(1, Relaxed);
+    }
+
+    /// A consumer has left body `number` behind, of which it had this.
+    pub fn left_body(&self, wanted: Wanted, number: usize, received: &[u8]) {
+        self.unanswered.fetch_add(1, Relaxed);
+        self.given_front(wanted, number, received, Given::Left);
+    }
+
+    fn given_front(&self, wanted: Wanted, number: usize, received: &[u8], given: Given) {
+        let bytes = received.len() as u64;
+        self.bytes_verified.fetch_add(bytes, Relaxed);
+        let record = self.give(wanted, number, given);
         assert!(
-            pattern(number, payload_bytes).starts_with(payload),
-            "what came of body {number} was changed"
+            record.begins_with(number, received),
+            "what came of body {number} was changed: {bytes} bytes, {record:?}"
         );
-        self.bytes_verified
-            .fetch_add(received.len() as u64, Relaxed);
-        let record = self.records.lock().expect("no client panicked")[number];
+    }
+
+    /// The body goes to nobody else: once a consumer was sent the beginning, it is never sent again.
+    fn give(&self, wanted: Wanted, number: usize, given: Given) -> Record {
+        let mut records = self.records.lock().expect("no client panicked");
+        let record = records.get_mut(number).expect("a body that was sent");
         assert_eq!(
-            record.channel, channel,
+            record.channel, wanted.channel,
             "body {number} came to another channel"
         );
+        let before = record.given.replace(given);
+        assert_eq!(before, None, "body {number} was sent on twice");
+        *record
     }
 
     /// A consumer has left without knowing whether it had a body.
     pub fn consumer_left(&self, channel: usize) {
-        self.channels[channel].consumers_left.fetch_add(1, Relaxed);
+        let tally = &self.channels[channel];
+        tally.left_unknowing.fetch_add(1, Relaxed);
         self.unanswered.fetch_add(1, Relaxed);
+    }
+
+    /// A deletion of these channels is about to be asked for.
+    pub fn begin_deletion(&self, channels: Range<usize>) {
+        for channel in &self.channels[channels] {
+            channel
+                .deletions
+                .lock()
+                .expect("no client panicked")
+                .under_way += 1;
+        }
+    }
+
+    /// It was answered, or never will be: it deletes nothing any more.
+    pub fn end_deletion(&self, channels: Range<usize>) {
+        for channel in &self.channels[channels] {
+            let mut deletions = channel.deletions.lock().expect("no client panicked");
+            deletions.under_way -= 1;
+            deletions.last_heard = Some(Instant::now());
+        }
+    }
+
+    fn deleted_since(&self, channel: usize, since: Instant) -> bool {
+        let deletions = &self.channels[channel].deletions;
+        let deletions = deletions.lock().expect("no client panicked");
+        deletions.under_way > 0 || deletions.last_heard.is_some_and(|heard| heard >= since)
     }
 
     /// A reply was heard.
@@ -339,16 +569,23 @@ impl Ledger {
 }
 
 /// Number and payload length, as a body says itself.
-fn label(body: &[u8]) -> (usize, usize) {
-    let digits = |digits: Option<&[u8]>| -> Option<usize> {
-        std::str::from_utf8(digits?).ok()?.parse().ok()
-    };
-    let read = digits(body.get(..8)).zip(digits(body.get(8..LABEL_BYTES)));
-    let Some(read) = read else {
-        let front = &body[..body.len().min(LABEL_BYTES)];
-        panic!("a body without its label: {}", front.escape_ascii());
-    };
-    read
+fn label(number: usize, payload_bytes: usize) -> String {
+    format!("{number:08}{payload_bytes:08}")
+}
+
+const FILE_NAME: &str = "attachment; filename=\"";
+
+/// The field line that tells a consumer which body it gets, however little comes of it.
+pub fn disposition(number: usize) -> String {
+    format!("Content-Disposition: {FILE_NAME}{number}\"\r\n")
+}
+
+/// Which body the reply brings.
+pub fn number_of(head: &Reply) -> usize {
+    let said = head.value("Content-Disposition");
+    let number = said.and_then(|said| said.strip_prefix(FILE_NAME)?.strip_suffix('"'));
+    let number = number.and_then(|number| number.parse().ok());
+    number.unwrap_or_else(|| panic!("a reply without its number: {:?}", head.fields))
 }
 
 // ---------------------------------------------------------------- afterwards
@@ -356,65 +593,102 @@ fn label(body: &[u8]) -> (usize, usize) {
 impl Ledger {
     /// What must hold once every client has ended.
     pub fn settle(&self, metrics: &Metrics) {
-        self.settle_bodies();
-        self.settle_outcomes(metrics);
-        self.settle_replies(metrics);
-    }
-
-    /// A producer that heard 200 had its body taken whole, or handed to a consumer that left: on
-    /// each channel, no more bodies are missing than consumers have left. And the other way round:
-    /// a producer whose body was taken whole, and who stayed to hear, heard 200.
-    fn settle_bodies(&self) {
         let records = self.records.lock().expect("no client panicked");
         for (number, record) in records.iter().enumerate() {
-            let heard = record.heard.unwrap_or(200);
-            assert!(
-                !record.taken || heard == 200,
-                "body {number} was delivered, and its producer heard {heard}"
-            );
+            self.settle_body(number, record);
         }
-        for (channel, tally) in self.channels.iter().enumerate() {
-            let accepted =
-                |record: &&Record| record.channel == channel && record.heard == Some(200);
-            let accepted: Vec<_> = records.iter().filter(accepted).collect();
-            let missing = accepted.iter().filter(|r| !r.empty && !r.taken).count() as u64;
-            let empties = accepted.iter().filter(|r| r.empty).count() as u64;
-            let empties_missing = empties.saturating_sub(tally.empties_taken.load(Relaxed));
-            let left = tally.consumers_left.load(Relaxed);
+        self.settle_channels(&records);
+        self.settle_outcomes(&records, metrics);
+        drop(records);
+        self.settle_replies(metrics);
+        self.settle_refusals(metrics);
+    }
+
+    /// What its consumer saw and what its producer heard go together. Above all: 200 means that no
+    /// consumer saw it cut, and whole means 200. A consumer that left may have left behind what was
+    /// accepted whole; one that half-closed early may be cut off as if it had left.
+    fn settle_body(&self, number: usize, record: &Record) {
+        let Some(Ended::Heard(heard)) = record.ended else {
             assert!(
-                missing + empties_missing <= left,
-                "channel {channel}: {missing} bodies and {empties_missing} empty ones were \
-                 accepted and never arrived, and only {left} consumers left"
+                record.left(),
+                "nobody knows of the producer of body {number}"
             );
-            let sent = |r: &&Record| r.channel == channel && r.empty && !r.spoiled;
-            let empties_sent = records.iter().filter(sent).count() as u64;
-            assert!(tally.empties_taken.load(Relaxed) <= empties_sent);
+            return;
+        };
+        let can_be_idle = self.limits.idle_timeout.is_some();
+        // 400 and 410 were looked at when they were heard.
+        let possible = match (record.given, heard) {
+            (Some(Given::Whole), heard) => heard == 200,
+            (Some(Given::Cut { half_closed }), 502) => half_closed,
+            (Some(Given::Cut { .. }), heard) => {
+                matches!(heard, 400 | 410) || heard == 408 && can_be_idle
+            }
+            (Some(Given::Left), heard) => {
+                matches!(heard, 200 | 400 | 410 | 502) || heard == 408 && can_be_idle
+            }
+            (None, heard) => matches!(heard, 200 | 400 | 408 | 410 | 502 | 503),
+        };
+        assert!(possible, "body {number}, and {heard} for it: {record:?}");
+    }
+
+    /// A body that no consumer knows of and that was accepted, or given up because its consumer had
+    /// left, has a consumer that left before it could know: one for each, on each channel. And each
+    /// consumer that knows only of a cut has a body that was cut.
+    fn settle_channels(&self, records: &[Record]) {
+        for (channel, tally) in self.channels.iter().enumerate() {
+            let unseen = records
+                .iter()
+                .filter(|record| record.channel == channel && record.given.is_none());
+            let (mut gone, mut maybe_cut) = (0, 0);
+            for record in unseen {
+                gone += u64::from(record.heard(200) || record.heard(502));
+                let may_be = [400, 408, 410].iter().any(|status| record.heard(*status));
+                maybe_cut += u64::from(may_be || record.left());
+            }
+            let left = tally.left_unknowing.load(Relaxed);
+            assert!(
+                gone <= left,
+                "channel {channel}: {gone} bodies went to nobody, and only {left} consumers left"
+            );
+            let cut = tally.cut_headless.load(Relaxed);
+            assert!(
+                cut <= maybe_cut,
+                "channel {channel}: {cut} consumers saw a cut, of {maybe_cut} bodies at most"
+            );
         }
     }
 
     /// Each outcome counts no less than clients know of, and no more than they can have caused.
-    fn settle_outcomes(&self, metrics: &Metrics) {
-        let outcome = |name| metrics.value(&exchanges_total(name));
-        let heard = |status| self.heard_by_producers(status);
-        let calm = self.calm_exchanges();
-        let consumers_left = self.consumers_left();
-        let producers_left = self.producers_left.load(Relaxed);
-        let spoiled = self.bodies_spoiled.load(Relaxed);
-        let taken = self.bodies_taken() + calm;
-        let accepted = heard(200) + calm;
+    fn settle_outcomes(&self, records: &[Record], metrics: &Metrics) {
+        let count = |of: &dyn Fn(&Record) -> bool| records.iter().filter(|r| of(r)).count() as u64;
+        let delivered = count(&|r| r.heard(200) || r.is_taken()) + self.calm_exchanges();
+        let unknown = count(&|r| r.is_unknown() && !r.spoiled);
+        let left = self.left_unknowing() + count(&Record::is_left_behind);
+        let half_closed = count(&|r| r.given == Some(Given::Cut { half_closed: true }));
+        // An exchange that ended so, and whose producer stayed to hear it.
+        let midway = |status| count(&|r| r.heard(status) && r.given.is_some());
+        let at_most = |status| count(&|r| r.heard(status) || r.left() && !r.is_taken());
+        let idle_at_most = match self.limits.idle_timeout {
+            Some(_) => at_most(408),
+            None => 0,
+        };
         for (name, at_least, at_most) in [
+            ("delivered", delivered, delivered + unknown.min(left)),
             (
-                "delivered",
-                taken.max(accepted),
-                (taken + consumers_left).min(accepted + producers_left),
+                "consumer_left",
+                count(&|r| r.heard(502)),
+                left + half_closed,
             ),
-            ("consumer_left", heard(502), consumers_left),
-            ("producer_left", 0, producers_left + spoiled),
-            ("deleted", 0, heard(410) + producers_left),
-            ("idle", 0, heard(408) + producers_left + consumers_left),
+            (
+                "producer_left",
+                midway(400),
+                count(&|r| r.spoiled || r.left()),
+            ),
+            ("deleted", midway(410), at_most(410)),
+            ("idle", midway(408), idle_at_most),
             ("drained", 0, 0),
         ] {
-            let counted = outcome(name);
+            let counted = metrics.value(&exchanges_total(name));
             assert!(
                 (at_least..=at_most).contains(&counted),
                 "{counted} exchanges ended as {name}, {at_least} to {at_most} were expected"
@@ -450,21 +724,45 @@ impl Ledger {
         );
     }
 
-    fn heard_by_producers(&self, status: u16) -> u64 {
-        let heard = self.to_producers.lock().expect("no client panicked");
-        heard.get(&status).copied().unwrap_or_default()
+    /// The server refused for no reason that this run cannot give.
+    fn settle_refusals(&self, metrics: &Metrics) {
+        let count = |kind| metrics.value(&format!("httpipe_refusals_total{{kind=\"{kind}\"}}"));
+        for kind in [
+            "header_timeout",
+            "body_timeout",
+            "cut_unseen",
+            "draining",
+            "drained",
+            "too_many_connections",
+            "too_many_channels",
+            "too_many_waiting",
+            "no_descriptor",
+        ] {
+            assert_eq!(count(kind), 0, "{kind}");
+        }
+        let limits = self.limits;
+        assert!(limits.idle_timeout.is_some() || count("idle_timeout") == 0);
+        assert!(limits.max_waiting.is_some() || count("too_many_waiting_on_channel") == 0);
     }
 
-    fn consumers_left(&self) -> u64 {
-        let left = |tally: &Tally| tally.consumers_left.load(Relaxed);
+    /// How many bodies met with each fate.
+    fn fates(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        FATES.into_iter().map(|(fate, of)| (fate, self.count(of)))
+    }
+
+    fn count(&self, of: fn(&Record) -> bool) -> u64 {
+        let records = self.records.lock().expect("no client panicked");
+        records.iter().filter(|record| of(record)).count() as u64
+    }
+
+    fn left_unknowing(&self) -> u64 {
+        let left = |tally: &Tally| tally.left_unknowing.load(Relaxed);
         self.channels.iter().map(left).sum()
     }
 
-    fn bodies_taken(&self) -> u64 {
-        let records = self.records.lock().expect("no client panicked");
-        let labelled = records.iter().filter(|record| record.taken).count() as u64;
-        let empties = |tally: &Tally| tally.empties_taken.load(Relaxed);
-        labelled + self.channels.iter().map(empties).sum::<u64>()
+    fn cuts_headless(&self) -> u64 {
+        let cut = |tally: &Tally| tally.cut_headless.load(Relaxed);
+        self.channels.iter().map(cut).sum()
     }
 
     /// The figures of the run, for people.
@@ -473,17 +771,20 @@ impl Ledger {
         for name in OUTCOMES {
             let _ = write!(text, "{name} {}, ", metrics.value(&exchanges_total(name)));
         }
-        let begun = self.records.lock().expect("no client panicked").len();
         let _ = write!(
             text,
-            "calm pairs {}\n  bodies: {begun} begun, {} taken whole, {} seen cut, {} spoiled; \
-             {} bytes verified\n  replies heard:",
+            "calm pairs {}\n  bodies: {} begun, {} spoiled, {} cut without a head; {} bytes \
+             verified\n  fates:",
             self.calm_exchanges(),
-            self.bodies_taken(),
-            self.cuts.load(Relaxed),
-            self.bodies_spoiled.load(Relaxed),
+            self.count(|_| true),
+            self.count(|r| r.spoiled),
+            self.cuts_headless(),
             self.bytes_verified.load(Relaxed),
         );
+        for (fate, count) in self.fates() {
+            let _ = write!(text, " {fate}: {count},");
+        }
+        let _ = write!(text, "\n  replies heard:");
         for (status, count) in &*self.replies.lock().expect("no client panicked") {
             let _ = write!(text, " {status}: {count}");
         }
@@ -491,8 +792,8 @@ impl Ledger {
             text,
             "; not listened to: {} ({} consumers, {} producers)\n  oddities:",
             self.unanswered.load(Relaxed),
-            self.consumers_left(),
-            self.producers_left.load(Relaxed),
+            self.left_unknowing() + self.count(Record::is_left_behind),
+            self.count(Record::left),
         );
         for oddity in Oddity::ALL {
             let count = self.oddities[oddity as usize].load(Relaxed);
@@ -505,6 +806,26 @@ impl Ledger {
         text
     }
 }
+
+/// A name, and which bodies met with it.
+type Fate = (&'static str, fn(&Record) -> bool);
+
+/// What can become of a body that a consumer was sent the beginning of.
+const FATES: [Fate; 9] = [
+    ("taken, and 200", |r| r.is_taken() && r.heard(200)),
+    ("taken, and 200 unheard", |r| r.is_taken() && r.left()),
+    ("taken, and empty", |r| r.is_taken() && r.empty),
+    ("cut, and 400", |r| r.is_cut() && r.heard(400)),
+    ("cut, and 410", |r| r.is_cut() && r.heard(410)),
+    ("cut, and its producer gone", |r| r.is_cut() && r.left()),
+    ("left behind, and 200", |r| {
+        r.is_left_behind() && r.heard(200)
+    }),
+    ("left behind, and 502", |r| {
+        r.is_left_behind() && r.heard(502)
+    }),
+    ("begun, and 408", |r| r.given.is_some() && r.heard(408)),
+];
 
 const OUTCOMES: [&str; 6] = [
     "delivered",

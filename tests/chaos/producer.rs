@@ -1,8 +1,8 @@
 //! A client that brings a body: whole and in good order, or with a misfortune of its own.
 
 use super::client::{Client, Leaving, final_status};
-use super::ledger::{Oddity, Parcel, channel_name};
-use crate::support::connection::Connection;
+use super::ledger::{Oddity, Parcel, channel_name, disposition};
+use crate::support::connection::{Connection, Reply};
 use crate::support::request::{chunked, chunks, post_head_with};
 
 /// A producer's request as it goes over the wire.
@@ -35,10 +35,10 @@ pub fn produce(
     match client.rng.u8(..100) {
         0..9 => leave_early(client, connection, &message),
         9..13 => leave_unheard(client, connection, &message),
-        13..20 => stall(client, connection, &message),
-        20..23 => slow_head(client, connection, &message),
-        23..28 => break_framing(client, connection, &message, &parcel),
-        28..31 => send_too_much(client, connection, &message),
+        13..22 => stall(client, connection, &message),
+        22..25 => slow_head(client, connection, &message),
+        25..30 => break_framing(client, connection, &message, &parcel),
+        30..33 => send_too_much(client, connection, &message),
         _ => in_good_order(client, connection, &message),
     }
 }
@@ -71,16 +71,17 @@ fn any_message(client: &mut Client<'_>, channel: usize, parcel: &Parcel) -> Mess
     let (fields, coded) = if is_chunked {
         let chunk_bytes = body.len() / 200 + 1 + rng.usize(..100_000);
         let coded = chunked(body, chunk_bytes);
-        ("Transfer-Encoding: chunked\r\n".to_owned(), coded)
+        (CHUNKED.to_owned(), coded)
     } else {
-        (format!("Content-Length: {}\r\n", body.len()), body.clone())
+        (length(body.len()), body.clone())
     };
     let expectation = if expects {
         "Expect: 100-continue\r\n"
     } else {
         ""
     };
-    let head = post_head_with(&channel_name(channel), &format!("{expectation}{fields}"));
+    let fields = format!("{expectation}{}{fields}", disposition(parcel.number));
+    let head = post_head_with(&channel_name(channel), &fields);
     Message {
         number: parcel.number,
         channel,
@@ -91,12 +92,19 @@ fn any_message(client: &mut Client<'_>, channel: usize, parcel: &Parcel) -> Mess
     }
 }
 
+pub const CHUNKED: &str = "Transfer-Encoding: chunked\r\n";
+
+pub fn length(bytes: usize) -> String {
+    format!("Content-Length: {bytes}\r\n")
+}
+
 /// What a producer of an intact body may hear.
-pub fn check_status(status: u16) {
-    assert!(
-        matches!(status, 200 | 408 | 410 | 502 | 503),
-        "a producer heard {status}"
-    );
+pub fn check_status(reply: &Reply) {
+    match reply.status {
+        200 | 408 | 410 | 502 => {}
+        503 => drop(reply.assert_turned_away()),
+        status => panic!("a producer heard {status}"),
+    }
 }
 
 fn in_good_order(
@@ -134,7 +142,7 @@ fn hear_final(
     sent: bool,
 ) -> Option<Connection> {
     let reply = connection.reply_after_continue();
-    check_status(reply.status);
+    check_status(&reply);
     let empty = message.coded.is_empty();
     assert!(
         sent || empty || reply.status != 200,
@@ -195,7 +203,7 @@ fn leave(client: &mut Client<'_>, mut connection: Connection, message: &Message)
             }
         }
     }
-    client.ledger.producer_left();
+    client.ledger.producer_left(message.number);
 }
 
 fn stall(
@@ -236,7 +244,7 @@ fn break_framing(
     if !message.is_chunked {
         client.note(Oddity::TooShort);
         let declared = message.coded.len() + 1;
-        let fields = format!("Content-Length: {declared}\r\n");
+        let fields = disposition(message.number) + &length(declared);
         let head = post_head_with(&channel_name(message.channel), &fields);
         let _ = connection.try_send([&head, &message.coded[..]].concat());
         leave(client, connection, message);
@@ -275,7 +283,7 @@ fn send_too_much(
     let bytes = [&message.head, &message.coded[..], b"\0too much\r\n\r\n"].concat();
     let _ = connection.try_send(bytes);
     let reply = connection.reply_after_continue();
-    check_status(reply.status);
+    check_status(&reply);
     client.ledger.producer_heard(message.number, reply.status);
     if reply.closes() {
         let (more, _) = connection.until_end();
