@@ -745,6 +745,40 @@ impl Ledger {
         assert!(limits.max_waiting.is_some() || count("too_many_waiting_on_channel") == 0);
     }
 
+    /// Nothing that the run claims to have stood was left out, in a run of so many exchanges.
+    pub fn settle_coverage(&self, metrics: &Metrics, exchanges: u64) {
+        for oddity in Oddity::ALL {
+            let count = self.oddities[oddity as usize].load(Relaxed);
+            assert!(count > 0, "no client had {oddity:?}");
+        }
+        let is_tight = self.limits.max_waiting.is_some();
+        let can_be_idle = self.limits.idle_timeout.is_some();
+        for name in OUTCOMES {
+            let expected = match name {
+                "idle" => can_be_idle,
+                // The server ends when nobody uses it any more.
+                "drained" => false,
+                _ => true,
+            };
+            let count = metrics.value(&exchanges_total(name));
+            assert!(count > 0 || !expected, "no exchange ended as {name}");
+        }
+        let replies = self.replies.lock().expect("no client panicked");
+        let tight: &[u16] = if is_tight { &[408, 503] } else { &[] };
+        for status in [&[200, 204, 400, 404, 410, 501, 502, 505], tight].concat() {
+            assert!(replies.contains_key(&status), "nobody heard {status}");
+        }
+        for (fate, count) in self.fates() {
+            let expected = fate != BEGUN_AND_408 || can_be_idle;
+            assert!(count > 0 || !expected, "no body was {fate}");
+        }
+        let taken = self.count(Record::is_taken);
+        assert!(
+            taken >= exchanges / 2,
+            "only {taken} bodies came whole in {exchanges} exchanges"
+        );
+    }
+
     /// How many bodies met with each fate.
     fn fates(&self) -> impl Iterator<Item = (&'static str, u64)> {
         FATES.into_iter().map(|(fate, of)| (fate, self.count(of)))
@@ -824,8 +858,11 @@ const FATES: [Fate; 9] = [
     ("left behind, and 502", |r| {
         r.is_left_behind() && r.heard(502)
     }),
-    ("begun, and 408", |r| r.given.is_some() && r.heard(408)),
+    (BEGUN_AND_408, |r| r.given.is_some() && r.heard(408)),
 ];
+
+/// Needs an idle timeout.
+const BEGUN_AND_408: &str = "begun, and 408";
 
 const OUTCOMES: [&str; 6] = [
     "delivered",

@@ -35,10 +35,10 @@ pub fn produce(
     match client.rng.u8(..100) {
         0..9 => leave_early(client, connection, &message),
         9..13 => leave_unheard(client, connection, &message),
-        13..22 => stall(client, connection, &message),
-        22..25 => slow_head(client, connection, &message),
-        25..30 => break_framing(client, connection, &message, &parcel),
-        30..33 => send_too_much(client, connection, &message),
+        13..25 => stall(client, connection, &message),
+        25..28 => slow_head(client, connection, &message),
+        28..33 => break_framing(client, connection, &message, &parcel),
+        33..36 => send_too_much(client, connection, &message),
         _ => in_good_order(client, connection, &message),
     }
 }
