@@ -3,8 +3,9 @@
 //! refused one that would be seen if it were carried out.
 
 use crate::support::Side;
+use crate::support::connection::{Connection, End};
 use crate::support::pattern::pattern;
-use crate::support::request::{chunk, chunked, get, post, post_chunked_head, request};
+use crate::support::request::{chunked, get, post, post_chunked_head, request};
 use crate::support::server::Server;
 use serde_json::json;
 
@@ -41,6 +42,12 @@ fn check_all_refused<R: AsRef<[u8]>>(requests: impl IntoIterator<Item = R>) {
     for request in requests {
         check_refused(&server, 400, request.as_ref());
     }
+    check_guard(&server, &mut guard);
+}
+
+/// The consumer that keeps `guard/intact` in use waits as if nothing had happened, and is served.
+#[track_caller]
+fn check_guard(server: &Server, guard: &mut Connection) {
     let mut producer = server.produce("guard/intact", b"still here");
     assert_eq!(guard.reply().body, b"still here");
     producer.reply().assert_status(200);
@@ -326,64 +333,97 @@ fn broken_from_the_start() -> Vec<Vec<u8>> {
     bodies
 }
 
+const PRODUCER_LEFT: &str = "httpipe_exchanges_total{outcome=\"producer_left\"}";
+
 #[test]
 fn a_chunked_body_broken_from_the_start_is_400_and_its_consumer_waits_on() {
     let server = Server::start(&["--threads", "2"]);
-    let _guard = server.consumer_waiting("guard/intact", 1);
-    let mut consumer = server.consumer_waiting("broken/chunks", 2);
+    let mut guard = server.consumer_waiting("guard/intact", 1);
+    let mut first = server.consumer_waiting("broken/chunks", 2);
+    let mut second = server.consumer_waiting("broken/chunks", 3);
     for body in broken_from_the_start() {
-        let shown = body[..body.len().min(60)].escape_ascii();
-        let mut producer = server.connect();
-        let _ = producer.try_send([&post_chunked_head("broken/chunks"), &body, SMUGGLED].concat());
-        let reply = producer.last_reply();
-        assert_eq!(reply.status, 400, "to {shown}: {}", reply.text());
-        server.until_waiting(Side::Consumer, 2);
-        consumer.expect_nothing();
+        // Behind a head that came alone, the break is met in an exchange; with it, sometimes before.
+        for in_exchange in [false, true] {
+            let shown = body[..body.len().min(60)].escape_ascii();
+            let mut producer = server.connect();
+            let head = post_chunked_head("broken/chunks");
+            let behind = [&body, SMUGGLED].concat();
+            if in_exchange {
+                producer.send(head);
+                server.until_exchanging(1);
+                server.until_waiting(Side::Consumer, 2);
+                // The server may refuse and close before all of it is written.
+                let broken_off = server.metrics().value(PRODUCER_LEFT);
+                let _ = producer.try_send(behind);
+                server.until_metric(PRODUCER_LEFT, broken_off + 1);
+            } else {
+                let _ = producer.try_send([head, behind].concat());
+            }
+            let reply = producer.last_reply();
+            assert_eq!(reply.status, 400, "to {shown}: {}", reply.text());
+            server.until_waiting(Side::Consumer, 3);
+            server.until_exchanging(0);
+            first.expect_nothing();
+            second.expect_nothing();
+        }
     }
     assert_eq!(
         server.state(),
         json!({"broken": ["chunks"], "guard": ["intact"]})
     );
-    let mut producer = server.produce("broken/chunks", b"whole");
-    assert_eq!(consumer.reply().body, b"whole");
-    producer.reply().assert_status(200);
+    // The one that was matched again and again is the first still.
+    for (consumer, body) in [(&mut first, b"1st"), (&mut second, b"2nd")] {
+        let mut producer = server.produce("broken/chunks", body);
+        assert_eq!(consumer.reply().body, body);
+        producer.reply().assert_status(200);
+    }
+    check_guard(&server, &mut guard);
 }
+
+/// What breaks a chunked body whose first chunk, or the payload of it, the consumer has.
+const BROKEN_LATER: [(&[u8], &[u8]); 11] = [
+    (b"4\r\ngood\r\n", b"x\r\n"),
+    (b"4\r\ngood\r\n", b"\r\n"),
+    (b"4\r\ngood\r\n", b"8000000000000000\r\n"),
+    (b"4\r\ngood\r\n", b"1\n"),
+    (b"4\r\ngood\r\n", b"0\n"),
+    (b"4\r\ngood\r\n", b" 0\r\n"),
+    (b"4\r\ngood\r\n", b"0\r\nbad trailer\r\n\r\n"),
+    (b"4\r\ngood", b"X"),
+    (b"4\r\ngood", b"\n0\r\n"),
+    (b"4\r\ngood", b"0\r\n\r\n"),
+    (b"4\r\ngood\r", b"\r\n0\r\n\r\n"),
+];
 
 #[test]
 fn a_chunked_body_broken_later_is_400_and_its_consumer_sees_no_last_chunk() {
     let server = Server::start(&["--threads", "2"]);
-    let _guard = server.consumer_waiting("guard/intact", 1);
-    let broken: [&[u8]; 6] = [
-        b"x\r\n",
-        b"\r\n",
-        b"8000000000000000\r\n",
-        b"1\n",
-        b"0\n",
-        b" 0\r\n",
-    ];
-    let behind_payload = broken.map(|rest| [&chunk(b"good"), rest].concat());
-    let no_crlf: [&[u8]; 3] = [b"4\r\ngoodX", b"4\r\ngood\n0\r\n", b"4\r\ngood0\r\n\r\n"];
-    for body in behind_payload
-        .into_iter()
-        .chain(no_crlf.map(<[u8]>::to_vec))
-    {
-        let mut consumer = server.consumer_waiting("broken/later", 2);
-        let mut producer = server.connect();
-        let _ = producer.try_send([&post_chunked_head("broken/later"), &body, SMUGGLED].concat());
-        let reply = producer.last_reply();
-        assert_eq!(reply.status, 400, "to {}", body.escape_ascii());
-        // The break may be seen before the good chunk went out; then the consumer waits on.
-        if server.metrics().value("httpipe_waiting{side=\"consumer\"}") == 2 {
-            consumer.expect_nothing();
-            consumer.close();
-            server.until_waiting(Side::Consumer, 1);
-            continue;
+    let mut guard = server.consumer_waiting("guard/intact", 1);
+    let mut broken_off = 0;
+    for (good, broken) in BROKEN_LATER {
+        for (version, end) in [("HTTP/1.1\r\nHost: t", End::Fin), ("HTTP/1.0", End::Reset)] {
+            let shown = format!("{} {}", broken.escape_ascii(), version.escape_debug());
+            let request = format!("GET /channels/broken/later {version}\r\n\r\n");
+            let mut consumer = server.connect_and_send(request.as_bytes());
+            server.until_waiting(Side::Consumer, 2);
+            let mut producer = server.connect_and_send(&post_chunked_head("broken/later"));
+            server.until_exchanging(1);
+            producer.send(good);
+            consumer.head().assert_status(200);
+            assert_eq!(consumer.body_bytes(4), b"good", "{shown}");
+            producer.expect_nothing();
+            producer.send([broken, SMUGGLED].concat());
+            let reply = producer.last_reply();
+            assert_eq!(reply.status, 400, "{shown}: {}", reply.text());
+            let cut = consumer.expect_cut();
+            assert_eq!((&cut.received[..], cut.end), (&b""[..], end), "{shown}");
+            server.until_exchanging(0);
+            broken_off += 1;
+            server.until_metric(PRODUCER_LEFT, broken_off);
+            assert_eq!(server.state(), json!({"guard": ["intact"]}), "{shown}");
         }
-        assert_eq!(consumer.head().status, 200);
-        let cut = consumer.expect_cut();
-        assert_eq!(cut.received, b"good", "to {}", body.escape_ascii());
     }
-    assert_eq!(server.state(), json!({"guard": ["intact"]}));
+    check_guard(&server, &mut guard);
 }
 
 #[test]
