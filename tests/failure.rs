@@ -684,22 +684,63 @@ fn a_server_that_shuts_down_closes_idle_connections_and_takes_no_new_ones() {
     assert_eq!(server.exit().code(), Some(0));
 }
 
-#[test]
-fn an_exchange_that_outlasts_the_drain_timeout_is_cut() {
-    let mut server = Server::start(&["--drain-timeout", "1"]);
-    let (_producer, mut consumer) = under_way(&server, &post_head("drain/cut", 5), HTTP_11);
+/// A server with a drain timeout of a second, which operators can look into meanwhile.
+fn impatient() -> Server {
+    Server::start(&[
+        "--drain-timeout",
+        "1",
+        "--admin",
+        "127.0.0.1:0",
+        "--threads",
+        "2",
+    ])
+}
+
+/// Tells `server` to end, and waits until its only exchange, which goes on, is over: not before the
+/// drain timeout. Who was in it keeps the server from ending until it has closed, for a while.
+fn outlast_the_drain(server: &Server) {
+    let told = Instant::now();
     server.terminate();
-    assert!(consumer.expect_cut().received.is_empty());
-    assert_eq!(server.exit().code(), Some(0));
+    server.until_metric("httpipe_exchanges_total{outcome=\"drained\"}", 1);
+    assert!(
+        told.elapsed() > Duration::from_millis(900),
+        "after {:?}",
+        told.elapsed()
+    );
+    let seen = server.metrics();
+    assert_eq!(seen.sum("httpipe_exchanges_total"), 1);
+    assert_eq!(seen.value("httpipe_exchanging"), 0);
 }
 
 #[test]
-fn a_body_that_ends_with_the_connection_is_reset_at_the_drain_timeout() {
-    let mut server = Server::start(&["--drain-timeout", "1"]);
-    let (_producer, mut consumer) = under_way(&server, &post_chunked_head("drain/cut"), HTTP_10);
-    server.terminate();
-    assert_eq!(consumer.expect_cut().end, End::Reset);
-    assert_eq!(server.exit().code(), Some(0));
+fn an_exchange_that_outlasts_the_drain_timeout_is_cut_and_its_producer_hears_503() {
+    for (head, version, end) in [
+        (post_head("drain/cut", 5), HTTP_11, End::Fin),
+        (post_chunked_head("drain/cut"), HTTP_11, End::Fin),
+        (post_chunked_head("drain/cut"), HTTP_10, End::Reset),
+    ] {
+        let mut server = impatient();
+        let (mut producer, mut consumer) = under_way(&server, &head, version);
+        outlast_the_drain(&server);
+        producer.last_reply().assert_turned_away();
+        let cut = consumer.expect_cut();
+        assert_eq!((cut.received.len(), cut.end), (0, end));
+        drop((producer, consumer));
+        assert_eq!(server.exit().code(), Some(0));
+    }
+}
+
+#[test]
+fn both_sides_of_an_exchange_without_a_byte_hear_503_at_the_drain_timeout() {
+    for version in [HTTP_11, HTTP_10] {
+        let mut server = impatient();
+        let (mut producer, mut consumer) = matched(&server, &post_head("drain/none", 5), version);
+        outlast_the_drain(&server);
+        producer.last_reply().assert_turned_away();
+        consumer.last_reply().assert_turned_away();
+        drop((producer, consumer));
+        assert_eq!(server.exit().code(), Some(0));
+    }
 }
 
 // ---------------------------------------------------------------- limits
