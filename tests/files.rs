@@ -133,6 +133,18 @@ fn connections_asked_for_by_name_come_before_pipes() {
 }
 
 #[test]
+fn the_soft_limit_is_raised_to_the_hard_one_at_the_start() {
+    let server = Server::start_with_soft_descriptors("256", "4096", &["--threads", "2"]);
+    assert_eq!(server.descriptor_limits(), (4096, Some(4096)));
+    assert_eq!(lines(&server, "few descriptors"), 0, "{}", server.stderr());
+    let mut crowd = Vec::from_iter((0..320).map(|_| inside(&server)));
+    assert!(server.descriptors().len() > 320);
+    for connection in &mut crowd {
+        ask(connection, "/healthz");
+    }
+}
+
+#[test]
 fn too_few_descriptors_are_one_line_and_exit_code_2() {
     for (options, part) in [
         (&["--threads", "8"][..], "8 shards"),

@@ -53,13 +53,20 @@ pub fn executable() -> Command {
 
 /// The executable with a clean environment and no more file descriptors than this.
 pub fn executable_with_descriptors(descriptors: &str) -> Command {
+    executable_with_soft_descriptors(descriptors, descriptors)
+}
+
+/// The executable with a clean environment and with these soft and hard limits of file descriptors:
+/// it may raise the first one up to the second.
+fn executable_with_soft_descriptors(soft: &str, hard: &str) -> Command {
     // The shell replaces itself, so that signals and the exit code are the server's own.
     let mut limited = in_clean_environment(Command::new("sh"));
     limited.args([
-        "-c",
-        "ulimit -n \"$1\"; shift; exec \"$@\"",
+        "-ec",
+        "ulimit -Sn \"$1\"; ulimit -Hn \"$2\"; shift 2; exec \"$@\"",
         "sh",
-        descriptors,
+        soft,
+        hard,
     ]);
     limited.arg(executable().get_program());
     limited
@@ -120,6 +127,11 @@ impl Server {
     /// As [`Self::start`], with no more file descriptors than this.
     pub fn start_with_descriptors(descriptors: &str, options: &[&str]) -> Self {
         Self::spawn(executable_with_descriptors(descriptors), options, &[])
+    }
+
+    /// As [`Self::start`], with these soft and hard limits of file descriptors.
+    pub fn start_with_soft_descriptors(soft: &str, hard: &str, options: &[&str]) -> Self {
+        Self::spawn(executable_with_soft_descriptors(soft, hard), options, &[])
     }
 
     /// As [`Self::start`], with these sockets inherited as a service manager passes them on
@@ -257,20 +269,26 @@ impl Server {
         numbers
     }
 
-    /// Sets the limit of open files of the running process (`prlimit(2)`), and returns the one before.
-    pub fn set_descriptor_limit(&self, descriptors: u64) -> u64 {
-        let pid = Some(Pid::from_child(&self.child));
+    /// The soft and the hard limit of open files of the running process; no hard one is `None`.
+    pub fn descriptor_limits(&self) -> (u64, Option<u64>) {
         let stat =
             std::fs::read_to_string(format!("/proc/{}/limits", self.pid())).expect("it runs");
         let line = stat.lines().find(|line| line.starts_with("Max open files"));
         let mut words = line.expect("a limit").split_whitespace().skip(3);
-        let (before, hard) = (words.next().expect("soft"), words.next().expect("hard"));
+        let (soft, hard) = (words.next().expect("soft"), words.next().expect("hard"));
+        (soft.parse().expect("a number"), hard.parse().ok())
+    }
+
+    /// Sets the limit of open files of the running process (`prlimit(2)`), and returns the one before.
+    pub fn set_descriptor_limit(&self, descriptors: u64) -> u64 {
+        let (before, hard) = self.descriptor_limits();
         let new = Rlimit {
             current: Some(descriptors),
-            maximum: hard.parse().ok(),
+            maximum: hard,
         };
+        let pid = Some(Pid::from_child(&self.child));
         prlimit(pid, Resource::Nofile, new).expect("our own child");
-        before.parse().expect("a number")
+        before
     }
 
     /// Leaves the running process no descriptor to open; returns the limit before.
