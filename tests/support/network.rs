@@ -1,10 +1,10 @@
 //! A network in which a client can vanish without a word: neither FIN nor reset, as when a machine
 //! loses its power or a NAT its memory. Must never touch the network that the tests run in.
 
-use super::until;
+use super::{skip, until};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Write, stderr};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
@@ -55,17 +55,12 @@ impl Network {
 }
 
 /// Runs `test` on a thread in a network namespace of its own (`network_namespaces(7)`); what it
-/// starts lives there too. Says so and does nothing where that is not permitted: it takes root.
+/// starts lives there too. Where that is not permitted (it takes root), the test is skipped.
 #[track_caller]
 pub fn in_network_of_its_own(test: impl FnOnce(&Network) + Send) {
     let holder = match hold_network() {
         Ok(holder) => holder,
-        Err(why) => {
-            let name = thread::current().name().unwrap_or_default().to_owned();
-            // Not by a macro, whose output the test harness would keep to itself.
-            let _ = writeln!(stderr(), "SKIPPED {name}: no network of its own: {why}");
-            return;
-        }
+        Err(why) => return skip(&format!("no network of its own: {why}")),
     };
     let network = format!("/proc/{}/ns/net", holder.0.id());
     let inside = move || {
