@@ -2,6 +2,7 @@
 //! Each test is a row of the contract's table, or a sentence under it.
 
 mod table;
+mod unread;
 
 use crate::support::connection::{Connection, End};
 use crate::support::pattern::{assert_same_bytes, pattern};
