@@ -195,9 +195,9 @@ const ENDS: &[Row] = &[
     (ShutsDown, WholeProducerWaits, Status(503, Closes), Gone,                NONE),
     (ShutsDown, ConsumerWaits,      Gone,                Status(503, Closes), NONE),
     (ShutsDown, Matched,            Whole(Closes),       Whole(Closes),       DELIVERED),
-    (ShutsDown, SmallMidway,        Whole(Closes),       Whole(Lives),        DELIVERED),
-    (ShutsDown, SplicedMidway,      Whole(Closes),       Whole(Lives),        DELIVERED),
-    (ShutsDown, AllSent,            Whole(Closes),       Whole(Lives),        DELIVERED),
+    (ShutsDown, SmallMidway,        Whole(Closes),       Whole(Ends),         DELIVERED),
+    (ShutsDown, SplicedMidway,      Whole(Closes),       Whole(Ends),         DELIVERED),
+    (ShutsDown, AllSent,            Whole(Closes),       Whole(Ends),         DELIVERED),
 ];
 
 #[test]
