@@ -1,22 +1,31 @@
 //! The contract's failure table, row by row: what happens, when in the life of a request, and what
-//! each side hears. Every row runs with either framing of the producer's body (`Content-Length`,
-//! chunked), with a consumer of either version (1.1, 1.0), and with connections that are on the
-//! shard of their channel already or have to move there; the counter of handovers proves which.
+//! each side hears. Every row runs with every kind of producer (`Content-Length`, chunked, HTTP/1.0,
+//! after a `100 Continue`), with a consumer of either version (1.1, 1.0), and with connections that
+//! are on the shard of their channel already or have to move there; the counter of handovers proves
+//! which. Rows with a large body run once more with bodies that are copied, not spliced; the counters
+//! of bytes prove which.
 //! After every case: one exchange more with the row's outcome and none with another, the channel in
 //! use exactly if somebody waits on, and who waits on is the first of its queue.
 
 use super::{HTTP_10, HTTP_11, Leaving, check_retry_after, leave};
 use crate::support::connection::{Connection, End, Framing};
 use crate::support::metrics::Metrics;
-use crate::support::pattern::{assert_same_bytes, pattern};
-use crate::support::request::{chunk, chunked, post_chunked_head, post_head, request};
+use crate::support::pattern::{PATTERN_BYTES_MAX, assert_same_bytes, pattern};
+use crate::support::request::{
+    chunk, chunked, post_chunked_head, post_head, post_head_with, request,
+};
 use crate::support::server::Server;
-use crate::support::{Side, within_bound};
+use crate::support::{Side, until, within_bound};
 use Befalls::*;
 use Hears::*;
 use Leaving::{Close, HalfClose, Reset};
 use Point::*;
 use Then::*;
+use std::cell::Cell;
+use std::io::Write;
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 /// What happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,11 +58,14 @@ enum Point {
     Matched,
     /// The consumer has the first byte of a body too small to be spliced.
     SmallMidway,
-    /// The consumer has the first quarter of a megabyte, which was spliced.
-    SplicedMidway,
+    /// The consumer has the first quarter of a megabyte.
+    LargeMidway,
     /// The producer has sent its last byte; the consumer has read nothing, and the sockets hold less
     /// than the whole body.
     AllSent,
+    /// The server has read the last byte of the payload, and the consumer's socket, of which nobody
+    /// reads, does not take the rest of what the server holds.
+    AllRead,
 }
 
 /// What a side hears of it.
@@ -115,8 +127,9 @@ const DELETIONS: &[Row] = &[
     (ChannelDeleted,   ConsumerWaits,      Gone,                Status(410, Lives), NONE),
     (ChannelDeleted,   Matched,            Status(410, Closes), Status(410, Lives), DELETED),
     (ChannelDeleted,   SmallMidway,        Status(410, Closes), Cut,                DELETED),
-    (ChannelDeleted,   SplicedMidway,      Status(410, Closes), Cut,                DELETED),
+    (ChannelDeleted,   LargeMidway,        Status(410, Closes), Cut,                DELETED),
     (ChannelDeleted,   AllSent,            Status(410, Closes), Cut,                DELETED),
+    (ChannelDeleted,   AllRead,            Status(410, Closes), Cut,                DELETED),
     (NamespaceDeleted, ProducersHead,      HeadGoesOn,          Gone,               NONE),
     (NamespaceDeleted, ConsumersHead,      Gone,                HeadGoesOn,         NONE),
     (NamespaceDeleted, ProducerWaits,      Status(410, Closes), Gone,               NONE),
@@ -124,8 +137,9 @@ const DELETIONS: &[Row] = &[
     (NamespaceDeleted, ConsumerWaits,      Gone,                Status(410, Lives), NONE),
     (NamespaceDeleted, Matched,            Status(410, Closes), Status(410, Lives), DELETED),
     (NamespaceDeleted, SmallMidway,        Status(410, Closes), Cut,                DELETED),
-    (NamespaceDeleted, SplicedMidway,      Status(410, Closes), Cut,                DELETED),
+    (NamespaceDeleted, LargeMidway,        Status(410, Closes), Cut,                DELETED),
     (NamespaceDeleted, AllSent,            Status(410, Closes), Cut,                DELETED),
+    (NamespaceDeleted, AllRead,            Status(410, Closes), Cut,                DELETED),
 ];
 
 /// A consumer that closes with all read looks as one that half-closes until it is sent more.
@@ -143,16 +157,20 @@ const CONSUMERS_LEAVE: &[Row] = &[
     (ConsumerLeaves(Close),     SmallMidway,   Status(502, Closes), Gone,                CONSUMER_LEFT),
     (ConsumerLeaves(Reset),     SmallMidway,   Status(502, Closes), Gone,                CONSUMER_LEFT),
     (ConsumerLeaves(HalfClose), SmallMidway,   Whole(Lives),        Whole(Ends),         DELIVERED),
-    (ConsumerLeaves(Close),     SplicedMidway, Status(502, Closes), Gone,                CONSUMER_LEFT),
-    (ConsumerLeaves(Reset),     SplicedMidway, Status(502, Closes), Gone,                CONSUMER_LEFT),
-    (ConsumerLeaves(HalfClose), SplicedMidway, Whole(Lives),        Whole(Ends),         DELIVERED),
+    (ConsumerLeaves(Close),     LargeMidway,   Status(502, Closes), Gone,                CONSUMER_LEFT),
+    (ConsumerLeaves(Reset),     LargeMidway,   Status(502, Closes), Gone,                CONSUMER_LEFT),
+    (ConsumerLeaves(HalfClose), LargeMidway,   Whole(Lives),        Whole(Ends),         DELIVERED),
     (ConsumerLeaves(Close),     AllSent,       Status(502, Closes), Gone,                CONSUMER_LEFT),
     (ConsumerLeaves(Reset),     AllSent,       Status(502, Closes), Gone,                CONSUMER_LEFT),
     (ConsumerLeaves(HalfClose), AllSent,       Whole(Lives),        Whole(Ends),         DELIVERED),
+    (ConsumerLeaves(Close),     AllRead,       Status(502, Closes), Gone,                CONSUMER_LEFT),
+    (ConsumerLeaves(Reset),     AllRead,       Status(502, Closes), Gone,                CONSUMER_LEFT),
+    (ConsumerLeaves(HalfClose), AllRead,       Whole(Lives),        Whole(Ends),         DELIVERED),
 ];
 
-/// A producer that resets once it has sent its last byte has no row: what the server had not read by
-/// then is destroyed by the kernel, so that it depends on that whether its body was whole.
+/// A producer that resets once it has sent its last byte has no row, unless the server has read that
+/// one: what it had not read by then is destroyed by the kernel, so that it depends on that whether
+/// the body was whole.
 #[rustfmt::skip]
 const PRODUCERS_LEAVE: &[Row] = &[
     (ProducerLeaves(Close),     ProducersHead,      Gone,                Gone,         NONE),
@@ -173,20 +191,24 @@ const PRODUCERS_LEAVE: &[Row] = &[
     (ProducerLeaves(Reset),     SmallMidway,        Gone,                Cut,          PRODUCER_LEFT),
     (ProducerLeaves(HalfClose), SmallMidway,        Status(400, Closes), Cut,          PRODUCER_LEFT),
     (FramingBreaks,             SmallMidway,        Status(400, Closes), Cut,          PRODUCER_LEFT),
-    (ProducerLeaves(Close),     SplicedMidway,      Gone,                Cut,          PRODUCER_LEFT),
-    (ProducerLeaves(Reset),     SplicedMidway,      Gone,                Cut,          PRODUCER_LEFT),
-    (ProducerLeaves(HalfClose), SplicedMidway,      Status(400, Closes), Cut,          PRODUCER_LEFT),
-    (FramingBreaks,             SplicedMidway,      Status(400, Closes), Cut,          PRODUCER_LEFT),
+    (ProducerLeaves(Close),     LargeMidway,        Gone,                Cut,          PRODUCER_LEFT),
+    (ProducerLeaves(Reset),     LargeMidway,        Gone,                Cut,          PRODUCER_LEFT),
+    (ProducerLeaves(HalfClose), LargeMidway,        Status(400, Closes), Cut,          PRODUCER_LEFT),
+    (FramingBreaks,             LargeMidway,        Status(400, Closes), Cut,          PRODUCER_LEFT),
     (ProducerLeaves(Close),     AllSent,            Gone,                Whole(Lives), DELIVERED),
     (ProducerLeaves(HalfClose), AllSent,            Status(200, Ends),   Whole(Lives), DELIVERED),
+    (ProducerLeaves(Close),     AllRead,            Gone,                Whole(Lives), DELIVERED),
+    (ProducerLeaves(Reset),     AllRead,            Gone,                Whole(Lives), DELIVERED),
+    (ProducerLeaves(HalfClose), AllRead,            Status(200, Ends),   Whole(Lives), DELIVERED),
 ];
 
 #[rustfmt::skip]
 const STANDSTILLS: &[Row] = &[
     (NothingMoves, Matched,       Status(408, Closes), WaitsOn, IDLE),
     (NothingMoves, SmallMidway,   Status(408, Closes), Cut,     IDLE),
-    (NothingMoves, SplicedMidway, Status(408, Closes), Cut,     IDLE),
+    (NothingMoves, LargeMidway,   Status(408, Closes), Cut,     IDLE),
     (NothingMoves, AllSent,       Status(408, Closes), Cut,     IDLE),
+    (NothingMoves, AllRead,       Status(408, Closes), Cut,     IDLE),
 ];
 
 #[rustfmt::skip]
@@ -196,14 +218,17 @@ const ENDS: &[Row] = &[
     (ShutsDown, ConsumerWaits,      Gone,                Status(503, Closes), NONE),
     (ShutsDown, Matched,            Whole(Closes),       Whole(Closes),       DELIVERED),
     (ShutsDown, SmallMidway,        Whole(Closes),       Whole(Ends),         DELIVERED),
-    (ShutsDown, SplicedMidway,      Whole(Closes),       Whole(Ends),         DELIVERED),
+    (ShutsDown, LargeMidway,        Whole(Closes),       Whole(Ends),         DELIVERED),
     (ShutsDown, AllSent,            Whole(Closes),       Whole(Ends),         DELIVERED),
+    (ShutsDown, AllRead,            Whole(Closes),       Whole(Ends),         DELIVERED),
 ];
+
+const SHORT_WAIT: [&str; 4] = ["--request-timeout", "0.3", "--header-timeout", "0.3"];
+const SHORT_IDLENESS: [&str; 2] = ["--idle-timeout", "0.7"];
 
 #[test]
 fn every_row_in_which_time_passes() {
-    let limits = ["--request-timeout", "0.3", "--header-timeout", "0.3"];
-    run(TIME_PASSES, &limits);
+    run(TIME_PASSES, &SHORT_WAIT);
 }
 
 #[test]
@@ -223,7 +248,7 @@ fn every_row_in_which_a_producer_leaves() {
 
 #[test]
 fn every_row_in_which_an_exchange_stands_still() {
-    run(STANDSTILLS, &["--idle-timeout", "0.5"]);
+    run(STANDSTILLS, &SHORT_IDLENESS);
 }
 
 #[test]
@@ -231,55 +256,115 @@ fn every_row_in_which_the_server_shuts_down() {
     run(ENDS, &[]);
 }
 
+#[test]
+fn every_row_with_a_large_body_where_bodies_are_copied() {
+    let large = |rows: &[Row]| {
+        let is_large = |row: &&Row| matches!(row.1, LargeMidway | AllSent | AllRead);
+        Vec::from_iter(rows.iter().filter(is_large).copied())
+    };
+    for rows in [DELETIONS, CONSUMERS_LEAVE, PRODUCERS_LEAVE, ENDS] {
+        run(&large(rows), &[NO_SPLICE]);
+    }
+    let options = [&SHORT_IDLENESS[..], &[NO_SPLICE]].concat();
+    run(&large(STANDSTILLS), &options);
+}
+
+const NO_SPLICE: &str = "--no-splice";
+
 // ---------------------------------------------------------------- the cases of a row
+
+/// Who produces, and in which framing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Length,
+    Chunked,
+    /// HTTP/1.0, which knows no chunks.
+    Old,
+    /// Sends of its body nothing before the `100 Continue`.
+    Expecting,
+    ExpectingChunked,
+}
+
+/// The usual ones, which run from either shard and with bodies spliced and copied.
+fn is_usual(kind: Kind) -> bool {
+    matches!(kind, Kind::Length | Kind::Chunked)
+}
 
 /// One combination.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     row: Row,
-    is_chunked: bool,
+    kind: Kind,
     version: &'static str,
     /// The clients' connections have to move to the channel's shard.
     elsewhere: bool,
+    /// Large bodies are spliced.
+    splices: bool,
+}
+
+/// So many rows at once, each on a server of its own: most of their time they wait.
+const ROWS_AT_ONCE: usize = 6;
+
+fn run(rows: &[Row], options: &[&str]) {
+    let options = [&["--threads", "2"], options].concat();
+    let options = &options;
+    let next = AtomicUsize::new(0);
+    let one_after_the_other = || {
+        while let Some(&row) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
+            run_row(row, options);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..ROWS_AT_ONCE {
+            scope.spawn(one_after_the_other);
+        }
+    });
+}
+
+/// Every combination of a row that makes sense.
+fn run_row(row: Row, options: &[&str]) {
+    let mut server = Server::start(options);
+    let mut names = Names::find(&server);
+    for case in combinations(row, !options.contains(&NO_SPLICE)) {
+        check(case, &server, &names);
+        if row.0 == ShutsDown {
+            assert_eq!(server.exit().code(), Some(0), "{case:?}");
+            server = Server::start(options);
+            names = Names::find(&server);
+        }
+    }
 }
 
 impl Case {
-    /// What becomes of the consumer's connection: on HTTP/1.0 it closes whatever its row says.
-    fn then(&self, then: Then) -> Then {
-        match self.version {
-            HTTP_10 => Closes,
-            _ => then,
-        }
+    fn is_chunked(&self) -> bool {
+        matches!(self.kind, Kind::Chunked | Kind::ExpectingChunked)
+    }
+
+    fn expects(&self) -> bool {
+        matches!(self.kind, Kind::Expecting | Kind::ExpectingChunked)
+    }
+
+    /// What becomes of the connection of a side whose row says `then`: on HTTP/1.0 it closes.
+    fn then(&self, side: Side, then: Then) -> Then {
+        let is_old = match side {
+            Side::Producer => self.kind == Kind::Old,
+            Side::Consumer => self.version == HTTP_10,
+        };
+        if is_old { Closes } else { then }
     }
 }
 
-/// Every combination of every row that makes sense.
-fn run(rows: &[Row], options: &[&str]) {
-    let options = [&["--threads", "2"], options].concat();
-    let mut server = Server::start(&options);
-    let mut names = Names::find(&server);
-    let mut cases = 0;
-    for &row in rows {
-        for case in combinations(row) {
-            check(case, &server, &names);
-            cases += 1;
-            if row.0 == ShutsDown {
-                assert_eq!(server.exit().code(), Some(0), "{case:?}");
-                server = Server::start(&options);
-                names = Names::find(&server);
-            }
-        }
-    }
-    eprintln!("{} rows, {cases} cases", rows.len());
-}
-
-fn combinations(row: Row) -> impl Iterator<Item = Case> {
+fn combinations(row: Row, splices: bool) -> impl Iterator<Item = Case> {
     let has_consumer = !matches!(row.1, ProducersHead | ProducerWaits | WholeProducerWaits);
     let has_producer = !matches!(row.1, ConsumersHead | ConsumerWaits);
-    let framings: &[bool] = match (row.0, has_producer) {
-        (FramingBreaks, _) => &[true],
-        (_, false) => &[false],
-        _ => &[false, true],
+    let kinds: &[Kind] = match (row.0, row.1) {
+        _ if !has_producer => &[Kind::Length],
+        (FramingBreaks, ProducersHead) => &[Kind::Chunked],
+        (FramingBreaks, _) => &[Kind::Chunked, Kind::ExpectingChunked],
+        (_, ProducersHead | WholeProducerWaits) => &[Kind::Length, Kind::Chunked, Kind::Old],
+        // Whether the last chunk was read, too, depends on how the body is moved.
+        (ProducerLeaves(Reset), AllRead) => &[Kind::Length, Kind::Old, Kind::Expecting],
+        _ => &[Kind::Length, Kind::Chunked, Kind::Old, Kind::Expecting],
     };
     let versions: &[&str] = if has_consumer {
         &[HTTP_11, HTTP_10]
@@ -291,14 +376,17 @@ fn combinations(row: Row) -> impl Iterator<Item = Case> {
         ProducersHead | ConsumersHead => &[false],
         _ => &[false, true],
     };
-    framings.iter().flat_map(move |&is_chunked| {
+    kinds.iter().flat_map(move |&kind| {
         versions.iter().flat_map(move |&version| {
-            shards.iter().map(move |&elsewhere| Case {
+            let cases = shards.iter().map(move |&elsewhere| Case {
                 row,
-                is_chunked,
+                kind,
                 version,
                 elsewhere,
-            })
+                splices,
+            });
+            // What is special about the others has nothing to do with shards, nor with splicing.
+            cases.filter(move |case| is_usual(kind) || splices && !case.elsewhere)
         })
     })
 }
@@ -311,6 +399,8 @@ struct Names {
     here: String,
     /// One on the other shard.
     there: String,
+    /// As long a body as [`AllRead`] takes, once that is known.
+    all_read_bytes: Cell<Option<usize>>,
 }
 
 impl Names {
@@ -336,6 +426,7 @@ impl Names {
             home,
             here: here.expect("a name for each shard"),
             there: there.expect("a name for each shard"),
+            all_read_bytes: Cell::new(None),
         }
     }
 }
@@ -368,18 +459,35 @@ struct Message {
 }
 
 impl Message {
-    fn new(case: &Case, channel: &str) -> Self {
+    fn new(case: &Case, channel: &str, all_read_bytes: usize) -> Self {
         let (bytes, front_bytes) = match case.row.1 {
-            SplicedMidway => (1 << 20, 1 << 18),
+            AllRead => (all_read_bytes, all_read_bytes),
+            LargeMidway => (1 << 20, 1 << 18),
             AllSent => (ALL_SENT_BYTES, ALL_SENT_BYTES),
             WholeProducerWaits => (100, 100),
             SmallMidway => (1000, 1),
             _ => (1000, 0),
         };
         let payload = pattern(front_bytes, bytes);
-        if !case.is_chunked {
+        let head = match case.kind {
+            Kind::Length => post_head(channel, bytes as u64),
+            Kind::Chunked => post_chunked_head(channel),
+            Kind::Old => {
+                let request = format!("POST /channels/{channel} HTTP/1.0\r\n");
+                format!("{request}Content-Length: {bytes}\r\n\r\n").into_bytes()
+            }
+            Kind::Expecting => {
+                let fields = format!("Expect: 100-continue\r\nContent-Length: {bytes}\r\n");
+                post_head_with(channel, &fields)
+            }
+            Kind::ExpectingChunked => {
+                let fields = "Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n";
+                post_head_with(channel, fields)
+            }
+        };
+        if !case.is_chunked() {
             return Self {
-                head: post_head(channel, bytes as u64),
+                head,
                 front: payload[..front_bytes].to_vec(),
                 front_payload_bytes: front_bytes,
                 rest: payload[front_bytes..].to_vec(),
@@ -396,7 +504,7 @@ impl Message {
             part => chunk_head_bytes + part,
         };
         Self {
-            head: post_chunked_head(channel),
+            head,
             front: coded[..cut].to_vec(),
             front_payload_bytes: front_bytes,
             rest: coded[cut..].to_vec(),
@@ -404,6 +512,10 @@ impl Message {
         }
     }
 }
+
+/// Less than any of the large bodies, or than what the sockets on the consumer's side hold, and more
+/// than comes with a head.
+const LARGE_BYTES_MIN: u64 = 100_000;
 
 /// More than the sockets on the consumer's side hold, and less than they and those on the producer's.
 const ALL_SENT_BYTES: usize = 4 << 20;
@@ -424,16 +536,12 @@ fn check(case: Case, server: &Server, names: &Names) {
     } else {
         &names.here
     };
-    let message = Message::new(&case, channel);
-    let connections = [put(server, &names.home), put(server, &names.home)];
-    server.until_metric("httpipe_connections", 3);
-    let before = server.metrics();
-    let mut stage = set(&case, server, connections, channel, &message);
+    let (message, before, mut stage) = set_the_stage(&case, server, names, channel);
     check_moves(&case, &stage, &before, &server.metrics());
     stage.rival = rival(&case, server, channel);
     befall(befalls, &case, &mut stage, server, channel, &message);
     if let (Whole(_), Some(producer)) = (producer_hears, &mut stage.producer)
-        && case.row.1 != AllSent
+        && !matches!(case.row.1, AllSent | AllRead)
     {
         producer.send(&message.rest);
     }
@@ -452,7 +560,7 @@ fn check(case: Case, server: &Server, names: &Names) {
                     ..
                 },
             ) => {
-                hear_producer(producer_hears, producer);
+                hear_producer(&case, producer_hears, producer);
             }
             (
                 Side::Consumer,
@@ -489,6 +597,92 @@ impl Drop for Report {
 }
 
 // ---------------------------------------------------------------- before
+
+/// Brings both sides to the row's point, and returns what the server counted before.
+fn set_the_stage(
+    case: &Case,
+    server: &Server,
+    names: &Names,
+    channel: &str,
+) -> (Message, Metrics, Stage) {
+    let set_once = |all_read_bytes| {
+        let message = Message::new(case, channel, all_read_bytes);
+        let connections = [put(server, &names.home), put(server, &names.home)];
+        server.until_metric("httpipe_connections", 3);
+        let before = server.metrics();
+        let stage = set(case, server, connections, channel, &message);
+        (message, before, stage)
+    };
+    if case.row.1 != AllRead {
+        return set_once(0);
+    }
+    // What the kernel's buffers hold is not the same every time.
+    until("a body that the server has, and its consumer not", || {
+        let bytes = names.all_read_bytes.get();
+        let bytes = bytes.unwrap_or_else(|| rehearse(server, channel));
+        let (message, before, mut stage) = set_once(bytes);
+        let producer = stage.producer.as_mut().expect("it is there");
+        if is_all_read(server, &before, bytes as u64) && !producer.has_bytes() {
+            names.all_read_bytes.set(Some(bytes));
+            return Some((message, before, stage));
+        }
+        names.all_read_bytes.set(None);
+        drop(stage);
+        server.until_unused();
+        None
+    })
+}
+
+fn moved_bytes(metrics: &Metrics) -> u64 {
+    metrics.sum("httpipe_bytes_total")
+}
+
+/// Whether the server has read so many bytes of payload and still holds some, after whatever it can
+/// do at once.
+fn is_all_read(server: &Server, before: &Metrics, bytes: u64) -> bool {
+    let (read, exchanging) = standstill(server);
+    exchanging && read - moved_bytes(before) == bytes
+}
+
+/// Waits until nothing more moves; returns how much has, and whether there is an exchange still.
+fn standstill(server: &Server) -> (u64, bool) {
+    let mut last = None;
+    let mut same = 0;
+    until("nothing to move any more", || {
+        let metrics = server.metrics();
+        let seen = (
+            moved_bytes(&metrics),
+            metrics.value("httpipe_exchanging") == 1,
+        );
+        same = if last == Some(seen) { same + 1 } else { 0 };
+        last = Some(seen);
+        (same == 10).then_some(seen)
+    })
+}
+
+/// How much of an endless body the server reads while its consumer reads nothing.
+fn rehearse(server: &Server, channel: &str) -> usize {
+    let before = moved_bytes(&server.metrics());
+    let consumer = server.consumer_waiting(channel, 1);
+    let producer = server.connect_and_send(&post_head(channel, 1 << 40));
+    server.until_exchanging(1);
+    let mut sender = producer.sender();
+    let body = pattern(0, PATTERN_BYTES_MAX);
+    let read = thread::scope(|scope| {
+        // More than all buffers hold; it ends with the connection.
+        scope.spawn(move || sender.write_all(body));
+        let read = until("the buffers to be full", || {
+            let (read, exchanging) = standstill(server);
+            assert!(exchanging, "a consumer that does not read has read all");
+            (read > before + LARGE_BYTES_MIN).then_some(read)
+        });
+        let _ = producer.sender().shutdown(Shutdown::Both);
+        read
+    });
+    drop((producer, consumer));
+    server.until_unused();
+    (read - before) as usize
+}
 
 /// Brings both sides to the row's point, on two connections that have not seen its channel yet.
 fn set(
@@ -534,9 +728,12 @@ fn set(
     }
     producer.send(&message.head);
     server.until_exchanging(1);
+    if case.expects() {
+        producer.expect_continue();
+    }
     producer.send(&message.front);
     match point {
-        Matched => {}
+        Matched | AllRead => {}
         AllSent => {
             server.barrier();
             producer.expect_nothing();
@@ -569,9 +766,20 @@ fn check_moves(case: &Case, stage: &Stage, before: &Metrics, after: &Metrics) {
     let sides = stage.producer.iter().count() + stage.consumer.iter().count();
     let expected = if case.elsewhere { sides as u64 } else { 0 };
     assert_eq!(risen("httpipe_handovers_total"), expected, "handovers");
+    let large = matches!(case.row.1, LargeMidway | AllSent | AllRead);
     let spliced = risen("httpipe_bytes_total{path=\"spliced\"}");
-    let is_large = matches!(case.row.1, SplicedMidway | AllSent);
-    assert_eq!(spliced > 0, is_large, "{spliced} bytes spliced");
+    assert_eq!(
+        spliced > 0,
+        large && case.splices,
+        "{spliced} bytes spliced"
+    );
+    let copied = risen("httpipe_bytes_total{path=\"copied\"}");
+    let fewest = if large && !case.splices {
+        LARGE_BYTES_MIN
+    } else {
+        0
+    };
+    assert!(copied >= fewest, "{copied} bytes copied");
 }
 
 // ---------------------------------------------------------------- what happens
@@ -591,7 +799,7 @@ fn befall(
         ConsumerLeaves(how) => {
             let consumer = stage.consumer.take().expect("it is there");
             stage.consumer = leave(consumer, how);
-            if how == Close && matches!(case.row.1, SmallMidway | SplicedMidway) {
+            if how == Close && matches!(case.row.1, SmallMidway | LargeMidway) {
                 keep_sending(case, stage, server, message);
             }
         }
@@ -622,7 +830,7 @@ fn delete(case: &Case, server: &Server, target: &str) {
 fn broken(case: &Case, message: &Message) -> Vec<u8> {
     match case.row.1 {
         ProducersHead => [&message.head[message.head.len() / 2..], b"5g\r\n"].concat(),
-        SplicedMidway => {
+        LargeMidway => {
             let chunk_end = message.rest.len() - b"\r\n0\r\n\r\n".len();
             [&message.rest[..chunk_end], b"no end"].concat()
         }
@@ -635,7 +843,7 @@ fn broken(case: &Case, message: &Message) -> Vec<u8> {
 fn keep_sending(case: &Case, stage: &mut Stage, server: &Server, message: &Message) {
     let producer = stage.producer.as_mut().expect("it is there");
     // Whole chunks of the small body, or any bytes of the large one's.
-    let piece_bytes = match (case.row.1, case.is_chunked) {
+    let piece_bytes = match (case.row.1, case.is_chunked()) {
         (SmallMidway, true) => chunk(b"a").len(),
         (SmallMidway, false) => 1,
         _ => 16 * 1024,
@@ -653,13 +861,13 @@ fn keep_sending(case: &Case, stage: &mut Stage, server: &Server, message: &Messa
 
 // ---------------------------------------------------------------- what is heard
 
-fn hear_producer(hears: Hears, producer: &mut Connection) {
+fn hear_producer(case: &Case, hears: Hears, producer: &mut Connection) {
     match hears {
         Gone | WaitsOn | HeadGoesOn => producer.expect_nothing(),
         Status(status, then) => {
             let reply = producer.reply();
             reply.assert_status(status);
-            check_then(producer, then, reply.closes());
+            check_then(producer, case.then(Side::Producer, then), reply.closes());
             if status == 503 {
                 check_retry_after(reply.value("Retry-After"));
             }
@@ -667,7 +875,7 @@ fn hear_producer(hears: Hears, producer: &mut Connection) {
         Whole(then) => {
             let reply = producer.reply();
             reply.assert_status(200);
-            check_then(producer, then, reply.closes());
+            check_then(producer, case.then(Side::Producer, then), reply.closes());
         }
         End0 => producer.expect_end(),
         Cut => unreachable!("a producer is sent no body"),
@@ -676,7 +884,7 @@ fn hear_producer(hears: Hears, producer: &mut Connection) {
 
 fn hear_consumer(case: &Case, hears: Hears, consumer: &mut Connection, message: &Message) {
     let is_old = case.version == HTTP_10;
-    let head_is_read = matches!(case.row.1, SmallMidway | SplicedMidway);
+    let head_is_read = matches!(case.row.1, SmallMidway | LargeMidway);
     let read = if head_is_read {
         message.front_payload_bytes
     } else {
@@ -687,7 +895,7 @@ fn hear_consumer(case: &Case, hears: Hears, consumer: &mut Connection, message: 
         Status(status, then) => {
             let reply = consumer.reply();
             reply.assert_status(status);
-            check_then(consumer, case.then(then), reply.closes());
+            check_then(consumer, case.then(Side::Consumer, then), reply.closes());
             if status == 503 {
                 check_retry_after(reply.value("Retry-After"));
             }
@@ -698,12 +906,12 @@ fn hear_consumer(case: &Case, hears: Hears, consumer: &mut Connection, message: 
             }
             let rest = consumer.rest_of_body().expect("a whole body");
             assert_same_bytes(&rest, &message.payload[read..]);
-            check_end(consumer, case.then(then));
+            check_end(consumer, case.then(Side::Consumer, then));
         }
         Cut => {
             let shows = match head_is_read {
                 // An HTTP/1.0 consumer of a chunked body has no other way to see a cut.
-                true if is_old && case.is_chunked => End::Reset,
+                true if is_old && case.is_chunked() => End::Reset,
                 true => End::Fin,
                 false => match consumer.head().framing {
                     Framing::Close => End::Reset,
@@ -722,7 +930,7 @@ fn hear_consumer(case: &Case, hears: Hears, consumer: &mut Connection, message: 
 fn hear_head(case: &Case, then: Then, consumer: &mut Connection) {
     let head = consumer.head();
     head.assert_status(200);
-    check_said(case.then(then), head.closes());
+    check_said(case.then(Side::Consumer, then), head.closes());
 }
 
 /// What the reply said of the connection holds.
