@@ -4,10 +4,11 @@
 
 use crate::support::Side;
 use crate::support::connection::{Connection, End};
-use crate::support::pattern::pattern;
+use crate::support::pattern::{assert_same_bytes, pattern};
 use crate::support::request::{chunked, get, post, post_chunked_head, request};
 use crate::support::server::Server;
 use serde_json::json;
+use std::io::Write;
 
 /// Would remove the channel `guard/intact`, which a consumer keeps in use.
 const SMUGGLED: &[u8] = b"DELETE /channels/guard/intact HTTP/1.1\r\nHost: t\r\n\r\n";
@@ -243,27 +244,93 @@ fn nothing_behind_a_request_refused_for_another_reason_is_carried_out() {
     }
 }
 
+/// Bodies that hold [`SMUGGLED`]: alone, behind what ends a chunked body, before it, and among more
+/// than is read at once.
+fn bodies_with_a_request() -> [Vec<u8>; 4] {
+    [
+        SMUGGLED.to_vec(),
+        [b"0\r\n\r\n", SMUGGLED].concat(),
+        [SMUGGLED, b"\r\n0\r\n\r\n"].concat(),
+        [SMUGGLED, pattern(9, 300_000), SMUGGLED].concat(),
+    ]
+}
+
 #[test]
 fn a_body_is_never_taken_for_a_request() {
     let server = Server::start(&["--threads", "2"]);
     let mut guard = server.consumer_waiting("guard/intact", 1);
-    let mut consumer = server.consumer_waiting("real/body", 2);
-    let mut producer = server.produce("real/body", SMUGGLED);
-    assert_eq!(consumer.reply().body, SMUGGLED);
-    producer.reply().assert_status(200);
-    // A GET's body is dropped, not read as the next request.
-    let length = SMUGGLED.len();
-    let mut client = server.connect();
-    client.send(format!(
-        "GET /healthz HTTP/1.1\r\nHost: t\r\nContent-Length: {length}\r\n\r\n"
-    ));
-    client.send(SMUGGLED);
-    assert_eq!(client.reply().status, 200);
-    client.send(request("GET", "/state"));
-    assert_eq!(client.reply().json(), json!({"guard": ["intact"]}));
-    let mut last = server.produce("guard/intact", b"end");
-    assert_eq!(guard.reply().body, b"end");
-    last.reply().assert_status(200);
+    let mut carrier = server.connect();
+    for body in bodies_with_a_request() {
+        let framings = [
+            post("real/body", &body),
+            [post_chunked_head("real/body"), chunked(&body, body.len())].concat(),
+            // The request in a chunk of its own, and in pieces.
+            [
+                post_chunked_head("real/body"),
+                chunked(&body, SMUGGLED.len()),
+            ]
+            .concat(),
+            [post_chunked_head("real/body"), chunked(&body, 7)].concat(),
+        ];
+        for (whole, pieces) in framings.iter().flat_map(|whole| [(whole, 1), (whole, 2)]) {
+            let mut consumer = server.consumer_waiting("real/body", 2);
+            // Head and body together, and the body once the head is known.
+            let body_at = whole.windows(4).position(|end| end == b"\r\n\r\n");
+            let cut = if pieces == 1 {
+                0
+            } else {
+                body_at.expect("a head") + 4
+            };
+            let (mut sender, next) = (carrier.sender(), request("GET", "/state"));
+            std::thread::scope(|scope| {
+                if cut > 0 {
+                    carrier.send(&whole[..cut]);
+                    server.until_exchanging(1);
+                }
+                scope.spawn(move || {
+                    sender.write_all(&whole[cut..]).expect("it is read");
+                    sender.write_all(&next).expect("it is read");
+                });
+                assert_same_bytes(&consumer.reply().body, &body);
+            });
+            carrier.reply().assert_status(200);
+            // The next request is what follows the body, and finds the channel there.
+            assert_eq!(carrier.reply().json(), json!({"guard": ["intact"]}));
+        }
+    }
+    carrier.close();
+    check_guard(&server, &mut guard);
+}
+
+#[test]
+fn a_body_that_is_dropped_is_never_taken_for_a_request() {
+    let server = Server::start(&["--threads", "2"]);
+    let mut guard = server.consumer_waiting("guard/intact", 1);
+    let length = format!("Content-Length: {}", SMUGGLED.len());
+    for (fields, body) in [
+        (length.as_str(), SMUGGLED.to_vec()),
+        ("Transfer-Encoding: chunked", chunked(SMUGGLED, 1000)),
+        ("Transfer-Encoding: chunked", chunked(SMUGGLED, 5)),
+    ] {
+        for (line, status) in [
+            ("GET /healthz", 200),
+            ("GET /channels/no-such", 404),
+            ("DELETE /channels/no/such", 404),
+            ("OPTIONS /channels/guard/intact", 204),
+        ] {
+            let head = format!("{line} HTTP/1.1\r\nHost: t\r\n{fields}\r\n\r\n");
+            let mut client = server.connect_and_send(head.as_bytes());
+            client.send(&body);
+            client.send(request("GET", "/state"));
+            client.reply().assert_status(status);
+            assert_eq!(
+                client.reply().json(),
+                json!({"guard": ["intact"]}),
+                "behind {line} with {fields}"
+            );
+        }
+    }
+    check_guard(&server, &mut guard);
 }
 
 #[test]
