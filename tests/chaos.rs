@@ -11,7 +11,7 @@
 //!   consumer that left.
 //! - Whoever stays hears a reply, within the bound of every read here, and one that has a cause: 410
 //!   if a deletion of that channel was under way since the request was begun, 408 if its time had
-//!   passed (but for the time that the server had no core), 503 if the server has so narrow a limit, 400 if the request was broken. Two clients whom
+//!   passed, 503 if the server has so narrow a limit, 400 if the request was broken. Two clients whom
 //!   nobody disturbs always succeed.
 //! - The counters of the server say what the clients saw, as exactly as can be known.
 //! - Afterwards nothing is left: no channel, no request that waits, no exchange, no connection, no
@@ -27,7 +27,6 @@ mod consumer;
 mod ledger;
 mod producer;
 
-use crate::support::metrics::Metrics;
 use crate::support::process::{descriptor_targets, descriptors, resident_bytes};
 use crate::support::server::Server;
 use crate::support::within_bound;
@@ -196,7 +195,7 @@ impl Held {
 fn storm(server: &Server, ledger: &Ledger, seed: u64, exchanges: u64, weather: Weather) {
     ledger.go_on();
     std::thread::scope(|scope| {
-        let clients = Vec::from_iter((0..CLIENTS).map(|number| {
+        for number in 0..CLIENTS {
             let client = Client {
                 server,
                 ledger,
@@ -208,66 +207,37 @@ fn storm(server: &Server, ledger: &Ledger, seed: u64, exchanges: u64, weather: W
             let thread = std::thread::Builder::new()
                 .name(name)
                 .stack_size(512 * 1024);
-            let client = thread.spawn_scoped(scope, || client.run());
-            client.expect("a thread")
-        }));
+            thread
+                .spawn_scoped(scope, || client.run())
+                .expect("a thread");
+        }
         let calm: Vec<_> = (0..weather.calm_pairs)
             .map(|pair| {
                 let rng = Rng::with_seed(seed + pair as u64);
                 scope.spawn(move || calm_pair(server, ledger, pair, rng))
             })
             .collect();
-        let mut lookout = Lookout::begin(server, ledger);
-        watch(&mut lookout, exchanges);
+        watch(server, ledger, exchanges);
         while !calm.iter().all(|pair| pair.is_finished()) {
-            lookout.look();
+            std::thread::sleep(Duration::from_millis(1));
         }
         end_all_waits(server, ledger);
-        while !clients.iter().all(|client| client.is_finished()) && !ledger.has_failed() {
-            lookout.look();
-        }
     });
 }
 
-/// Looks at the server all the time, and so knows for how long it had no core.
-struct Lookout<'a> {
-    server: &'a Server,
-    ledger: &'a Ledger,
-    answered: Instant,
-}
-
-impl<'a> Lookout<'a> {
-    fn begin(server: &'a Server, ledger: &'a Ledger) -> Self {
-        Self {
-            server,
-            ledger,
-            answered: Instant::now(),
-        }
-    }
-
-    fn look(&mut self) -> Metrics {
-        std::thread::sleep(Duration::from_millis(20));
-        let metrics = self.server.metrics();
-        self.ledger.answered_after(self.answered.elapsed());
-        self.answered = Instant::now();
-        metrics
-    }
-}
-
 /// Stops the clients when the server has seen enough, when one of them failed, or when none gets on.
-fn watch(lookout: &mut Lookout<'_>, exchanges: u64) {
-    let (server, ledger) = (lookout.server, lookout.ledger);
+fn watch(server: &Server, ledger: &Ledger, exchanges: u64) {
     let _fail_all = FailAll(ledger);
     let (mut turns, mut risen) = (0, Instant::now());
     while !ledger.has_failed() {
-        let metrics = lookout.look();
+        std::thread::sleep(Duration::from_millis(20));
         if ledger.turns() != turns {
             (turns, risen) = (ledger.turns(), Instant::now());
         } else if risen.elapsed() > STUCK {
             dump(server, ledger);
             panic!("no client has got on for {STUCK:?}");
         }
-        let ended = exchanges_ended(&metrics).saturating_sub(ledger.calm_exchanges());
+        let ended = exchanges_ended(&server.metrics()).saturating_sub(ledger.calm_exchanges());
         if ended >= exchanges {
             return ledger.stop();
         } else if ended >= exchanges - exchanges / 8 {

@@ -25,8 +25,6 @@ pub const DELETED_CHANNELS: usize = CHANNELS - CHANNELS_PER_NAMESPACE;
 /// Number and payload length, eight digits each, in front of every body that is not empty.
 const LABEL_BYTES: usize = 16;
 
-/// How often a shard looks at its clock. A time limit counts from the last look.
-const CLOCK_PERIOD: Duration = Duration::from_millis(100);
 
 /// What clients do that an ordinary one does not, or not always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,10 +249,6 @@ pub struct Ledger {
     replies: Mutex<BTreeMap<u16, u64>>,
     unanswered: AtomicU64,
     bytes_verified: AtomicU64,
-    /// The longest time between two looks at the server.
-    answered_after_micros: AtomicU64,
-    /// How much too early a 408 came at most.
-    hasty_micros: AtomicU64,
     calm: AtomicU64,
     oddities: [AtomicU64; Oddity::ALL.len()],
     turns: AtomicU64,
@@ -293,8 +287,6 @@ impl Ledger {
             replies: Mutex::default(),
             unanswered: AtomicU64::default(),
             bytes_verified: AtomicU64::default(),
-            answered_after_micros: AtomicU64::default(),
-            hasty_micros: AtomicU64::default(),
             calm: AtomicU64::default(),
             oddities: Default::default(),
             turns: AtomicU64::default(),
@@ -375,21 +367,11 @@ impl Ledger {
         self.check_cause(wanted.channel, wanted.since, status, patience);
     }
 
-    /// The server answered a look at it so long after the one before.
-    pub fn answered_after(&self, time: Duration) {
-        let micros = time.as_micros() as u64;
-        self.answered_after_micros.fetch_max(micros, Relaxed);
-    }
-
     /// A refusal has a cause: time that has passed (`patience` at least), a deletion that was under
     /// way after the request was begun (`since`), or a limit that this run has.
     fn check_cause(&self, channel: usize, since: Instant, status: u16, patience: Duration) {
-        if status == 408 {
-            let hasty = patience.saturating_sub(since.elapsed());
-            self.hasty_micros
-                .fetch_max(hasty.as_micros() as u64, Relaxed);
-        }
         let possible = match status {
+            408 => since.elapsed() >= patience,
             410 => self.deleted_since(channel, since),
             503 => self.limits.max_waiting.is_some(),
             _ => true,
@@ -617,20 +599,6 @@ impl Ledger {
         drop(records);
         self.settle_replies(metrics);
         self.settle_refusals(metrics);
-        self.settle_patience();
-    }
-
-    /// Nobody heard 408 before its time. A shard that has no core cannot look at its clock either, so
-    /// it may be as early as that: one turn of the shard at most, and each turn is as long as the time
-    /// between three answers at most.
-    fn settle_patience(&self) {
-        let micros = |of: &AtomicU64| Duration::from_micros(of.load(Relaxed));
-        let hasty = micros(&self.hasty_micros);
-        let allowed = CLOCK_PERIOD + 2 * micros(&self.answered_after_micros);
-        assert!(
-            hasty <= allowed,
-            "408 came {hasty:?} too early, {allowed:?} may be for want of a core"
-        );
     }
 
     /// What its consumer saw and what its producer heard go together. Above all: 200 means that no
@@ -862,12 +830,6 @@ impl Ledger {
             let count = self.oddities[oddity as usize].load(Relaxed);
             let _ = write!(text, " {oddity:?} {count}");
         }
-        let _ = write!(
-            text,
-            "; 408 early by {} µs, answers {} µs apart at most",
-            self.hasty_micros.load(Relaxed),
-            self.answered_after_micros.load(Relaxed),
-        );
         for path in ["spliced", "copied", "with_head"] {
             let moved = metrics.value(&format!("httpipe_bytes_total{{path=\"{path}\"}}"));
             let _ = write!(text, "; {path} {moved} bytes");
