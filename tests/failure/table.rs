@@ -1,9 +1,9 @@
 //! The contract's failure table, row by row: what happens, when in the life of a request, and what
 //! each side hears. Every row runs with every kind of producer (`Content-Length`, chunked, HTTP/1.0,
-//! after a `100 Continue`), with a consumer of either version (1.1, 1.0), and with connections that
-//! are on the shard of their channel already or have to move there; the counter of handovers proves
-//! which. Rows with a large body run once more with bodies that are copied, not spliced; the counters
-//! of bytes prove which.
+//! after a `100 Continue`) and with a consumer of either version (1.1, 1.0); the first two kinds with
+//! connections that are on the shard of their channel already and with such as have to move there,
+//! which the counter of handovers proves. Rows with a large body run once more with bodies that are
+//! copied, not spliced, which the counters of bytes prove.
 //! After every case: one exchange more with the row's outcome and none with another, the channel in
 //! use exactly if somebody waits on, and who waits on is the first of its queue.
 
