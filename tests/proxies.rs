@@ -288,13 +288,39 @@ impl Site {
     /// Sends `attempt` through the proxy, [`HONEST`] behind it, and checks that neither httpipe nor
     /// any client was deceived.
     fn check(&self, attempt: &[u8]) {
-        let carried = self.server.consumer_waiting("carrier/x", 4);
+        let mut carried = self.server.consumer_waiting("carrier/x", 4);
         let mut client = Client::of(&self.proxy);
         client.send(&[attempt, HONEST].concat());
         let replies = client.hear_out();
+        self.check_carried(&mut carried, &replies, attempt);
         carried.close();
         self.check_replies(&replies, attempt);
         self.check_unharmed(attempt);
+    }
+
+    /// What the carrier's consumer has is whole if the carrier heard 200, and nothing or cut if not;
+    /// and it is made of bytes that were sent, in their order.
+    fn check_carried(&self, carried: &mut Connection, replies: &[Heard], attempt: &[u8]) {
+        let produced = attempt.starts_with(b"POST /channels/carrier/x ")
+            && replies.first().is_some_and(|reply| reply.status == 200);
+        self.server.barrier();
+        if !produced && !carried.has_bytes() {
+            return;
+        }
+        carried.head().assert_status(200);
+        let (body, whole) = match carried.rest_of_body() {
+            Ok(body) => (body, true),
+            Err(cut) => (cut.received, false),
+        };
+        // The honest request behind it too, if its length says so.
+        let mut sent = attempt.iter().chain(HONEST);
+        let in_order = body.iter().all(|byte| sent.any(|sent| sent == byte));
+        assert!(
+            whole == produced && in_order,
+            "the consumer had {}, and {replies:?} to {}",
+            body.escape_ascii(),
+            attempt.escape_ascii()
+        );
     }
 
     /// Each reply is to the request in its place: the carrier, the smuggled request if the proxy saw

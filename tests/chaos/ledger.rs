@@ -25,7 +25,6 @@ pub const DELETED_CHANNELS: usize = CHANNELS - CHANNELS_PER_NAMESPACE;
 /// Number and payload length, eight digits each, in front of every body that is not empty.
 const LABEL_BYTES: usize = 16;
 
-
 /// What clients do that an ordinary one does not, or not always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Oddity {
