@@ -433,6 +433,22 @@ impl Server {
 
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("the server runs");
+        if signal == Signal::STOP {
+            until("every thread to stand still", || {
+                self.stands_still().then_some(())
+            });
+        }
+    }
+
+    /// `kill(2)` returns before the threads have stopped.
+    fn stands_still(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid()));
+        threads.expect("it runs").all(|thread| {
+            let stat = std::fs::read_to_string(thread.expect("it runs").path().join("stat"));
+            let stat = stat.expect("a stopped thread does not end");
+            let (_, behind_name) = stat.rsplit_once(") ").expect("a name in brackets");
+            behind_name.starts_with('T')
+        })
     }
 
     /// Whether the process has yet to end.
