@@ -18,8 +18,8 @@
 //!    ([`files`]), and runs the [`server`]: it opens a [`listener`] for every [`address`], starts one
 //!    thread a shard, each with a [`runtime`] on io_uring or epoll, and heeds signals. A service
 //!    manager that started it hears of that ([`systemd`]).
-//! 2. [`worker`] runs a shard: it accepts connections, reads what other shards send, and sweeps over
-//!    the deadlines, by the shard's own [`clock`]. What the shard owns is in [`shard`]. It sleeps when
+//! 2. [`worker`] runs a shard: it accepts connections, reads what other shards send, and [`sweep`]s
+//!    over the deadlines, by the shard's own [`clock`]. What the shard owns is in [`shard`]. It sleeps when
 //!    there is nothing to do, or looks on for a while ([`busy_poll`]).
 //! 3. [`serve`] is the task of one connection ([`conn`] on a [`socket`]): it waits until something
 //!    can be read, receives into the shard's buffer and parses ([`http::head`]).
@@ -85,6 +85,7 @@ pub mod serve;
 pub mod server;
 pub mod shard;
 pub mod socket;
+pub mod sweep;
 pub mod sys;
 pub mod systemd;
 pub mod transfer;

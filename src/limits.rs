@@ -93,7 +93,7 @@ pub const SWEPT_AT_ONCE: usize = 512;
 pub const SENT_AWAY_AT_ONCE: usize = 2;
 
 /// Requests that lay there together and are answered in one go, before other connections get their
-/// turn: some hundred may come in one read, at 5 µs or more each.
+/// turn: some hundred may come in one read.
 pub const PARSED_AT_ONCE: usize = 16;
 
 /// How long a trouble that lasts is not said again in the log: a line for each sweep would bury the
@@ -233,7 +233,7 @@ pub const KEEPALIVE_PROBES: u32 = 6;
 /// lost.
 pub const UNANSWERED_MIN: u8 = 3;
 
-/// How many peers are asked after in one go, before other work gets its turn: 1 µs each.
+/// How many peers are asked after in one go, before other work gets its turn: a system call each.
 pub const ASKED_AFTER_AT_ONCE: usize = 32;
 
 /// Log lines that wait for the log's thread. One more is dropped and counted: whoever logs never waits.

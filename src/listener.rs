@@ -142,12 +142,10 @@ impl Listener {
     /// Ends it for this process: newcomers are refused by the kernel, and every wait on it ends. An
     /// inherited one stays as it is. May be called again.
     pub fn close(&self) {
-        match &self.origin {
-            Origin::Inherited => return,
-            Origin::Bound => {}
-            Origin::File(file) => file.remove(),
+        self.withdraw();
+        if !matches!(self.origin, Origin::Inherited) {
+            let _ = shutdown(&self.fd, Shutdown::Both);
         }
-        let _ = shutdown(&self.fd, Shutdown::Both);
     }
 }
 

@@ -272,23 +272,19 @@ pub fn expire(shard: &Rc<Shard>, conn: &Rc<Conn>) {
     }
 }
 
-/// The server ends: who is idle goes, who waits is turned away, who moves a body goes on. Called
-/// again and again, because who moves a body now may be idle or wait later.
-///
-/// `greeting`: a client that has connected and not yet sent anything is still given time to. Nobody is
+/// The server ends: `conn`, if it is idle, goes, and if it waits, is turned away; who moves a body goes
+/// on. Called again and again, because who moves a body now may be idle or wait later. Nobody is
 /// closed whose request has come and lies unread: a reset would be all that it hears.
-pub fn drain(shard: &Rc<Shard>, conn: &Rc<Conn>, greeting: bool) {
+pub fn drain(shard: &Rc<Shard>, conn: &Rc<Conn>) {
     match conn.doing() {
-        Doing::Reading if is_idle(conn, greeting) && !conn.socket.is_readable() => {
-            conn.hand(Step::Close(Close::Now));
-        }
+        Doing::Reading if !conn.socket.is_readable() => conn.hand(Step::Close(Close::Now)),
         Doing::Waiting => wait::turn_away(shard, conn, &Refusal::DRAINING),
         _ => {}
     }
 }
 
-/// Whether no part of a request has been read of a client that reads heads, nor is waited for during
-/// the `greeting`.
+/// Whether a connection that reads heads has none begun. `greeting`: a client that has connected and
+/// not yet sent anything is still given time to.
 #[must_use]
 pub fn is_idle(conn: &Conn, greeting: bool) -> bool {
     !(conn.has_unread() || greeting && conn.fresh.get())
