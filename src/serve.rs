@@ -531,6 +531,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_connection_whose_request_came_in_time_is_not_given_up_as_idle() {
+        on_a_shard(|shard| async move {
+            let (mut client, id) = connect(&shard);
+            check_served(&shard, &mut client).await;
+            let request = b"GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n";
+            client.write_all(request).expect("the connection is open");
+            // Its time is over before its task had its turn to look.
+            expire(&shard, &shard.conn(u32::try_from(id).expect("an id")));
+            let served = shard.counters.requests.get() + 1;
+            until(&shard, || shard.counters.requests.get() == served).await;
+            let reply = read_until(&mut client, b"\r\n\r\n");
+            assert!(
+                reply.starts_with(b"HTTP/1.1 200"),
+                "{}",
+                reply.escape_ascii()
+            );
+        });
+    }
+
     /// Puts `document` in the place of the one that the scribe makes, as soon as that is there.
     async fn deliver(shard: &Shard, document: Vec<u8>) {
         let mut came = Vec::new();

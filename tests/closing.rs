@@ -3,6 +3,7 @@
 
 use crate::support::Side;
 use crate::support::connection::{Connection, End};
+use crate::support::metrics::Metrics;
 use crate::support::request::{
     chunk, get, post, post_chunked_head, post_head, post_head_with, request,
 };
@@ -15,11 +16,20 @@ const EARLIER: usize = 200;
 /// A client with a small window that has asked for [`EARLIER`] replies and read none, and then sent
 /// `last`.
 fn with_replies_unread(server: &Server, last: &[u8]) -> Connection {
-    let client = server.connect();
+    let mut client = server.connect();
     client.narrow();
-    let mut sender = client;
-    sender.send([request("GET", "/").repeat(EARLIER), last.to_vec()].concat());
-    sender
+    client.send([request("GET", "/").repeat(EARLIER), last.to_vec()].concat());
+    client
+}
+
+/// As [`with_replies_unread`], a producer on `channel` that waits with its body unread.
+fn waiting_with_replies_unread(server: &Server, channel: &str) -> Connection {
+    // More than is read with a head, so that some lies unread when the connection is closed.
+    let body = vec![b'x'; 40 << 10];
+    let head = post_head(channel, 1 << 20);
+    let client = with_replies_unread(server, &[head, body].concat());
+    server.until_waiting(Side::Producer, 1);
+    client
 }
 
 /// All the earlier replies are there, and nothing but the end of the stream follows.
@@ -34,13 +44,8 @@ fn expect_earlier_replies(client: &mut Connection) {
 #[test]
 fn replies_on_their_way_reach_a_client_that_half_closes_while_it_waits() {
     let server = Server::start(&["--threads", "1"]);
-    // More than is read with a head, so that some lies unread when the connection is closed.
-    let body = vec![b'x'; 40 << 10];
-    let post = [post_head("closing/half", 1 << 20), body].concat();
-    let mut client = with_replies_unread(&server, &post);
-    server.until_waiting(Side::Producer, 1);
+    let mut client = waiting_with_replies_unread(&server, "closing/half");
     client.half_close();
-    server.until_waiting(Side::Producer, 0);
     server.until_unused();
     expect_earlier_replies(&mut client);
 }
@@ -48,10 +53,7 @@ fn replies_on_their_way_reach_a_client_that_half_closes_while_it_waits() {
 #[test]
 fn replies_on_their_way_reach_a_client_that_half_closed_before_it_was_matched() {
     let server = Server::start(&["--threads", "1"]);
-    let body = vec![b'x'; 40 << 10];
-    let post = [post_head("closing/claim", 1 << 20), body].concat();
-    let mut client = with_replies_unread(&server, &post);
-    server.until_waiting(Side::Producer, 1);
+    let mut client = waiting_with_replies_unread(&server, "closing/claim");
     // The consumer comes first to a server that stands still: it finds the producer gone.
     server.signal(Signal::STOP);
     let mut consumer = server.consume("closing/claim");
@@ -59,8 +61,9 @@ fn replies_on_their_way_reach_a_client_that_half_closed_before_it_was_matched() 
     server.signal(Signal::CONT);
     server.until_waiting(Side::Consumer, 1);
     expect_earlier_replies(&mut client);
-    server.connect_and_send(&crate::support::request::post("closing/claim", b"data"));
+    let mut producer = server.produce("closing/claim", b"data");
     assert_eq!(consumer.reply().body, b"data");
+    producer.reply().assert_status(200);
 }
 
 #[test]
@@ -121,24 +124,6 @@ fn a_whole_body_that_ends_with_the_connection_ends_with_a_fin() {
     producer.send([chunk("b"), b"0\r\n\r\n".to_vec()].concat());
     assert_eq!(consumer.rest_of_body().expect("a whole body"), b"b");
     producer.reply().assert_status(200);
-}
-
-#[test]
-fn a_request_that_came_before_its_connection_was_given_up_is_answered() {
-    let server = Server::start(&["--threads", "2", "--keep-alive-timeout", "2"]);
-    let mut clients = Vec::from_iter((0..20).map(|_| {
-        let mut client = server.connect_and_send(&request("GET", "/healthz"));
-        client.reply().assert_status(200);
-        client
-    }));
-    // Their time passes while the server stands still; the sweep's timer is due before they ask.
-    server.signal(Signal::STOP);
-    std::thread::sleep(std::time::Duration::from_millis(2500));
-    for client in &mut clients {
-        client.send(post("closing/late", b"data"));
-    }
-    server.signal(Signal::CONT);
-    server.until_waiting(Side::Producer, 20);
 }
 
 #[test]
@@ -206,7 +191,7 @@ fn others_have_their_turn_while_one_client_s_many_requests_are_answered() {
     many.send(request("GET", "/healthz").repeat(REQUESTS as usize));
     looking.send(request("GET", "/metrics"));
     server.signal(Signal::CONT);
-    let seen = crate::support::metrics::Metrics::parse(&looking.reply().text());
+    let seen = Metrics::parse(&looking.reply().text());
     let served = seen.value("httpipe_requests_total") - before;
     assert!(served < REQUESTS, "{served} were served first");
     for _ in 0..REQUESTS {
@@ -229,7 +214,7 @@ fn others_have_their_turn_while_a_channel_s_many_waiters_are_sent_away() {
         deleting.send(request("DELETE", target));
         looking.send(request("GET", "/metrics"));
         server.signal(Signal::CONT);
-        let seen = crate::support::metrics::Metrics::parse(&looking.reply().text());
+        let seen = Metrics::parse(&looking.reply().text());
         let refused = seen.value("httpipe_refusals_total{kind=\"deleted\"}");
         assert!(refused < WAITERS, "all were sent away first");
         deleting.reply().assert_status(204);

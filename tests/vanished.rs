@@ -25,10 +25,10 @@ fn mortal(server: &Server, bytes: &[u8]) -> Connection {
     connection
 }
 
-/// An exchange under way, of which `consumer` has one byte.
+/// The `nth` exchange under way, of which `consumer` has one byte.
 #[track_caller]
-fn begin(server: &Server, producer: &mut Connection, consumer: &mut Connection) {
-    server.until_exchanging(1);
+fn begin(server: &Server, nth: u64, producer: &mut Connection, consumer: &mut Connection) {
+    server.until_exchanging(nth);
     producer.send(b"a");
     consumer.head().assert_status(200);
     assert_eq!(consumer.body_bytes(1), b"a");
@@ -75,7 +75,7 @@ fn a_body_whose_producer_vanished_is_cut() {
         let server = start(&["--threads", "2"]);
         let mut steady = server.consumer_waiting("vanished/steady", 1);
         let mut slow = server.connect_and_send(&post_head("vanished/steady", 2));
-        begin(&server, &mut slow, &mut steady);
+        begin(&server, 1, &mut slow, &mut steady);
         let mut consumer = server.consumer_waiting("vanished/midway", 1);
         let mut producer = mortal(&server, &post_head("vanished/midway", 2));
         server.until_exchanging(2);
@@ -100,7 +100,7 @@ fn an_exchange_whose_consumer_vanished_ends_at_the_idle_timeout() {
         let mut consumer = mortal(&server, &get("vanished/idle"));
         server.until_waiting(Side::Consumer, 2);
         let mut producer = server.connect_and_send(&post_head("vanished/idle", 32 << 20));
-        begin(&server, &mut producer, &mut consumer);
+        begin(&server, 1, &mut producer, &mut consumer);
         network.vanish();
         std::thread::scope(|scope| {
             let mut sender = producer.sender();
@@ -126,7 +126,7 @@ fn an_exchange_whose_consumer_vanished_ends_when_the_kernel_gives_its_bytes_up()
         let mut consumer = mortal(&server, &get("vanished/unacknowledged"));
         server.until_waiting(Side::Consumer, 1);
         let mut producer = server.connect_and_send(&post_head("vanished/unacknowledged", 32 << 20));
-        begin(&server, &mut producer, &mut consumer);
+        begin(&server, 1, &mut producer, &mut consumer);
         network.vanish();
         std::thread::scope(|scope| {
             let mut sender = producer.sender();
@@ -164,17 +164,12 @@ fn an_exchange_whose_consumer_vanished_in_the_middle_ends_no_later_than_a_wait_w
         let body = pattern(4, 32 << 20);
         // One that is there and takes nothing for as long, behind a window as closed.
         let mut slow = server.consumer_waiting("vanished/slow", 1);
-        let mut patient = server.connect_and_send(&post_head("vanished/slow", body.len() as u64));
-        server.until_exchanging(1);
-        patient.send(&body[..1]);
-        slow.head().assert_status(200);
+        let mut patient = server.connect_and_send(&post_head("vanished/slow", 32 << 20));
+        begin(&server, 1, &mut patient, &mut slow);
         let mut consumer = mortal(&server, &get("vanished/window"));
         server.until_waiting(Side::Consumer, 1);
-        let head = post_head("vanished/window", body.len() as u64);
-        let mut producer = server.connect_and_send(&head);
-        server.until_exchanging(2);
-        producer.send(&body[..1]);
-        consumer.head().assert_status(200);
+        let mut producer = server.connect_and_send(&post_head("vanished/window", 32 << 20));
+        begin(&server, 2, &mut producer, &mut consumer);
         std::thread::scope(|scope| {
             for mut sender in [patient.sender(), producer.sender()] {
                 // One breaks off as soon as the server has given up.
@@ -183,7 +178,7 @@ fn an_exchange_whose_consumer_vanished_in_the_middle_ends_no_later_than_a_wait_w
             network.vanish();
             producer.last_reply().assert_status(502);
             server.until_exchanging(1);
-            assert_same_bytes(&slow.rest_of_body().expect("a whole body"), body);
+            assert_same_bytes(&slow.rest_of_body().expect("a whole body"), &body[1..]);
             patient.reply().assert_status(200);
         });
         server.until_unused();

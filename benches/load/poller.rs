@@ -8,7 +8,8 @@ use rustix::io::Errno;
 
 use crate::Result;
 
-/// No row waits longer than this for any sign of life.
+/// No row waits longer than this for any sign of life. More than a server's default header timeout,
+/// which is the first that besiegers hear of it.
 pub const SILENCE_MAX: Duration = Duration::from_secs(20);
 
 const EVENTS_MAX: usize = 256;
