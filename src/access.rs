@@ -1,28 +1,24 @@
 //! The access log: one line for every request that was answered, or whose client left before.
 //!
 //! Owns: what is known of a request until its line is written, and how the names in it are written.
-//! A connection carries a [`Record`] from its first request on; where there is no access log it
-//! carries none, and every function here is a look at that and nothing else.
+//! A connection has a [`Line`]. Without an access log it stays empty, and every method on it is one
+//! comparison.
 //!
 //! Must never: write a name in the clear unless that was asked for, or ask the kernel for more than
 //! each connection's peer, once.
 
 use std::{
+    cell::Cell,
     hash::{BuildHasher, Hasher, RandomState},
-    net::SocketAddr,
 };
-
-use clap::ValueEnum;
-use rustix::net::getpeername;
 
 use crate::{
     clock::Reading,
-    conn::Conn,
+    config::Names,
     error::Status,
     http::head::Method,
     registry::Side,
     route::{ChannelName, Route},
-    shard::Shard,
 };
 
 /// What its lines are called where lines are chosen by their target.
@@ -39,17 +35,6 @@ const LEFT: &str = "left";
 
 /// The outcome of a request whose task, or whose counterpart's, panicked.
 const PANICKED: &str = "panicked";
-
-/// How the names of namespaces and channels are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Names {
-    /// As a hash under a key that is drawn at each start.
-    Hash,
-    /// Not at all.
-    None,
-    /// As they are.
-    Plain,
-}
 
 /// The access log of a server that keeps one; the same for all its shards.
 #[derive(Debug)]
@@ -103,12 +88,16 @@ struct Redacted {
     channel: Option<String>,
 }
 
-/// What is known of a connection's request.
+/// What the access log will say of the request that a connection has in hand. Empty where there is no
+/// access log.
+#[derive(Default)]
+pub struct Line(Cell<Option<Box<Record>>>);
+
 #[derive(Debug)]
-pub struct Record {
-    /// Taken once: TCP does not tell any more once the peer has reset the connection.
+struct Record {
+    /// Asked for once: TCP no longer knows it after the peer has reset the connection.
     peer: String,
-    /// The rest is about the request in hand; `None` between two.
+    /// The rest is about the request in hand; `None` between two requests.
     request: Option<Asked>,
 }
 
@@ -139,152 +128,115 @@ impl Asked {
     }
 }
 
-/// A request has come whole, at the moment that `conn.arrived` says; `None` if its head makes no
-/// request.
-#[inline]
-pub fn begin(shard: &Shard, conn: &Conn, method: Option<Method>) {
-    if shard.shared.access.is_some() {
-        open(conn, method);
+impl Line {
+    /// A request has arrived whole; `method` is `None` if its head could not be parsed. `peer` is
+    /// called for the first request of a connection only.
+    #[cold]
+    pub fn begin(&self, method: Option<Method>, peer: impl FnOnce() -> String) {
+        let mut record = self.0.take().unwrap_or_else(|| {
+            Box::new(Record {
+                peer: peer(),
+                request: None,
+            })
+        });
+        record.request = Some(Asked::new(method));
+        self.0.set(Some(record));
     }
-}
 
-#[cold]
-fn open(conn: &Conn, method: Option<Method>) {
-    let mut record = conn.record.take().unwrap_or_else(|| {
-        Box::new(Record {
-            peer: peer(conn),
-            request: None,
+    /// What the request asks for.
+    #[cold]
+    pub fn asks(&self, log: &AccessLog, route: &Route<'_>) {
+        let channel = |name: &ChannelName<'_>| log.redact(&name.namespace, Some(&name.channel));
+        let (label, side, names) = match route {
+            Route::Produce(name) => ("produce", Some(Side::Producer), channel(name)),
+            Route::Consume(name) => ("consume", Some(Side::Consumer), channel(name)),
+            Route::DeleteChannel(name) => ("delete_channel", None, channel(name)),
+            Route::DeleteNamespace(name) => ("delete_namespace", None, log.redact(name, None)),
+            Route::ListChannels(name) => ("list_channels", None, log.redact(name, None)),
+            Route::ListNamespaces => ("list_namespaces", None, Redacted::default()),
+            Route::State => ("state", None, Redacted::default()),
+            Route::Help => ("help", None, Redacted::default()),
+            Route::Metrics => ("metrics", None, Redacted::default()),
+            Route::Health => ("health", None, Redacted::default()),
+            Route::Ready => ("ready", None, Redacted::default()),
+            Route::Options(_) => ("options", None, Redacted::default()),
+        };
+        self.note(|request| {
+            request.route = Some(label);
+            request.side = side;
+            request.names = names;
+        });
+    }
+
+    /// The request was matched.
+    #[inline]
+    pub fn matched(&self, now: Reading) {
+        self.note(|request| request.matched = Some(now));
+    }
+
+    /// The request waits again: its exchange moved nothing.
+    #[inline]
+    pub fn unmatched(&self) {
+        self.note(|request| request.matched = None);
+    }
+
+    /// Bytes of payload that were moved for the request, in all.
+    #[inline]
+    pub fn moved(&self, bytes: u64) {
+        self.note(|request| request.bytes = bytes);
+    }
+
+    /// The request was answered, or its answer has begun. `outcome` is the label of a
+    /// [`crate::error::Kind`] or a [`crate::metrics::Outcome`], or one of this file's. Returns false if
+    /// no request is in hand.
+    #[inline]
+    pub fn answered(&self, status: Status, outcome: &'static str) -> bool {
+        self.note(|request| {
+            request.status = Some(status);
+            request.outcome = outcome;
         })
-    });
-    record.request = Some(Asked::new(method));
-    conn.record.set(Some(record));
-}
-
-/// The peer's address and port; `unix` for a socket that has none, `unknown` if TCP has forgotten it
-/// because the peer has reset the connection already.
-fn peer(conn: &Conn) -> String {
-    match getpeername(&conn.socket).map(|name| name.map(SocketAddr::try_from)) {
-        Ok(Some(Ok(address))) => address.to_string(),
-        Ok(_) => "unix".to_owned(),
-        Err(_) => "unknown".to_owned(),
     }
-}
 
-/// What the request asks for.
-#[inline]
-pub fn asks(shard: &Shard, conn: &Conn, route: &Route<'_>) {
-    if let Some(log) = &shard.shared.access {
-        note_route(log, conn, route);
+    /// How an answer that has begun ended.
+    #[inline]
+    pub fn ended(&self, outcome: &'static str) {
+        self.note(|request| request.outcome = outcome);
     }
-}
 
-#[cold]
-fn note_route(log: &AccessLog, conn: &Conn, route: &Route<'_>) {
-    let channel = |name: &ChannelName<'_>| log.redact(&name.namespace, Some(&name.channel));
-    let (label, side, names) = match route {
-        Route::Produce(name) => ("produce", Some(Side::Producer), channel(name)),
-        Route::Consume(name) => ("consume", Some(Side::Consumer), channel(name)),
-        Route::DeleteChannel(name) => ("delete_channel", None, channel(name)),
-        Route::DeleteNamespace(name) => ("delete_namespace", None, log.redact(name, None)),
-        Route::ListChannels(name) => ("list_channels", None, log.redact(name, None)),
-        Route::ListNamespaces => ("list_namespaces", None, Redacted::default()),
-        Route::State => ("state", None, Redacted::default()),
-        Route::Help => ("help", None, Redacted::default()),
-        Route::Metrics => ("metrics", None, Redacted::default()),
-        Route::Health => ("health", None, Redacted::default()),
-        Route::Ready => ("ready", None, Redacted::default()),
-        Route::Options(_) => ("options", None, Redacted::default()),
-    };
-    note(conn, |request| {
-        request.route = Some(label);
-        request.side = side;
-        request.names = names;
-    });
-}
-
-/// The request was matched.
-#[inline]
-pub fn matched(conn: &Conn, now: Reading) {
-    note(conn, |request| request.matched = Some(now));
-}
-
-/// The request waits again: its match came to nothing.
-#[inline]
-pub fn unmatched(conn: &Conn) {
-    note(conn, |request| request.matched = None);
-}
-
-/// So many bytes of payload were moved, in all, for the request.
-#[inline]
-pub fn moved(conn: &Conn, bytes: u64) {
-    note(conn, |request| request.bytes = bytes);
-}
-
-/// The request was answered with `status`, or its answer has begun; `outcome` is a label of
-/// [`crate::error::Kind`] or [`crate::metrics::Outcome`], or one of this file's.
-#[inline]
-pub fn answered(shard: &Shard, conn: &Conn, status: Status, outcome: &'static str) {
-    if shard.shared.access.is_some() {
-        note_answer(shard, conn, status, outcome);
+    /// The client left before it was answered.
+    #[inline]
+    pub fn left(&self) {
+        self.ended(LEFT);
     }
-}
 
-#[cold]
-fn note_answer(shard: &Shard, conn: &Conn, status: Status, outcome: &'static str) {
-    if !note(conn, |_| {}) {
-        // What made no request is answered too.
-        conn.arrived.set(shard.clock.read());
-        open(conn, None);
+    /// The connection's task panicked, or the task that was to send it a body.
+    #[inline]
+    pub fn panicked(&self) {
+        self.ended(PANICKED);
     }
-    note(conn, |request| {
-        request.status = Some(status);
-        request.outcome = outcome;
-    });
-}
 
-/// The answer that has begun came to this end.
-#[inline]
-pub fn ended(conn: &Conn, outcome: &'static str) {
-    note(conn, |request| request.outcome = outcome);
-}
+    /// Changes what is known of the request in hand; returns false if there is none, or no log.
+    #[inline]
+    fn note(&self, change: impl FnOnce(&mut Asked)) -> bool {
+        let Some(mut record) = self.0.take() else {
+            return false;
+        };
+        let request = record.request.as_mut();
+        let noted = request.map(change).is_some();
+        self.0.set(Some(record));
+        noted
+    }
 
-/// The client went before it had its answer.
-#[inline]
-pub fn left(conn: &Conn) {
-    ended(conn, LEFT);
-}
-
-/// The connection's task, or the one that was to send it a body, panicked.
-#[inline]
-pub fn panicked(conn: &Conn) {
-    ended(conn, PANICKED);
-}
-
-/// Changes what is known of the request in hand; false if there is none, or no log.
-#[inline]
-fn note(conn: &Conn, change: impl FnOnce(&mut Asked)) -> bool {
-    let Some(mut record) = conn.record.take() else {
-        return false;
-    };
-    let request = record.request.as_mut();
-    let noted = request.map(change).is_some();
-    conn.record.set(Some(record));
-    noted
-}
-
-/// The request in hand is over: writes its line. No-op if there is none.
-#[inline]
-pub fn finish(shard: &Shard, conn: &Conn) {
-    if let Some(mut record) = conn.record.take() {
-        if let Some(request) = record.request.take() {
-            write(
-                &record.peer,
-                &request,
-                conn.arrived.get(),
-                shard.clock.read(),
-            );
+    /// The request in hand, which arrived at `arrived`, is over: writes its line. No-op if there is
+    /// none.
+    #[inline]
+    pub fn finish(&self, arrived: Reading, now: impl FnOnce() -> Reading) {
+        if let Some(mut record) = self.0.take() {
+            if let Some(request) = record.request.take() {
+                write(&record.peer, &request, arrived, now());
+            }
+            self.0.set(Some(record));
         }
-        conn.record.set(Some(record));
     }
 }
 

@@ -68,7 +68,7 @@ pub fn document(
     let write = |out: &mut Vec<u8>, date: &str| {
         reply::document(out, date, persistence, status, content_type, body);
     };
-    access::moved(conn, body.len() as u64);
+    conn.line.moved(body.len() as u64);
     let after = After::of(persistence);
     send(shard, conn, status, access::DONE, after, write)
 }
@@ -90,8 +90,8 @@ pub fn long_document(
         reply::document_head(&mut head, date, persistence, status, content_type, bytes);
     });
     shard.counters.replied(status);
-    access::moved(conn, body.len() as u64);
-    access::answered(shard, conn, status, access::DONE);
+    conn.line.moved(body.len() as u64);
+    note(shard, conn, status, access::DONE);
     let (shard, conn) = (Rc::clone(shard), Rc::clone(conn));
     Step::Work(Box::pin(async move {
         for part in [head, body] {
@@ -151,7 +151,7 @@ fn send(
     out.shrink_to(limits::COPY_BYTES);
     shard.clock.with_date(|date| write(&mut out, date));
     shard.counters.replied(status);
-    access::answered(shard, conn, status, outcome);
+    note(shard, conn, status, outcome);
     match conn.socket.send(&out, false) {
         Sent::Bytes(sent) if sent == out.len() => finish(shard, conn, after),
         Sent::Bytes(sent) => Step::Work(Box::pin(send_rest(
@@ -164,15 +164,26 @@ fn send(
     }
 }
 
+/// Notes for the access log that the request in hand was answered.
+pub fn note(shard: &Shard, conn: &Conn, status: Status, outcome: &'static str) {
+    if shard.shared.access.is_none() || conn.line.answered(status, outcome) {
+        return;
+    }
+    // A head that could not be parsed is answered too.
+    conn.arrived.set(shard.clock.read());
+    conn.line.begin(None, || conn.socket.peer_name());
+    conn.line.answered(status, outcome);
+}
+
 /// The client has gone and does not hear its reply.
 fn unheard(conn: &Conn) -> Step {
-    access::left(conn);
+    conn.line.left();
     Step::Close(Close::Now)
 }
 
 /// The request in hand is answered: the connection goes on to its next one, or ends.
 pub fn finish(shard: &Shard, conn: &Conn, after: After) -> Step {
-    access::finish(shard, conn);
+    conn.line.finish(conn.arrived.get(), || shard.clock.read());
     match after {
         After::Keep => next_request(shard, conn),
         After::Close(close) => Step::Close(close),
@@ -207,7 +218,7 @@ async fn send_all(shard: &Shard, conn: &Conn, bytes: &[u8]) -> Result<(), Close>
     while sent < bytes.len() {
         let writable = pin!(conn.socket.writable());
         if conn.poked_or(writable).await.is_none() && conn.take_stop().is_some() {
-            access::left(conn);
+            conn.line.left();
             return Err(Close::Now);
         }
         let part = &bytes[sent..bytes.len().min(sent + limits::COPY_BYTES)];
@@ -218,7 +229,7 @@ async fn send_all(shard: &Shard, conn: &Conn, bytes: &[u8]) -> Result<(), Close>
                 conn.deadline.set(patience());
             }
             Sent::PeerGone => {
-                access::left(conn);
+                conn.line.left();
                 return Err(Close::Now);
             }
         }

@@ -7,7 +7,7 @@ use clap::{
     error::ErrorKind, parser::ValueSource,
 };
 
-use crate::{access::Names, address::Address, limits, log::Form};
+use crate::{address::Address, limits};
 
 /// HTTP clients pass data to each other over named channels.
 ///
@@ -109,6 +109,28 @@ pub struct Cli {
     /// Move every body through a buffer instead of splicing large ones (to measure the difference)
     #[arg(long, hide = true)]
     pub no_splice: bool,
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// No log.
+    Off,
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How the names of namespaces and channels are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Names {
+    /// As a hash under a key that is drawn at each start.
+    Hash,
+    /// Not at all.
+    None,
+    /// As they are.
+    Plain,
 }
 
 /// The values of `--driver`.

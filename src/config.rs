@@ -1,18 +1,18 @@
 //! What the command line means: validated, in units of its own, nothing optional left that has a
-//! default. Pure but for the look at this process's own limits (cores, open files).
+//! default. Reads how many cores this process may use, and raises its limit of open files.
 
 use std::{fmt, time::Duration};
 
 use crate::{
-    access::Names,
     address::Address,
     cli::{Cli, DriverChoice},
     files::{Files, TooFew},
     limits,
-    log::Form,
     runtime::Driver,
     sys,
 };
+
+pub use crate::cli::{Form, Names};
 
 /// How the server runs.
 #[derive(Debug, Clone)]

@@ -16,7 +16,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    access::Record,
+    access::Line,
     clock::{Moment, Reading},
     queue::Place,
     registry::{ChannelId, Side},
@@ -174,9 +174,8 @@ pub struct Conn {
     pub wait_until: Cell<Moment>,
     /// When the request in hand came.
     pub arrived: Cell<Reading>,
-    /// What the access log is to say of the request in hand; boxed, because there is none without
-    /// such a log.
-    pub record: Cell<Option<Box<Record>>>,
+    /// What the access log will say of the request in hand.
+    pub line: Line,
     /// The consumer has said that it sends nothing more: its connection ends with its exchange.
     pub half_closed: Cell<bool>,
     /// No request was served on it yet.
@@ -207,7 +206,7 @@ impl Conn {
             deadline: Cell::new(deadline),
             wait_until: Cell::new(Moment::NEVER),
             arrived: Cell::default(),
-            record: Cell::default(),
+            line: Line::default(),
             half_closed: Cell::new(false),
             fresh: Cell::new(true),
             bulky: Cell::new(false),

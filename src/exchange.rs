@@ -134,9 +134,9 @@ pub fn meet<'a>(
             matched(shard, producer, consumer);
             // Within one turn, so it took no time that the clock could show.
             shard.counters.exchange_ended(Outcome::Delivered, 0);
-            access::moved(producer, body.len() as u64);
-            access::answered(shard, consumer, Status::Ok, access::DELIVERED);
-            access::moved(consumer, body.len() as u64);
+            producer.line.moved(body.len() as u64);
+            answer::note(shard, consumer, Status::Ok, access::DELIVERED);
+            consumer.line.moved(body.len() as u64);
             producer.bulky.set(false);
             let next = answer::finish(shard, consumer, reply.after());
             Met::Delivered(offer, next)
@@ -166,7 +166,7 @@ fn matched(shard: &Shard, producer: &Conn, consumer: &Conn) -> Reading {
     for (conn, side) in [(producer, Side::Producer), (consumer, Side::Consumer)] {
         let waited = conn.arrived.get().micros_until(now);
         shard.counters.matched(side, waited);
-        access::matched(conn, now);
+        conn.line.matched(now);
     }
     now
 }
@@ -259,7 +259,7 @@ impl Drop for Hold {
     fn drop(&mut self) {
         // Only a panic leaves the consumer without a word; it sees the cut.
         if self.consumer.is_consuming() {
-            access::panicked(&self.consumer);
+            self.consumer.line.panicked();
             self.consumer.hand(Step::Close(self.cut));
         }
         self.shard.registry.borrow_mut().end_exchange(self.channel);
@@ -398,7 +398,7 @@ impl Exchange {
             request, consumer, ..
         } = &mut self.transfer;
         self.shard.counters.replied(Status::Ok);
-        access::answered(&self.shard, consumer, Status::Ok, access::DELIVERED);
+        answer::note(&self.shard, consumer, Status::Ok, access::DELIVERED);
         request.drop_payload();
         consumer.mark_started();
         self.transfer.unsent = unsent;
@@ -427,8 +427,8 @@ impl Exchange {
             moved,
             ..
         } = &self.transfer;
-        access::moved(producer, *moved);
-        access::moved(consumer, *moved);
+        producer.line.moved(*moved);
+        consumer.line.moved(*moved);
     }
 
     fn delivered(mut self, reply: Reply) -> Step {
@@ -464,7 +464,7 @@ impl Exchange {
         match broken {
             Broken::ConsumerLeft | Broken::ConsumerStalled => {
                 if broken == Broken::ConsumerStalled {
-                    access::ended(&consumer, outcome.label());
+                    consumer.line.ended(outcome.label());
                 }
                 consumer.hand(Step::Close(Close::behind(consumer.socket.peer())));
                 wait::rejoin(&self.shard, channel, &producer, Party::Producer(request));
@@ -506,7 +506,7 @@ impl Exchange {
     fn broken_midway(mut self, broken: Broken, reply: Reply) -> Step {
         let (outcome, refusal) = broken.meaning(true);
         self.ended(outcome);
-        access::ended(&self.transfer.consumer, outcome.label());
+        self.transfer.consumer.line.ended(outcome.label());
         let Transfer {
             producer,
             consumer,

@@ -16,23 +16,11 @@ use std::{
     time::Instant,
 };
 
-use clap::ValueEnum;
 use tracing::Dispatch;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt::MakeWriter};
 
-use crate::{access, limits};
-
-/// The form of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Form {
-    /// No log.
-    Off,
-    /// Lines for people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
+use crate::{access, config::Form, limits};
 
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 static WRITER: Mutex<Option<WorkerGuard>> = Mutex::new(None);

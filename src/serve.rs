@@ -17,7 +17,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    access, answer,
+    answer,
     conn::{Close, Conn, Doing, Event, Standing, Step, Stop},
     error::Refusal,
     handle::{self, Target},
@@ -52,7 +52,7 @@ pub fn spawn(shard: Rc<Shard>, conn: Rc<Conn>, first: Option<Box<Request>>) {
         shard.dismiss(&conn);
         match gone {
             Ok(Gone::Closed) => {
-                access::finish(&shard, &conn);
+                conn.line.finish(conn.arrived.get(), || shard.clock.read());
                 shard.count_closed(conn.standing);
             }
             Ok(Gone::HandedOver(owner, request, duplicate)) => {
@@ -344,8 +344,8 @@ fn hand_over(
 /// Cleans up behind a task that panicked.
 fn bury(shard: &Rc<Shard>, conn: &Rc<Conn>, panic: &(dyn Any + Send)) {
     shard.counters.panics.add(1);
-    access::panicked(conn);
-    access::finish(shard, conn);
+    conn.line.panicked();
+    conn.line.finish(conn.arrived.get(), || shard.clock.read());
     let reason = log::reason(panic);
     tracing::error!(connection = conn.id, doing = ?conn.doing(), "a connection's task panicked: {reason}");
     wait::leave(shard, conn);

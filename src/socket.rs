@@ -11,6 +11,7 @@ use std::{
     future::{Future, poll_fn},
     io::{self, IoSlice},
     mem,
+    net::SocketAddr,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     pin::{Pin, pin},
     task::{Poll, Waker},
@@ -21,7 +22,10 @@ use monoio::net::TcpStream;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, epoll, poll},
     io::{Errno, fcntl_dupfd_cloexec},
-    net::{AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, sendmsg, sockopt},
+    net::{
+        AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, getpeername, sendmsg,
+        sockopt,
+    },
 };
 
 use crate::{limits, sys};
@@ -227,6 +231,17 @@ impl Socket {
         match poll(&mut fds, Some(&Timespec::default())) {
             Ok(1..) => Peer::of(fds[0].revents()),
             _ => Peer::There,
+        }
+    }
+
+    /// The peer's address and port; `unix` for a socket that has none, `unknown` if the peer has reset
+    /// the connection already and TCP has forgotten it.
+    #[must_use]
+    pub fn peer_name(&self) -> String {
+        match getpeername(self).map(|name| name.map(SocketAddr::try_from)) {
+            Ok(Some(Ok(address))) => address.to_string(),
+            Ok(_) => "unix".to_owned(),
+            Err(_) => "unknown".to_owned(),
         }
     }
 

@@ -6,7 +6,7 @@
 use std::{collections::VecDeque, rc::Rc};
 
 use crate::{
-    access, answer,
+    answer,
     clock::Moment,
     conn::{Close, Conn, Party, Step, Stop, Waiting},
     error::Refusal,
@@ -53,7 +53,7 @@ pub fn rejoin(shard: &Shard, channel: ChannelId, conn: &Conn, party: Party) {
         .borrow_mut()
         .join(channel, party.side(), End::Front, conn.id);
     let place = joined.expect("who was let in once is not refused");
-    access::unmatched(conn);
+    conn.line.unmatched();
     conn.begin_waiting(Waiting {
         channel,
         place,

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::{
-    access, answer,
+    answer,
     conn::{Conn, Standing, Step},
     error::Refusal,
     http::{
@@ -125,7 +125,10 @@ pub fn request(target: &Target<'_>) -> Step {
 pub fn take_up(target: &Target<'_>) -> Step {
     let &Target { shard, conn, .. } = target;
     conn.arrived.set(shard.clock.read());
-    access::begin(shard, conn, Some(target.head.method));
+    if shard.shared.access.is_some() {
+        let peer = || conn.socket.peer_name();
+        conn.line.begin(Some(target.head.method), peer);
+    }
     dispatch(target)
 }
 
@@ -139,8 +142,8 @@ pub fn dispatch(target: &Target<'_>) -> Step {
     };
     let asked = target.head.target.of(target.bytes);
     let route = route::parse(offer, target.head.method, asked);
-    if let Ok(route) = &route {
-        access::asks(target.shard, target.conn, route);
+    if let (Ok(route), Some(log)) = (&route, &target.shard.shared.access) {
+        target.conn.line.asks(log, route);
     }
     match route {
         Err(RouteError::NotFound) if offer == Offer::Admin => {
