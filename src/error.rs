@@ -30,7 +30,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// Every status, in the order of their numbers; `index` is the place in it.
+    /// Every status, in the order of their numbers.
     pub const ALL: [Self; 15] = [
         Self::Ok,
         Self::NoContent,
