@@ -15,11 +15,16 @@ use std::os::fd::OwnedFd;
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{AllocProfiler, Bencher, black_box};
-use httpipe::http::{chunked::ChunkedDecoder, head};
-use httpipe::mesh::{Mesh, Message, Question};
-use httpipe::queue::Place;
-use httpipe::registry::{ChannelId, End, KeyHasher, Limits, Registry, Side};
-use httpipe::{route, sys};
+use httpipe::{
+    http::{chunked::ChunkedDecoder, head},
+    io::sys,
+    model::{
+        queue::Place,
+        registry::{ChannelId, End, KeyHasher, Limits, Registry, Side},
+        route,
+    },
+    shard::mesh::{Mesh, Message, Question},
+};
 use rustix::event::{PollFd, PollFlags, poll};
 
 #[global_allocator]
@@ -254,9 +259,7 @@ mod mailbox {
 /// shard does nothing else meanwhile.
 mod listings {
     use super::*;
-    use httpipe::handle::list;
-    use httpipe::limits::LISTED_AT_ONCE;
-    use httpipe::mesh::Answer;
+    use httpipe::{handle::list, limits::LISTED_AT_ONCE, shard::mesh::Answer};
 
     const CHANNELS: u32 = 100_000;
 

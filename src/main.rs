@@ -2,7 +2,11 @@
 
 use std::process::ExitCode;
 
-use httpipe::{cli::Cli, config::Config, log, process, server};
+use httpipe::{
+    config::{Config, cli::Cli},
+    observe::{log, process},
+    server,
+};
 
 fn main() -> ExitCode {
     process::begin();

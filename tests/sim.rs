@@ -11,8 +11,10 @@ use std::ops::Range;
 use std::str::FromStr;
 
 use fastrand::Rng;
-use httpipe::queue::Place;
-use httpipe::registry::{ChannelId, End, Full, Limits, Registry, Side};
+use httpipe::model::{
+    queue::Place,
+    registry::{ChannelId, End, Full, Limits, Registry, Side},
+};
 
 const SEEDS: Range<u64> = 1..8;
 const STEPS: u64 = 30_000;

@@ -2,11 +2,7 @@
 //! guides the fuzzer, and a panic that the server would catch and count ends the run instead.
 #![no_main]
 
-use httpipe::address::Address;
-use httpipe::config::{Config, Keepalive, Timeouts};
-use httpipe::files::Files;
-use httpipe::log::Form;
-use httpipe::server;
+use httpipe::{config::{Config, Keepalive, Timeouts, address::Address, descriptors::Files}, observe::log::Form, server};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::LazyLock;
 use std::thread;

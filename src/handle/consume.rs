@@ -2,15 +2,11 @@
 
 use super::Target;
 use crate::{
-    answer,
     conn::{Close, Party, Step},
-    error::Refusal,
-    exchange::{self, Met, Offer},
+    exchange::{self, Met, Offer, waiting},
     http::reply::Persistence,
-    registry::ChannelId,
-    request::ConsumerRequest,
-    route::ChannelName,
-    wait,
+    model::{refusal::Refusal, registry::ChannelId, request::ConsumerRequest, route::ChannelName},
+    shard::session,
 };
 
 /// `GET` on a channel that this shard owns.
@@ -31,8 +27,8 @@ fn meet_or_wait(target: &Target<'_>, channel: ChannelId) -> Step {
     conn.wait_until
         .set(shard.clock.deadline_if(shard.config().timeouts.request));
     let wanted = ConsumerRequest::new(target.head);
-    let Some((producer, request)) = wait::take_producer(shard, channel) else {
-        return match wait::join(shard, channel, conn, Party::Consumer(wanted)) {
+    let Some((producer, request)) = waiting::take_producer(shard, channel) else {
+        return match waiting::join(shard, channel, conn, Party::Consumer(wanted)) {
             Ok(()) => {
                 target.keep_rest_of_bodiless();
                 Step::Wait
@@ -54,7 +50,7 @@ fn meet_or_wait(target: &Target<'_>, channel: ChannelId) -> Step {
             Step::Wait
         }
         Met::ConsumerLeft(offer) => {
-            wait::rejoin(
+            waiting::rejoin(
                 shard,
                 channel,
                 &producer,
@@ -66,7 +62,7 @@ fn meet_or_wait(target: &Target<'_>, channel: ChannelId) -> Step {
             shard.registry.borrow_mut().close_if_unused(channel);
             let mut request = offer.into_request();
             producer.keep_unread(request.take_rest());
-            producer.hand(answer::delivered(
+            producer.hand(session::delivered(
                 shard,
                 &producer,
                 Persistence::of(&request.head),

@@ -4,16 +4,17 @@ use std::rc::Rc;
 
 use super::Target;
 use crate::{
-    answer,
-    clock::Moment,
     conn::{Conn, Step},
-    error::Refusal,
+    exchange::waiting,
     http::reply::Persistence,
+    io::clock::Moment,
     limits,
-    mesh::{Answer, Question},
-    route::ChannelName,
-    shard::Shard,
-    wait,
+    model::{refusal::Refusal, route::ChannelName},
+    shard::{
+        Shard,
+        mesh::{Answer, Question},
+        session,
+    },
 };
 
 /// Destroys a channel that this shard owns.
@@ -27,13 +28,13 @@ pub fn channel(target: &Target<'_>, hash: u64, name: &ChannelName<'_>) -> Step {
         return target.refuse(&Refusal::NOT_IN_USE);
     };
     target.keep_rest_of_bodiless();
-    let evicted = wait::destroy(shard, &[channel]);
+    let evicted = waiting::destroy(shard, &[channel]);
     let (shard, conn) = (Rc::clone(shard), Rc::clone(target.conn));
     let asked = target.persistence();
     conn.deadline.set(Moment::NEVER);
     Step::Work(Box::pin(async move {
         evicted.tell(&shard).await;
-        answer::no_content(&shard, &conn, asked, None)
+        session::no_content(&shard, &conn, asked, None)
     }))
 }
 
@@ -63,8 +64,8 @@ async fn everywhere(
         _ => 0,
     });
     match elsewhere.sum::<usize>() + own_channels(&shard, &namespace).await {
-        0 => answer::refuse(&shard, &conn, asked, false, &Refusal::NOT_IN_USE),
-        _ => answer::no_content(&shard, &conn, asked, None),
+        0 => session::refuse(&shard, &conn, asked, false, &Refusal::NOT_IN_USE),
+        _ => session::no_content(&shard, &conn, asked, None),
     }
 }
 
@@ -84,7 +85,7 @@ pub async fn own_channels(shard: &Rc<Shard>, namespace: &str) -> usize {
                 }
             });
         destroyed += doomed.len();
-        wait::destroy(shard, &doomed).tell(shard).await;
+        waiting::destroy(shard, &doomed).tell(shard).await;
         shard.turn().await;
     }
     destroyed

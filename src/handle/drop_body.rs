@@ -4,17 +4,15 @@ use std::rc::Rc;
 
 use super::Target;
 use crate::{
-    answer,
     conn::{Conn, Step},
-    error::Refusal,
+    exchange::transfer,
     http::{
         head::{BodyLength, RequestHead},
         reply::Persistence,
     },
     limits,
-    request::ProducerRequest,
-    shard::Shard,
-    transfer,
+    model::{refusal::Refusal, request::ProducerRequest},
+    shard::{Shard, session},
 };
 
 /// Reads the body of a request that takes none, up to 64 KiB, and answers the request then.
@@ -42,7 +40,7 @@ async fn read_and_drop(shard: Rc<Shard>, conn: Rc<Conn>, mut request: ProducerRe
         } else {
             refusal
         };
-        return answer::refuse(&shard, &conn, asked, true, &refusal);
+        return session::refuse(&shard, &conn, asked, true, &refusal);
     }
     let head = RequestHead {
         body: BodyLength::Exact(0),

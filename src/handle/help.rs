@@ -2,10 +2,12 @@
 
 use super::Target;
 use crate::{
-    answer,
     conn::Step,
-    error::{Refusal, Status},
-    route::Offer,
+    model::{
+        refusal::{Refusal, Status},
+        route::Offer,
+    },
+    shard::session,
 };
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -69,7 +71,7 @@ pub fn ready(target: &Target<'_>) -> Step {
 
 fn document(target: &Target<'_>, text: &str) -> Step {
     let asked = target.persistence();
-    answer::document(
+    session::document(
         target.shard,
         target.conn,
         asked,

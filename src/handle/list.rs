@@ -11,17 +11,18 @@ use std::{
 
 use super::Target;
 use crate::{
-    answer,
-    clock::Moment,
     conn::{Conn, Step},
-    error::{Refusal, Status},
     http::reply::Persistence,
+    io::clock::Moment,
     limits,
-    mesh::{Answer, Document, Question},
-    metrics::Snapshot,
-    process::Process,
-    scribe::Form,
-    shard::{Listing, Shard},
+    model::refusal::{Refusal, Status},
+    observe::{counters::Snapshot, process::Process},
+    shard::{
+        Listing, Shard,
+        mesh::{Answer, Document, Question},
+        scribe::Form,
+        session,
+    },
 };
 
 const JSON: &str = "application/json";
@@ -67,12 +68,12 @@ async fn gather(
     };
     let step = match document {
         Ok((media_type, body)) if body.len() > limits::COPY_BYTES => {
-            answer::long_document(&shard, &conn, asked, Status::Ok, media_type, body)
+            session::long_document(&shard, &conn, asked, Status::Ok, media_type, body)
         }
         Ok((media_type, body)) => {
-            answer::document(&shard, &conn, asked, Status::Ok, media_type, &body)
+            session::document(&shard, &conn, asked, Status::Ok, media_type, &body)
         }
-        Err(refusal) => answer::refuse(&shard, &conn, asked, false, &refusal),
+        Err(refusal) => session::refuse(&shard, &conn, asked, false, &refusal),
     };
     match step {
         Step::Work(send_rest) => send_rest.await,

@@ -14,17 +14,17 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::{
-    answer,
     conn::{Conn, Standing, Step},
-    error::Refusal,
     http::{
         head::{BodyLength, Method, RequestHead},
         reply::Persistence,
     },
-    mesh::Question,
-    request::Request,
-    route::{self, ChannelName, Offer, Route, RouteError},
-    shard::Shard,
+    model::{
+        refusal::Refusal,
+        request::Request,
+        route::{self, ChannelName, Offer, Route, RouteError},
+    },
+    shard::{Shard, mesh::Question, session},
 };
 
 /// A request in hand, and where: the shard and the connection it came to, its head, and all bytes that
@@ -105,7 +105,7 @@ impl Target<'_> {
             head_only: self.head.method == Method::Head,
             ..*refusal
         };
-        answer::refuse(
+        session::refuse(
             self.shard,
             self.conn,
             self.persistence(),
@@ -195,7 +195,7 @@ fn anywhere(target: &Target<'_>, route: Route<'_>) -> Step {
         Route::Help => help::help(target),
         Route::Health => help::health(target),
         Route::Ready => help::ready(target),
-        Route::Options(allow) => answer::no_content(shard, conn, asked, Some(allow.as_str())),
+        Route::Options(allow) => session::no_content(shard, conn, asked, Some(allow.as_str())),
         Route::Produce(_) | Route::Consume(_) | Route::DeleteChannel(_) => {
             unreachable!("these have an owner")
         }

@@ -2,14 +2,10 @@
 
 use super::Target;
 use crate::{
-    answer,
     conn::{Close, Party, Step},
-    error::Refusal,
-    exchange::{self, Met, Offer},
-    registry::ChannelId,
-    request::ProducerRequest,
-    route::ChannelName,
-    wait,
+    exchange::{self, Met, Offer, waiting},
+    model::{refusal::Refusal, registry::ChannelId, request::ProducerRequest, route::ChannelName},
+    shard::session,
 };
 
 /// `POST` or `PUT` on a channel that this shard owns.
@@ -41,7 +37,7 @@ fn meet_or_wait(target: &Target<'_>, channel: ChannelId, mut offer: Offer<'_>) -
     let &Target { shard, conn, .. } = target;
     conn.wait_until
         .set(shard.clock.deadline_if(shard.config().timeouts.request));
-    while let Some((consumer, wanted)) = wait::take_consumer(shard, channel) {
+    while let Some((consumer, wanted)) = waiting::take_consumer(shard, channel) {
         match exchange::meet(shard, channel, conn, offer, &consumer, wanted) {
             Met::UnderWay(step) => return step,
             Met::ConsumerLeft(again) => {
@@ -52,11 +48,11 @@ fn meet_or_wait(target: &Target<'_>, channel: ChannelId, mut offer: Offer<'_>) -
                 consumer.hand(next);
                 shard.registry.borrow_mut().close_if_unused(channel);
                 keep_rest(target, offer);
-                return answer::delivered(shard, conn, target.persistence());
+                return session::delivered(shard, conn, target.persistence());
             }
         }
     }
-    match wait::join(shard, channel, conn, Party::Producer(offer.into_request())) {
+    match waiting::join(shard, channel, conn, Party::Producer(offer.into_request())) {
         Ok(()) => Step::Wait,
         Err((full, _)) => target.refuse(&Refusal::from(full)),
     }

@@ -4,8 +4,8 @@
 //! here. Pure: must never touch a socket, a clock or the runtime, must never allocate on the way of
 //! the data, and must never guess: framing that two readers could read differently is refused.
 
-pub mod body;
 pub mod chunked;
+pub mod decode;
 pub mod head;
 pub mod reply;
 

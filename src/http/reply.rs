@@ -4,7 +4,7 @@ use super::{
     chunked::{CHUNK_END, ChunkHead, LAST_CHUNK},
     head::{BodyLength, FieldName, RequestHead, Version},
 };
-use crate::error::{Refusal, Status};
+use crate::model::refusal::{Refusal, Status};
 
 /// The answer to `Expect: 100-continue` (RFC 9110 §15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";

@@ -1,10 +1,14 @@
 //! What holds for every run of bytes that is read as a body in the chunked coding. Pure.
 
 use super::input::Input;
-use httpipe::http::body::BodyDecoder;
-use httpipe::http::chunked::{ChunkedDecoder, ChunkedError};
-use httpipe::http::head::BodyLength;
-use httpipe::limits::{CHUNK_LINE_BYTES_MAX, TRAILER_BYTES_MAX, TRAILER_FIELDS_MAX};
+use httpipe::{
+    http::{
+        chunked::{ChunkedDecoder, ChunkedError},
+        decode::BodyDecoder,
+        head::BodyLength,
+    },
+    limits::{CHUNK_LINE_BYTES_MAX, TRAILER_BYTES_MAX, TRAILER_FIELDS_MAX},
+};
 
 /// What became of a body.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -1,8 +1,10 @@
 //! What holds for whatever two clients send to a server over whole connections. Owns its own reading
 //! of replies, because a client that sends noise does not know what each reply answers.
 
-use httpipe::http::body::BodyDecoder;
-use httpipe::http::head::{Method, Parsed, parse};
+use httpipe::http::{
+    decode::BodyDecoder,
+    head::{Method, Parsed, parse},
+};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;

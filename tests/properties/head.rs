@@ -1,7 +1,9 @@
 //! What holds for every run of bytes that is parsed as a request's head. Pure.
 
-use httpipe::http::head::{BodyLength, HeadError, Parsed, RequestHead, Version, parse};
-use httpipe::limits::{HEAD_BYTES_MAX, TARGET_BYTES_MAX};
+use httpipe::{
+    http::head::{BodyLength, HeadError, Parsed, RequestHead, Version, parse},
+    limits::{HEAD_BYTES_MAX, TARGET_BYTES_MAX},
+};
 
 /// Up to this length every prefix is tried; of longer inputs, some.
 const EVERY_PREFIX_BYTES_MAX: usize = 600;

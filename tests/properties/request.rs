@@ -2,9 +2,13 @@
 //! Pure.
 
 use super::input::Input;
-use httpipe::http::chunked::ChunkedError;
-use httpipe::http::head::{BodyLength, Parsed, RequestHead, parse};
-use httpipe::request::ProducerRequest;
+use httpipe::{
+    http::{
+        chunked::ChunkedError,
+        head::{BodyLength, Parsed, RequestHead, parse},
+    },
+    model::request::ProducerRequest,
+};
 
 /// What is in hand of a request when all its bytes have come.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,8 +1,10 @@
 //! What holds for every method on every target. Pure.
 
-use httpipe::http::head::Method;
-use httpipe::limits::NAME_BYTES_MAX;
-use httpipe::route::{self, ChannelName, Offer, Route, RouteError};
+use httpipe::{
+    http::head::Method,
+    limits::NAME_BYTES_MAX,
+    model::route::{self, ChannelName, Offer, Route, RouteError},
+};
 use std::borrow::Cow;
 
 const METHODS: [Method; 9] = [

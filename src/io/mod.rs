@@ -1,0 +1,10 @@
+//! What the kernel gives: descriptors and their readiness, pipes, time, the runtime.
+//!
+//! Only this folder names monoio, rustix' I/O and libc.
+
+pub mod clock;
+pub mod low_water;
+pub mod pipe;
+pub mod runtime;
+pub mod socket;
+pub mod sys;

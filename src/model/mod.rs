@@ -1,0 +1,8 @@
+//! What the server decides by, without a socket, a clock or a runtime: who waits where, what a request
+//! asks for, what a client hears when something goes wrong. Pure.
+
+pub mod queue;
+pub mod refusal;
+pub mod registry;
+pub mod request;
+pub mod route;

@@ -1,0 +1,414 @@
+//! What can go wrong and on whose side: which reply it is, and whether the connection lives. Pure.
+//!
+//! Every reply that is not a success is one [`Refusal`]; no other place decides on a status.
+
+use crate::{
+    http::{chunked::ChunkedError, head::HeadError},
+    model::{
+        registry::Full,
+        route::{Allow, RouteError},
+    },
+};
+
+/// A status code that httpipe sends, with its reason phrase (RFC 9110 §15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are the registered reason phrases")]
+pub enum Status {
+    Ok,
+    NoContent,
+    BadRequest,
+    NotFound,
+    MethodNotAllowed,
+    RequestTimeout,
+    Gone,
+    ContentTooLarge,
+    UriTooLong,
+    ExpectationFailed,
+    HeaderFieldsTooLarge,
+    NotImplemented,
+    BadGateway,
+    ServiceUnavailable,
+    VersionNotSupported,
+}
+
+impl Status {
+    /// Every status, in the order of their numbers.
+    pub const ALL: [Self; 15] = [
+        Self::Ok,
+        Self::NoContent,
+        Self::BadRequest,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::Gone,
+        Self::ContentTooLarge,
+        Self::UriTooLong,
+        Self::ExpectationFailed,
+        Self::HeaderFieldsTooLarge,
+        Self::NotImplemented,
+        Self::BadGateway,
+        Self::ServiceUnavailable,
+        Self::VersionNotSupported,
+    ];
+
+    /// Code and reason phrase as they stand in a status line.
+    #[must_use]
+    pub const fn line(self) -> &'static str {
+        match self {
+            Self::Ok => "200 OK",
+            Self::NoContent => "204 No Content",
+            Self::BadRequest => "400 Bad Request",
+            Self::NotFound => "404 Not Found",
+            Self::MethodNotAllowed => "405 Method Not Allowed",
+            Self::RequestTimeout => "408 Request Timeout",
+            Self::Gone => "410 Gone",
+            Self::ContentTooLarge => "413 Content Too Large",
+            Self::UriTooLong => "414 URI Too Long",
+            Self::ExpectationFailed => "417 Expectation Failed",
+            Self::HeaderFieldsTooLarge => "431 Request Header Fields Too Large",
+            Self::NotImplemented => "501 Not Implemented",
+            Self::BadGateway => "502 Bad Gateway",
+            Self::ServiceUnavailable => "503 Service Unavailable",
+            Self::VersionNotSupported => "505 HTTP Version Not Supported",
+        }
+    }
+
+    /// The code as a number.
+    #[must_use]
+    pub fn number(self) -> u16 {
+        let digits = self.line().bytes().take(3);
+        digits.fold(0, |number, digit| number * 10 + u16::from(digit - b'0'))
+    }
+
+    /// The three digits alone.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        &self.line()[..3]
+    }
+}
+
+/// Which [`Refusal`] it is, for whoever counts them or reads about them: metrics and access log have
+/// these labels, so they stay as they are once released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the refusals and their texts say it")]
+pub enum Kind {
+    BadHead,
+    HeadCut,
+    HeaderTimeout,
+    TargetTooLong,
+    HeadTooLarge,
+    UnknownMethod,
+    Version,
+    Expectation,
+    NoSuchPath,
+    MethodNotAllowed,
+    BadName,
+    BadBody,
+    BodyCut,
+    BodyUnwanted,
+    BodyTimeout,
+    RequestTimeout,
+    IdleTimeout,
+    Deleted,
+    DeletedMidway,
+    ConsumerLeft,
+    CutUnseen,
+    NotInUse,
+    Draining,
+    Drained,
+    TooManyConnections,
+    TooManyListings,
+    TooManyChannels,
+    TooManyWaiting,
+    TooManyWaitingOnChannel,
+    NoDescriptor,
+}
+
+impl Kind {
+    /// Every kind with its label; `index` is the place in it.
+    pub const ALL: [(Self, &'static str); 30] = [
+        (Self::BadHead, "bad_head"),
+        (Self::HeadCut, "head_cut"),
+        (Self::HeaderTimeout, "header_timeout"),
+        (Self::TargetTooLong, "target_too_long"),
+        (Self::HeadTooLarge, "head_too_large"),
+        (Self::UnknownMethod, "unknown_method"),
+        (Self::Version, "version"),
+        (Self::Expectation, "expectation"),
+        (Self::NoSuchPath, "no_such_path"),
+        (Self::MethodNotAllowed, "method_not_allowed"),
+        (Self::BadName, "bad_name"),
+        (Self::BadBody, "bad_body"),
+        (Self::BodyCut, "body_cut"),
+        (Self::BodyUnwanted, "body_unwanted"),
+        (Self::BodyTimeout, "body_timeout"),
+        (Self::RequestTimeout, "request_timeout"),
+        (Self::IdleTimeout, "idle_timeout"),
+        (Self::Deleted, "deleted"),
+        (Self::DeletedMidway, "deleted_midway"),
+        (Self::ConsumerLeft, "consumer_left"),
+        (Self::CutUnseen, "cut_unseen"),
+        (Self::NotInUse, "not_in_use"),
+        (Self::Draining, "draining"),
+        (Self::Drained, "drained"),
+        (Self::TooManyConnections, "too_many_connections"),
+        (Self::TooManyListings, "too_many_listings"),
+        (Self::TooManyChannels, "too_many_channels"),
+        (Self::TooManyWaiting, "too_many_waiting"),
+        (Self::TooManyWaitingOnChannel, "too_many_waiting_on_channel"),
+        (Self::NoDescriptor, "no_descriptor"),
+    ];
+
+    /// Its label: short, stable, in lower case.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+}
+
+/// A reply that says no: its status, one line that says what was wrong and what to do, and whether
+/// the connection lives on after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The status of the reply.
+    pub status: Status,
+    /// Which refusal it is.
+    pub kind: Kind,
+    /// One line for the client, without a line end.
+    pub text: &'static str,
+    /// The methods that the path takes, with a 405.
+    pub allow: Option<Allow>,
+    /// The connection closes after the reply, whatever the client asked for.
+    pub closes: bool,
+    /// The text is left out: the reply to a `HEAD` ends with its head (RFC 9110 §9.3.2).
+    pub head_only: bool,
+}
+
+impl Refusal {
+    const fn keeps(status: Status, kind: Kind, text: &'static str) -> Self {
+        Self {
+            status,
+            kind,
+            text,
+            allow: None,
+            closes: false,
+            head_only: false,
+        }
+    }
+
+    const fn closes(status: Status, kind: Kind, text: &'static str) -> Self {
+        Self {
+            status,
+            kind,
+            text,
+            allow: None,
+            closes: true,
+            head_only: false,
+        }
+    }
+
+    /// Nobody came within `--request-timeout`.
+    pub const WAITED_TOO_LONG: Self = Self::keeps(
+        Status::RequestTimeout,
+        Kind::RequestTimeout,
+        "no counterpart came to this channel in time; try again",
+    );
+    /// A body that is to be dropped did not come whole in time.
+    pub const BODY_TOO_SLOW: Self = Self::closes(
+        Status::RequestTimeout,
+        Kind::BodyTimeout,
+        "the body of the request did not arrive in time; this method takes none",
+    );
+    /// The client half-closed inside a head.
+    pub const HEAD_CUT: Self = Self::closes(
+        Status::BadRequest,
+        Kind::HeadCut,
+        "the head of the request ended early; send it whole",
+    );
+    /// The head did not come whole within `--header-timeout`.
+    pub const HEAD_TOO_SLOW: Self = Self::closes(
+        Status::RequestTimeout,
+        Kind::HeaderTimeout,
+        "the head of the request did not arrive in time; send it at once",
+    );
+    /// Nothing moved for `--idle-timeout`.
+    pub const STALLED: Self = Self::closes(
+        Status::RequestTimeout,
+        Kind::IdleTimeout,
+        "nothing moved in this exchange for too long; try again",
+    );
+    /// `DELETE` while it waited, or between the match and the first byte.
+    pub const DELETED: Self = Self::keeps(Status::Gone, Kind::Deleted, "the channel was deleted");
+    /// `DELETE` after the first byte.
+    pub const DELETED_MIDWAY: Self = Self::closes(
+        Status::Gone,
+        Kind::DeletedMidway,
+        "the channel was deleted during the exchange",
+    );
+    /// The consumer left after it had been sent a byte.
+    pub const CONSUMER_LEFT: Self = Self::closes(
+        Status::BadGateway,
+        Kind::ConsumerLeft,
+        "the consumer left before it had the whole body; send it again if it may arrive twice",
+    );
+    /// The producer half-closed before its body was whole.
+    pub const BODY_CUT: Self = Self::closes(
+        Status::BadRequest,
+        Kind::BodyCut,
+        "the body ended before its declared end; send it whole",
+    );
+    /// A body where none belongs, too long to be read and dropped.
+    pub const BODY_UNWANTED: Self = Self::closes(
+        Status::ContentTooLarge,
+        Kind::BodyUnwanted,
+        "this method takes no body, and at most 64 KiB of one are dropped; send none",
+    );
+    /// The server is about to end.
+    pub const DRAINING: Self = Self::closes(
+        Status::ServiceUnavailable,
+        Kind::Draining,
+        "the server is shutting down; try again in a moment",
+    );
+    /// Exchanges were given `--drain-timeout` to end and did not.
+    pub const DRAINED: Self = Self::closes(
+        Status::ServiceUnavailable,
+        Kind::Drained,
+        "the server shut down before the exchange was over; try again",
+    );
+    /// An HTTP/1.0 consumer on a Unix socket, and a body of unknown length: it would end with the
+    /// connection, and no reset could show that it was cut.
+    pub const CUT_UNSEEN: Self = Self::keeps(
+        Status::VersionNotSupported,
+        Kind::CutUnseen,
+        "a body without a declared length cannot be sent safely over HTTP/1.0 on a Unix socket; use HTTP/1.1",
+    );
+    /// A path that the admin listener does not have.
+    pub const NOT_FOR_OPERATORS: Self = Self::keeps(
+        Status::NotFound,
+        Kind::NoSuchPath,
+        "no such path on the admin listener; it has /metrics, /healthz, /readyz, /state, /channels/namespaces and /channels/NAMESPACE",
+    );
+    /// Many listings are being made or sent.
+    pub const TOO_MANY_LISTINGS: Self = Self::keeps(
+        Status::ServiceUnavailable,
+        Kind::TooManyListings,
+        "too many listings at once; try again in a moment",
+    );
+    /// More connections than `--max-connections`.
+    pub const TOO_MANY_CONNECTIONS: Self = Self::closes(
+        Status::ServiceUnavailable,
+        Kind::TooManyConnections,
+        "too many connections; try again in a moment",
+    );
+    /// The connection cannot go to the shard that owns the channel.
+    pub const NO_DESCRIPTOR: Self = Self::keeps(
+        Status::ServiceUnavailable,
+        Kind::NoDescriptor,
+        "the server has no descriptor free to get to this channel; try again in a moment",
+    );
+    /// `DELETE` or a listing of what is not in use.
+    pub const NOT_IN_USE: Self = Self::keeps(
+        Status::NotFound,
+        Kind::NotInUse,
+        "nothing waits or moves there",
+    );
+}
+
+impl From<HeadError> for Refusal {
+    /// What follows a refused head is never taken for a request, so the connection always closes.
+    fn from(error: HeadError) -> Self {
+        match error {
+            HeadError::Bad(text) => Self::closes(Status::BadRequest, Kind::BadHead, text),
+            HeadError::TargetTooLong => Self::closes(
+                Status::UriTooLong,
+                Kind::TargetTooLong,
+                "the request target is over 8 KiB; use shorter names",
+            ),
+            HeadError::TooLarge(text) => {
+                Self::closes(Status::HeaderFieldsTooLarge, Kind::HeadTooLarge, text)
+            }
+            HeadError::Method => Self::closes(
+                Status::NotImplemented,
+                Kind::UnknownMethod,
+                "HTTP does not define this method; use GET, POST, PUT or DELETE",
+            ),
+            HeadError::Version => Self::closes(
+                Status::VersionNotSupported,
+                Kind::Version,
+                "only HTTP/1.1 and HTTP/1.0 are spoken here",
+            ),
+            HeadError::Expectation => Self::closes(
+                Status::ExpectationFailed,
+                Kind::Expectation,
+                "the only expectation met here is 100-continue",
+            ),
+        }
+    }
+}
+
+impl From<RouteError> for Refusal {
+    fn from(error: RouteError) -> Self {
+        match error {
+            RouteError::NotFound => Self::keeps(
+                Status::NotFound,
+                Kind::NoSuchPath,
+                "no such path; use /channels/NAMESPACE/CHANNEL, and GET / for help",
+            ),
+            RouteError::Method(allow) => Self {
+                allow: Some(allow),
+                ..Self::keeps(
+                    Status::MethodNotAllowed,
+                    Kind::MethodNotAllowed,
+                    "this path does not take this method; see Allow",
+                )
+            },
+            RouteError::BadName(text) => Self::keeps(Status::BadRequest, Kind::BadName, text),
+        }
+    }
+}
+
+impl From<ChunkedError> for Refusal {
+    fn from(error: ChunkedError) -> Self {
+        Self::closes(Status::BadRequest, Kind::BadBody, error.as_str())
+    }
+}
+
+impl From<Full> for Refusal {
+    fn from(full: Full) -> Self {
+        let (kind, text) = match full {
+            Full::Channels => (
+                Kind::TooManyChannels,
+                "too many channels are in use; try again in a moment",
+            ),
+            Full::Waiting => (
+                Kind::TooManyWaiting,
+                "too many requests are waiting; try again in a moment",
+            ),
+            Full::WaitingOnChannel => (
+                Kind::TooManyWaitingOnChannel,
+                "too many requests wait on this channel; try again in a moment",
+            ),
+        };
+        Self::keeps(Status::ServiceUnavailable, kind, text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_stands_at_its_place_under_a_label_of_its_own() {
+        for (place, (kind, label)) in Kind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, place, "{label}");
+            assert_eq!(kind.label(), label);
+            let of_its_own = Kind::ALL.iter().filter(|(_, other)| *other == label);
+            assert_eq!(of_its_own.count(), 1, "{label}");
+            assert!(
+                label
+                    .bytes()
+                    .all(|byte| byte == b'_' || byte.is_ascii_lowercase())
+            );
+        }
+    }
+}

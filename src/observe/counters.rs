@@ -1,0 +1,446 @@
+//! Plain counters, one set a shard, summed when somebody asks. Pure.
+//!
+//! Must never: hold a channel's name, or cost the way of the data more than an addition.
+
+use std::{cell::Cell, fmt};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{
+        DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelValue, EncodeMetric,
+    },
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::{Registry, Unit},
+};
+
+use crate::{
+    model::{
+        refusal::{Kind, Status},
+        registry::Side,
+    },
+    observe::histogram::{Histogram, Observed},
+};
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The whole body was handed to the consumer's connection.
+    Delivered,
+    /// The producer left, or broke its framing.
+    ProducerLeft,
+    /// The consumer left.
+    ConsumerLeft,
+    /// The channel was deleted.
+    Deleted,
+    /// Nothing moved for `--idle-timeout`.
+    Idle,
+    /// The server ended.
+    Drained,
+}
+
+impl Outcome {
+    const ALL: [(Self, &'static str); 6] = [
+        (Self::Delivered, "delivered"),
+        (Self::ProducerLeft, "producer_left"),
+        (Self::ConsumerLeft, "consumer_left"),
+        (Self::Deleted, "deleted"),
+        (Self::Idle, "idle"),
+        (Self::Drained, "drained"),
+    ];
+
+    /// Its label: short, stable, in lower case.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+}
+
+/// How payload bytes got from one socket to the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// Through a pipe, without a copy.
+    Spliced,
+    /// Through a buffer.
+    Copied,
+    /// In one send with the consumer's head.
+    WithHead,
+}
+
+impl Path {
+    const ALL: [(Self, &'static str); 3] = [
+        (Self::Spliced, "spliced"),
+        (Self::Copied, "copied"),
+        (Self::WithHead, "with_head"),
+    ];
+}
+
+/// What a shard counts as it works.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Requests whose head was read, on the shard that answers them.
+    pub requests: Counter,
+    /// Connections given to another shard.
+    pub handovers: Counter,
+    /// Tasks that panicked.
+    pub panics: Counter,
+    exchanges: [Counter; Outcome::ALL.len()],
+    bytes: [Counter; Path::ALL.len()],
+    replies: [Counter; Status::ALL.len()],
+    refusals: [Counter; Kind::ALL.len()],
+    waits: [Histogram; 2],
+    exchange_times: Histogram,
+}
+
+/// A number that one thread counts up.
+#[derive(Debug, Default)]
+pub struct Counter(Cell<u64>);
+
+impl Counter {
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.set(self.0.get() + n);
+    }
+
+    /// The sum so far.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.get()
+    }
+}
+
+impl Counters {
+    /// A request of `side` was matched, so long after it came.
+    pub fn matched(&self, side: Side, micros: u64) {
+        self.waits[side as usize].observe(micros);
+    }
+
+    /// An exchange ended, so long after the match.
+    pub fn exchange_ended(&self, outcome: Outcome, micros: u64) {
+        self.exchanges[outcome as usize].add(1);
+        self.exchange_times.observe(micros);
+    }
+
+    /// So many bytes of payload were sent on.
+    pub fn moved(&self, path: Path, bytes: u64) {
+        self.bytes[path as usize].add(bytes);
+    }
+
+    /// A reply's head was sent.
+    pub fn replied(&self, status: Status) {
+        self.replies[status as usize].add(1);
+    }
+
+    /// A request was refused.
+    pub fn refused(&self, kind: Kind) {
+        self.refusals[kind as usize].add(1);
+    }
+}
+
+/// What a shard holds at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Gauges {
+    /// Open connections.
+    pub connections: u64,
+    /// Channels in use.
+    pub channels: u64,
+    /// Producers that wait for a consumer.
+    pub waiting_producers: u64,
+    /// Consumers that wait for a producer.
+    pub waiting_consumers: u64,
+    /// Exchanges under way.
+    pub exchanging: u64,
+    /// Pipes, pooled and in use.
+    pub pipes: u64,
+}
+
+/// A sum over shards, ready to be written out.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    requests: u64,
+    handovers: u64,
+    panics: u64,
+    exchanges: [u64; Outcome::ALL.len()],
+    bytes: [u64; Path::ALL.len()],
+    replies: [u64; Status::ALL.len()],
+    refusals: [u64; Kind::ALL.len()],
+    waits: [Observed; 2],
+    exchange_times: Observed,
+    gauges: Gauges,
+    /// What each shard has by itself, where that tells whether the load is shared evenly.
+    shards: Vec<Share>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    shard: usize,
+    requests: u64,
+    handovers: u64,
+    connections: u64,
+    exchanging: u64,
+}
+
+impl Snapshot {
+    /// What shard number `shard` has.
+    #[must_use]
+    pub fn new(shard: usize, counters: &Counters, gauges: Gauges) -> Self {
+        let share = Share {
+            shard,
+            requests: counters.requests.get(),
+            handovers: counters.handovers.get(),
+            connections: gauges.connections,
+            exchanging: gauges.exchanging,
+        };
+        Self {
+            requests: share.requests,
+            handovers: share.handovers,
+            panics: counters.panics.get(),
+            exchanges: counters.exchanges.each_ref().map(Counter::get),
+            bytes: counters.bytes.each_ref().map(Counter::get),
+            replies: counters.replies.each_ref().map(Counter::get),
+            refusals: counters.refusals.each_ref().map(Counter::get),
+            waits: counters.waits.each_ref().map(Histogram::observed),
+            exchange_times: counters.exchange_times.observed(),
+            gauges,
+            shards: vec![share],
+        }
+    }
+
+    /// Adds another shard's share.
+    pub fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.handovers += other.handovers;
+        self.panics += other.panics;
+        add_each(&mut self.exchanges, &other.exchanges);
+        add_each(&mut self.bytes, &other.bytes);
+        add_each(&mut self.replies, &other.replies);
+        add_each(&mut self.refusals, &other.refusals);
+        for (sum, share) in self.waits.iter_mut().zip(&other.waits) {
+            sum.add(share);
+        }
+        self.exchange_times.add(&other.exchange_times);
+        let (sum, share) = (&mut self.gauges, &other.gauges);
+        sum.connections += share.connections;
+        sum.channels += share.channels;
+        sum.waiting_producers += share.waiting_producers;
+        sum.waiting_consumers += share.waiting_consumers;
+        sum.exchanging += share.exchanging;
+        sum.pipes += share.pipes;
+        self.shards.extend_from_slice(&other.shards);
+    }
+
+    /// The media type of what `to_text` writes.
+    pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+    /// The text format that Prometheus reads (OpenMetrics 1.0), with what `beside` collects.
+    #[must_use]
+    pub fn to_text(mut self, beside: impl Collector) -> String {
+        self.shards.sort_unstable_by_key(|share| share.shard);
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(self));
+        registry.register_collector(Box::new(beside));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry)
+            .expect("writing to a string does not fail");
+        text
+    }
+}
+
+fn add_each(sums: &mut [u64], shares: &[u64]) {
+    for (sum, share) in sums.iter_mut().zip(shares) {
+        *sum += share;
+    }
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.encode_counts(&mut encoder)?;
+        self.encode_times(&mut encoder)?;
+        self.encode_gauges(&mut encoder)?;
+        self.encode_shards(&mut encoder)?;
+        encode_build(&mut encoder)
+    }
+}
+
+impl Snapshot {
+    fn encode_counts(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        counter(
+            to,
+            "httpipe_requests",
+            "Requests whose head was read",
+            self.requests,
+        )?;
+        counter(
+            to,
+            "httpipe_handovers",
+            "Connections given to the shard that owns their channel",
+            self.handovers,
+        )?;
+        counter(
+            to,
+            "httpipe_panics",
+            "Tasks that panicked; any is a fault of the server",
+            self.panics,
+        )?;
+        let exchanges = Outcome::ALL.iter().map(|(_, label)| *label);
+        family(
+            to,
+            "httpipe_exchanges",
+            "Exchanges ended, by how they ended",
+            "outcome",
+            exchanges.zip(self.exchanges),
+        )?;
+        let paths = Path::ALL.iter().map(|(_, label)| *label);
+        family(
+            to,
+            "httpipe_bytes",
+            "Payload bytes sent on, by how they moved",
+            "path",
+            paths.zip(self.bytes),
+        )?;
+        let statuses = Status::ALL.iter().map(|status| status.code());
+        family(
+            to,
+            "httpipe_replies",
+            "Replies, by status",
+            "status",
+            statuses.zip(self.replies),
+        )?;
+        let kinds = Kind::ALL.iter().map(|(_, label)| *label);
+        family(
+            to,
+            "httpipe_refusals",
+            "Replies that say no, by what was wrong",
+            "kind",
+            kinds.zip(self.refusals),
+        )
+    }
+
+    fn encode_times(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Time from a request's arrival to its match, in seconds, of requests that were \
+                    matched; the clock moves in steps of up to 0.01 s";
+        let (unit, kind) = (Unit::Seconds, MetricType::Histogram);
+        let mut waits = to.encode_descriptor("httpipe_wait", help, Some(&unit), kind)?;
+        for (side, observed) in ["producer", "consumer"].into_iter().zip(&self.waits) {
+            observed.encode(waits.encode_family(&[("side", side)])?)?;
+        }
+        let help = "Time from a match until both replies were decided, in seconds; the clock moves \
+                    in steps of up to 0.01 s";
+        let (unit, kind) = (Unit::Seconds, MetricType::Histogram);
+        let times = to.encode_descriptor("httpipe_exchange", help, Some(&unit), kind)?;
+        self.exchange_times.encode(times)
+    }
+
+    fn encode_gauges(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let gauges = &self.gauges;
+        for (name, help, value) in [
+            (
+                "httpipe_connections",
+                "Open connections",
+                gauges.connections,
+            ),
+            ("httpipe_channels", "Channels in use", gauges.channels),
+            (
+                "httpipe_exchanging",
+                "Exchanges under way",
+                gauges.exchanging,
+            ),
+            ("httpipe_pipes", "Pipes, pooled and in use", gauges.pipes),
+        ] {
+            gauge(to, name, help, value)?;
+        }
+        let help = "Requests that wait for their counterpart";
+        let mut waiting = to.encode_descriptor("httpipe_waiting", help, None, MetricType::Gauge)?;
+        for (side, count) in [
+            ("producer", gauges.waiting_producers),
+            ("consumer", gauges.waiting_consumers),
+        ] {
+            ConstGauge::new(count).encode(waiting.encode_family(&[("side", side)])?)?;
+        }
+        Ok(())
+    }
+
+    /// Families of their own, so that a sum over a family never counts anything twice.
+    fn encode_shards(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let each = |of: fn(&Share) -> u64| {
+            self.shards
+                .iter()
+                .map(move |share| (share.shard, of(share)))
+        };
+        family(
+            to,
+            "httpipe_shard_requests",
+            "Requests whose head was read, by shard",
+            "shard",
+            each(|share| share.requests),
+        )?;
+        family(
+            to,
+            "httpipe_shard_handovers",
+            "Connections given to another shard, by the shard that gave them",
+            "shard",
+            each(|share| share.handovers),
+        )?;
+        for (name, help, of) in [
+            (
+                "httpipe_shard_connections",
+                "Open connections, by shard",
+                (|share| share.connections) as fn(&Share) -> u64,
+            ),
+            (
+                "httpipe_shard_exchanging",
+                "Exchanges under way, by shard",
+                |share| share.exchanging,
+            ),
+        ] {
+            let mut metric = to.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (shard, value) in each(of) {
+                ConstGauge::new(value).encode(metric.encode_family(&[("shard", shard)])?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A gauge that is always 1, which is how Prometheus takes in what is no number.
+fn encode_build(to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let help = "The server's version; always 1";
+    let mut build = to.encode_descriptor("httpipe_build_info", help, None, MetricType::Gauge)?;
+    let labels = [("version", env!("CARGO_PKG_VERSION"))];
+    ConstGauge::new(1u64).encode(build.encode_family(&labels)?)
+}
+
+/// Writes a counter; its name goes without `_total`.
+pub(crate) fn counter(
+    to: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    value: impl EncodeCounterValue,
+) -> fmt::Result {
+    let to = to.encode_descriptor(name, help, None, MetricType::Counter)?;
+    ConstCounter::new(value).encode(to)
+}
+
+/// Writes a gauge.
+pub(crate) fn gauge(
+    to: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    value: impl EncodeGaugeValue,
+) -> fmt::Result {
+    let to = to.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    ConstGauge::new(value).encode(to)
+}
+
+fn family<Label: EncodeLabelValue>(
+    to: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    label: &str,
+    values: impl Iterator<Item = (Label, u64)>,
+) -> fmt::Result {
+    let mut metric = to.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (value, count) in values {
+        ConstCounter::new(count).encode(metric.encode_family(&[(label, value)])?)?;
+    }
+    Ok(())
+}

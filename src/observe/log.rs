@@ -1,0 +1,252 @@
+//! Where the log goes: lines on standard error, which a thread of its own writes.
+//!
+//! Owns: the form of the lines, the queue to that thread, and the count of the lines that the queue
+//! had no room for. Which lines there are is for `RUST_LOG` to say (default `info`).
+//!
+//! Must never: let whoever logs wait. If standard error is a pipe that nobody reads, the queue fills,
+//! lines are dropped and counted, and the next line that gets through is preceded by how many.
+
+use std::{
+    any::Any,
+    backtrace::{Backtrace, BacktraceStatus},
+    io::{self, BufWriter, IsTerminal, Stderr, Write},
+    panic::{self, PanicHookInfo},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    thread,
+    time::Instant,
+};
+
+use tracing::Dispatch;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt::MakeWriter};
+
+use crate::{config::Form, limits, observe::access};
+
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+static WRITER: Mutex<Option<WorkerGuard>> = Mutex::new(None);
+
+/// The log while it is open; dropping it closes it.
+#[must_use = "the log closes when this is dropped"]
+#[derive(Debug)]
+pub struct Open(());
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        close();
+    }
+}
+
+/// Opens the log, from here on also for panics; call once, before the first line is logged.
+/// `with_access`: lines of the access log are written whatever `RUST_LOG` says.
+///
+/// An invalid `RUST_LOG` directive is ignored and said so on standard error by the filter itself.
+pub fn open(form: Form, with_access: bool) -> Open {
+    if form != Form::Off {
+        let (queue, writer) = NonBlockingBuilder::default()
+            .lossy(true)
+            .buffered_lines_limit(limits::LOG_LINES_MAX)
+            .thread_name("log")
+            .finish(Output::new(form));
+        let _ = DROPPED.set(queue.error_counter());
+        *WRITER.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
+        let ansi = io::stderr().is_terminal();
+        let subscriber = subscriber(form, filter(with_access), ansi, queue);
+        // Only a second call could fail, and the first one's log is as good.
+        let _ = tracing::dispatcher::set_global_default(subscriber);
+        panic::set_hook(Box::new(log_panic));
+    }
+    Open(())
+}
+
+/// Writes what is in the queue, for a second or so at most, and ends the log. No-op if it is closed.
+pub fn close() {
+    let writer = WRITER.lock().unwrap_or_else(PoisonError::into_inner).take();
+    drop(writer);
+}
+
+/// How many lines were lost because the queue was full.
+#[must_use]
+pub fn lines_dropped() -> u64 {
+    DROPPED
+        .get()
+        .map_or(0, |counter| counter.dropped_lines() as u64)
+}
+
+fn filter(with_access: bool) -> EnvFilter {
+    let filter = EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .from_env_lossy();
+    if with_access {
+        let directive = format!("{}=info", access::TARGET);
+        filter.add_directive(directive.parse().expect("a target and a level"))
+    } else {
+        filter
+    }
+}
+
+fn subscriber<W>(form: Form, filter: EnvFilter, ansi: bool, writer: W) -> Dispatch
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer);
+    match form {
+        Form::Off | Form::Text => lines.with_ansi(ansi).with_target(false).finish().into(),
+        Form::Json => lines.json().flatten_event(true).finish().into(),
+    }
+}
+
+/// Logs a panic in one line, where Rust would write several to standard error and wait for whoever
+/// reads it.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let thread = thread::current();
+    let name = thread.name().unwrap_or("unnamed");
+    let place = panic.location().map(ToString::to_string);
+    let place = place.as_deref().unwrap_or("an unknown place");
+    let reason = reason(panic.payload());
+    let backtrace = Backtrace::capture();
+    let backtrace =
+        (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    tracing::error!(reason, backtrace, "thread '{name}' panicked at {place}");
+}
+
+/// What a panic said of itself.
+#[must_use]
+pub fn reason(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no reason given")
+}
+
+/// Standard error as the log's thread sees it.
+struct Output {
+    form: Form,
+    to: BufWriter<Stderr>,
+    /// How many lost lines were reported, and when the last time was.
+    reported: u64,
+    last_report: Instant,
+}
+
+impl Output {
+    fn new(form: Form) -> Self {
+        Self {
+            form,
+            to: BufWriter::with_capacity(limits::LOG_WRITE_BYTES, io::stderr()),
+            reported: 0,
+            last_report: Instant::now(),
+        }
+    }
+
+    /// Says how many lines were lost since it was last said, if any were.
+    fn report_dropped(&mut self) -> io::Result<()> {
+        let dropped = lines_dropped();
+        if dropped > self.reported {
+            let line = warning(self.form, dropped - self.reported);
+            self.reported = dropped;
+            self.last_report = Instant::now();
+            self.to.write_all(&line)?;
+        }
+        Ok(())
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        // Where lines come faster than they are read, the queue may never be empty.
+        if self.last_report.elapsed() >= limits::LOG_REPORT_PERIOD {
+            self.report_dropped()?;
+        }
+        self.to.write_all(line)?;
+        Ok(line.len())
+    }
+
+    /// Called when the queue is empty. Then the thread rests a little: while it waits for a line,
+    /// whoever logs one pays a system call to wake it.
+    fn flush(&mut self) -> io::Result<()> {
+        self.report_dropped()?;
+        self.to.flush()?;
+        thread::sleep(limits::LOG_REST);
+        Ok(())
+    }
+}
+
+/// The line that says so: made here, because the queue may have no room for it.
+fn warning(form: Form, dropped: u64) -> Vec<u8> {
+    lines(form, || {
+        tracing::warn!(dropped, "the log is read too slowly: lines were dropped");
+    })
+}
+
+/// What `speak` logs, in this form.
+fn lines(form: Form, speak: impl FnOnce()) -> Vec<u8> {
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let subscriber = subscriber(form, EnvFilter::new("warn"), false, Kept(Arc::clone(&kept)));
+    tracing::dispatcher::with_default(&subscriber, speak);
+    std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Lines that are kept.
+struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl Write for &Kept {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Kept {
+    type Writer = &'a Kept;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_warning_is_one_line_in_the_form_of_the_log() {
+        let text = String::from_utf8(warning(Form::Text, 7)).expect("text");
+        assert!(
+            text.contains(" WARN ") && text.contains("dropped=7"),
+            "{text}"
+        );
+        assert_eq!(text.matches('\n').count(), 1);
+        let json = warning(Form::Json, 8);
+        let json: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
+        assert_eq!(
+            (&json["level"], &json["dropped"]),
+            (&"WARN".into(), &8.into())
+        );
+    }
+
+    #[test]
+    fn a_panic_is_one_line_that_says_where_and_why() {
+        for form in [Form::Text, Form::Json] {
+            let line = lines(form, || {
+                let before = panic::take_hook();
+                panic::set_hook(Box::new(log_panic));
+                let caught = panic::catch_unwind(|| panic!("for a \"reason\"\nof its own"));
+                panic::set_hook(before);
+                assert!(caught.is_err());
+            });
+            let line = String::from_utf8(line).expect("text");
+            assert_eq!(line.matches('\n').count(), 1, "{line}");
+            let place = format!("panicked at {}:", file!());
+            assert!(line.contains(&place), "{line}");
+            let reason = r#"for a \"reason\"\nof its own"#;
+            assert!(line.contains(reason), "{line}");
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! What an operator sees: counters and their exposition, the log, the access log.
+
+pub mod access;
+pub mod counters;
+pub mod histogram;
+pub mod log;
+pub mod process;
+pub mod throttle;
