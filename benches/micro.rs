@@ -17,7 +17,7 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::{AllocProfiler, Bencher, black_box};
 use httpipe::{
     http::{chunked::ChunkedDecoder, head},
-    io::sys,
+    io::eventfd,
     model::{
         queue::Place,
         registry::{ChannelId, End, KeyHasher, Limits, Registry, Side},
@@ -216,10 +216,10 @@ mod mailbox {
     #[divan::bench(args = [1, 64])]
     fn send_and_take(bencher: Bencher, messages: usize) {
         let mesh = Mesh::new(2).expect("descriptors for two bells");
-        let bell = mesh.bell(1).expect("a descriptor");
+        let bell = mesh.news(1).expect("a descriptor");
         bencher.counter(ItemsCount::new(messages)).bench_local(|| {
             (0..messages).for_each(|_| mesh.send(1, message()));
-            sys::silence(&bell);
+            eventfd::clear(&bell);
             mesh.take(1).len()
         });
     }
@@ -228,7 +228,7 @@ mod mailbox {
     #[divan::bench]
     fn there_and_back_between_sleeping_threads(bencher: Bencher) {
         let mesh = Mesh::new(2).expect("descriptors for two bells");
-        let bells = [0, 1].map(|shard| mesh.bell(shard).expect("a descriptor"));
+        let bells = [0, 1].map(|shard| mesh.news(shard).expect("a descriptor"));
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while receive(&mesh, 1, &bells[1]) {
@@ -247,7 +247,7 @@ mod mailbox {
     fn receive(mesh: &Mesh, shard: usize, bell: &OwnedFd) -> bool {
         let mut waiting = [PollFd::new(bell, PollFlags::IN)];
         poll(&mut waiting, None).expect("a bell can be polled");
-        sys::silence(bell);
+        eventfd::clear(bell);
         let messages = mesh.take(shard);
         !messages
             .iter()

@@ -190,10 +190,10 @@ pub const SPLICE_TURN_BYTES_MIN: usize = 128 * 1024;
 /// instead of for every segment (`SO_RCVLOWAT`).
 ///
 /// 0.41 CPU seconds a GiB at 64 KiB, 0.40 at 128 KiB, 0.35 at 256 KiB, 0.35 at 512 KiB; medians of 8.
-pub const MARK_BYTES: usize = 256 * 1024;
+pub const LOW_WATER_BYTES: usize = 256 * 1024;
 
 /// How long bytes may lie below the mark, once the flow pauses, before the mark is lifted.
-pub const MARK_TIME: Duration = Duration::from_millis(2);
+pub const LOW_WATER_TIME: Duration = Duration::from_millis(2);
 
 /// Most bytes received at once to find the next chunk's head behind a chunk that was spliced: the end
 /// of that chunk and a head without extensions. Payload that comes along has to be copied.

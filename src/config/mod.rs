@@ -14,7 +14,7 @@ use crate::{
         cli::{Cli, DriverChoice},
         descriptors::{Files, TooFew},
     },
-    io::{runtime::Driver, sys},
+    io::{machine, runtime::Driver},
     limits,
 };
 
@@ -98,7 +98,7 @@ impl Keepalive {
 
     /// How long sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`); `None`: as long as the
     /// kernel retransmits, about a quarter of an hour (`tcp_retries2`), unless the sweep finds before
-    /// that the peer is silent ([`crate::io::socket::Socket::is_lost`]).
+    /// that the peer is silent ([`crate::io::socket::Transport::is_lost`]).
     ///
     /// It goes along with `idle`, the limit for exchanges in which nothing moves, and is never without
     /// it, because the kernel counts bytes that wait for a closed window among the unacknowledged: a
@@ -135,8 +135,8 @@ impl Config {
                     .to_owned(),
             ));
         }
-        let shards = cli.threads.map_or_else(sys::allowed_cores, usize::from);
-        let open_files = sys::raise_open_files_limit();
+        let shards = cli.threads.map_or_else(machine::allowed_cores, usize::from);
+        let open_files = machine::raise_open_files_limit();
         let wanted = cli.max_connections.map(|wanted| wanted as usize);
         let extra = extra_files(&cli, shards);
         let files = Files::share_out(open_files, shards, extra, wanted).map_err(|few| {

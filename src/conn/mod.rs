@@ -8,6 +8,7 @@ use std::{
     cell::{Cell, RefCell},
     future::{Future, poll_fn},
     mem,
+    os::fd::{AsFd, BorrowedFd},
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, Waker},
@@ -18,7 +19,7 @@ use bytes::Bytes;
 use crate::{
     io::{
         clock::{Moment, Reading},
-        socket::{Peer, Socket},
+        socket::{Peer, Transport},
     },
     model::{
         queue::Place,
@@ -169,7 +170,7 @@ pub struct Conn {
     /// What others call it.
     pub id: ConnId,
     /// Its socket.
-    pub socket: Socket,
+    pub socket: Transport,
     /// Bytes that were read and belong to the next request.
     unread: RefCell<Bytes>,
     /// When the sweep steps in; what that means follows from the state.
@@ -202,7 +203,7 @@ pub struct Conn {
 impl Conn {
     /// A connection that has yet to send its first request, until `deadline`.
     #[must_use]
-    pub fn new(id: ConnId, socket: Socket, deadline: Moment, standing: Standing) -> Self {
+    pub fn new(id: ConnId, socket: Transport, deadline: Moment, standing: Standing) -> Self {
         Self {
             id,
             socket,
@@ -457,5 +458,11 @@ impl Conn {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
+    }
+}
+
+impl AsFd for Conn {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }

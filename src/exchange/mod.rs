@@ -131,11 +131,13 @@ pub fn meet<'a>(
         body,
         true,
     );
-    reply.guard(consumer, true);
+    if reply.guard(consumer, true).is_err() {
+        return Met::ConsumerLeft(offer);
+    }
     match consumer.socket.send(&out, false) {
         Sent::PeerGone => Met::ConsumerLeft(offer),
         Sent::Bytes(sent) if sent == out.len() => {
-            reply.guard(consumer, false);
+            let _ = reply.guard(consumer, false);
             shard.counters.replied(Status::Ok);
             shard.counters.moved(Path::WithHead, body.len() as u64);
             matched(shard, producer, consumer);
@@ -160,7 +162,7 @@ pub fn meet<'a>(
             if sent > 0 {
                 exchange.started(reply, Bytes::copy_from_slice(&out[sent..]));
             } else {
-                reply.guard(consumer, false);
+                let _ = reply.guard(consumer, false);
             }
             Met::UnderWay(exchange.into_step())
         }
@@ -224,10 +226,15 @@ impl Reply {
 
     /// From before its first byte until its last the body is `open`: whatever ends the connection then,
     /// be it the end of this process, shows that it was cut.
-    fn guard(self, consumer: &Conn, open: bool) {
+    ///
+    /// # Errors
+    /// The kernel refused: the consumer's connection is of no use.
+    fn guard(self, consumer: &Conn, open: bool) -> Result<(), Broken> {
         if self.framing == Framing::Close {
-            consumer.socket.reset_on_close(open);
+            let guarded = consumer.socket.reset_on_close(open);
+            return guarded.map_err(|_| Broken::ConsumerLeft);
         }
+        Ok(())
     }
 
     /// How the consumer's connection ends if the body is cut: where the framing shows the cut the
@@ -386,11 +393,11 @@ impl Exchange {
             request.payload(),
             whole,
         );
-        reply.guard(&self.transfer.consumer, true);
+        reply.guard(&self.transfer.consumer, true)?;
         match self.transfer.send_start(&out) {
             Sent::PeerGone => Err(Broken::ConsumerLeft),
             Sent::Bytes(0) => {
-                reply.guard(&self.transfer.consumer, false);
+                let _ = reply.guard(&self.transfer.consumer, false);
                 Ok(None)
             }
             Sent::Bytes(sent) => Ok(Some(Bytes::copy_from_slice(&out[sent..]))),
@@ -446,7 +453,7 @@ impl Exchange {
             request,
             ..
         } = &mut self.transfer;
-        reply.guard(consumer, false);
+        let _ = reply.guard(consumer, false);
         consumer.hand(session::finish(&self.shard, consumer, reply.after()));
         producer.keep_unread(request.take_rest());
         session::delivered(&self.shard, producer, Persistence::of(&request.head))

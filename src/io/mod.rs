@@ -3,8 +3,12 @@
 //! Only this folder names monoio, rustix' I/O and libc.
 
 pub mod clock;
+pub mod eventfd;
+pub mod fd;
 pub mod low_water;
+pub mod machine;
 pub mod pipe;
 pub mod runtime;
 pub mod socket;
 pub mod sys;
+pub mod timer;

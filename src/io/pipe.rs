@@ -14,7 +14,7 @@ use rustix::{
     pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice},
 };
 
-use crate::{io::socket::Socket, limits};
+use crate::{io::socket::Transport, limits};
 
 /// The pipes of one shard.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ struct Ends {
 #[derive(Debug)]
 pub struct Pipe {
     pool: Rc<Pool>,
-    /// Until it is dropped.
+    /// `Some` until it is dropped.
     ends: Option<Ends>,
     held: usize,
 }
@@ -156,10 +156,8 @@ impl Pipe {
     }
 
     /// Moves at most `bytes_max` bytes from `producer` into the pipe.
-    pub fn fill(&mut self, producer: &Socket, bytes_max: usize) -> Spliced {
-        let Some(ends) = &self.ends else {
-            return Spliced::Nothing;
-        };
+    pub fn fill(&mut self, producer: &Transport, bytes_max: usize) -> Spliced {
+        let ends = self.ends.as_ref().expect("taken in drop alone");
         let spliced = outcome(splice(producer, None, &ends.write, None, bytes_max, FLAGS));
         if let Spliced::Bytes(bytes) = spliced {
             self.held += bytes;
@@ -169,10 +167,8 @@ impl Pipe {
 
     /// Moves what is in the pipe to `consumer`, as far as its socket takes it. `more`: further bytes
     /// follow at once, so the kernel may hold a short segment back for them (`SPLICE_F_MORE`).
-    pub fn drain(&mut self, consumer: &Socket, more: bool) -> Spliced {
-        let Some(ends) = &self.ends else {
-            return Spliced::Nothing;
-        };
+    pub fn drain(&mut self, consumer: &Transport, more: bool) -> Spliced {
+        let ends = self.ends.as_ref().expect("taken in drop alone");
         let flags = if more {
             FLAGS | SpliceFlags::MORE
         } else {

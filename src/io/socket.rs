@@ -1,57 +1,65 @@
-//! A descriptor whose readiness the runtime reports, with the non-blocking calls that follow.
+//! A connection's socket: what can be sent, received and known about its peer.
 //!
-//! Every wait of the server is a wait for readiness, and every byte moves by a direct call on a
-//! non-blocking descriptor. A wait that is dropped loses nothing, no buffer is lent to the kernel,
-//! and a socket that waits holds no memory. On a bare request/response server this costs the same
-//! CPU as receiving and sending through the ring (10.4 to 10.6 µs a request against 9.8 to 10.8,
-//! lowest to highest of three rounds; nginx 11.5 to 14.7).
+//! Owns the differences between kinds of sockets: whoever moves bytes asks [`Transport`] what it can
+//! do. Must never wait: that is [`AsyncFd`]'s.
 
 use std::{
-    cell::{Cell, RefCell},
-    future::{Future, poll_fn},
     io::{self, IoSlice},
-    mem,
     net::SocketAddr,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    pin::{Pin, pin},
-    task::{Poll, Waker},
     time::Duration,
 };
 
-use monoio::net::TcpStream;
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, epoll, poll},
-    io::{Errno, fcntl_dupfd_cloexec},
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
     net::{
-        AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, getpeername, sendmsg,
+        RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, getpeername, sendmsg, shutdown,
         sockopt,
     },
 };
 
-use crate::{io::sys, limits};
+use crate::{
+    io::{fd::AsyncFd, sys},
+    limits,
+};
 
-/// The descriptor. monoio offers readiness on its stream types alone and looks at nothing but the
-/// descriptor in them, so this one carries any: a socket, a listener, an eventfd.
-#[derive(Debug)]
-pub struct Socket {
-    stream: TcpStream,
-    /// Waits under way, and waits that were dropped before their end.
-    unsettled: Cell<u32>,
+/// What kind of socket it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// TCP (`tcp(7)`).
+    Tcp,
+    /// A Unix stream socket (`unix(7)`).
+    Unix,
 }
 
-/// What became of bytes that were to be sent.
+/// The socket of a connection.
+#[derive(Debug)]
+pub struct Transport {
+    fd: AsyncFd,
+    kind: Kind,
+}
+
+/// A transport on its way to another thread.
+#[derive(Debug)]
+pub struct Parts {
+    fd: OwnedFd,
+    kind: Kind,
+}
+
+/// Result of a send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sent {
-    /// The kernel took so many, perhaps none, perhaps all.
+    /// The kernel took this many bytes: none, some or all.
     Bytes(usize),
-    /// The peer is gone.
+    /// The connection is broken.
     PeerGone,
 }
 
-/// What became of an attempt to receive.
+/// Result of a receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Received {
-    /// So many bytes, at least one.
+    /// This many bytes, at least one.
     Bytes(usize),
     /// Nothing yet.
     Nothing,
@@ -61,19 +69,19 @@ pub enum Received {
     PeerGone,
 }
 
-/// What TCP knows of a peer.
+/// What the kernel knows of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
-    /// As far as TCP knows, there.
+    /// Connected, as far as the kernel knows.
     There,
-    /// It has said that it sends nothing more; whether it still reads cannot be known.
+    /// It sends nothing more; whether it still reads cannot be known.
     HalfClosed,
     /// The connection is broken.
     Gone,
 }
 
 impl Peer {
-    /// What `poll(2)` reported, asked for `POLLRDHUP`.
+    /// Reads the result of a `poll(2)` that asked for `POLLRDHUP`.
     #[must_use]
     pub fn of(events: PollFlags) -> Self {
         if events.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL) {
@@ -86,97 +94,84 @@ impl Peer {
     }
 }
 
-impl Socket {
-    /// Takes over `fd`, which must be non-blocking.
+impl Transport {
+    /// Takes over `fd`, a connected non-blocking stream socket of this kind.
     ///
     /// # Errors
     /// The runtime refuses the descriptor.
-    pub fn new(fd: OwnedFd) -> io::Result<Self> {
-        Ok(Self {
-            stream: TcpStream::from_std(std::net::TcpStream::from(fd))?,
-            unsettled: Cell::new(0),
-        })
+    pub fn new(fd: OwnedFd, kind: Kind) -> io::Result<Self> {
+        let fd = AsyncFd::new(fd)?;
+        Ok(Self { fd, kind })
     }
 
-    /// What [`Self::into_fd`] needs to give the descriptor away; to be called just before it.
-    ///
-    /// monoio does not part with a descriptor while it holds an operation on it, be it one whose wait
-    /// was dropped and that the kernel has yet to report as cancelled. Then a duplicate is given
-    /// away and the original is closed when monoio lets go of it.
+    /// The transport that another thread took apart.
     ///
     /// # Errors
-    /// A duplicate was needed and no descriptor was free.
-    pub fn duplicate_if_held(&self) -> io::Result<Option<OwnedFd>> {
-        if self.unsettled.get() == 0 {
-            return Ok(None);
-        }
-        Ok(Some(fcntl_dupfd_cloexec(self, 0)?))
+    /// The runtime refuses the descriptor.
+    pub fn from_parts(parts: Parts) -> io::Result<Self> {
+        Self::new(parts.fd, parts.kind)
     }
 
-    /// Gives the descriptor away, or its `duplicate` if there had to be one.
+    /// Takes the transport apart for another thread. `duplicate`: see
+    /// [`AsyncFd::duplicate_if_held`].
     #[must_use]
-    pub fn into_fd(self, duplicate: Option<OwnedFd>) -> OwnedFd {
-        duplicate.unwrap_or_else(|| sys::take_fd(self.stream))
+    pub fn into_parts(self, duplicate: Option<OwnedFd>) -> Parts {
+        Parts {
+            fd: self.fd.into_fd(duplicate),
+            kind: self.kind,
+        }
     }
 
-    /// Waits until a receive would not block. May be dropped at any time. Other tasks get their turn
-    /// also if nothing has to be waited for.
+    /// See [`AsyncFd::duplicate_if_held`].
+    ///
+    /// # Errors
+    /// A duplicate is needed and no descriptor is free.
+    pub fn duplicate_if_held(&self) -> io::Result<Option<OwnedFd>> {
+        self.fd.duplicate_if_held()
+    }
+
+    /// Whether bodies can be spliced from and to this socket.
+    #[must_use]
+    pub const fn can_splice(&self) -> bool {
+        match self.kind {
+            Kind::Tcp | Kind::Unix => true,
+        }
+    }
+
+    /// Whether the connection can end with a reset, which a peer cannot take for the end of a body. A
+    /// Unix socket ends the same way whatever was sent before.
+    #[must_use]
+    pub const fn can_reset(&self) -> bool {
+        match self.kind {
+            Kind::Tcp => true,
+            Kind::Unix => false,
+        }
+    }
+
+    /// Whether a wait for readability respects the low-water mark (`unix_poll` in the kernel does
+    /// not look at it).
+    #[must_use]
+    pub const fn has_low_water(&self) -> bool {
+        match self.kind {
+            Kind::Tcp => true,
+            Kind::Unix => false,
+        }
+    }
+
+    /// Waits until a receive would not block. May be dropped at any time.
     pub async fn readable(&self) {
-        self.unsettled.set(self.unsettled.get() + 1);
-        // An error of the wait itself shows in the call that follows.
-        let readable = pin!(self.stream.readable(false));
-        in_turn(readable).await;
-        self.unsettled.set(self.unsettled.get() - 1);
+        self.fd.readable().await;
     }
 
-    /// As `readable`, until a send would not block.
+    /// Waits until a send would not block. May be dropped at any time.
     pub async fn writable(&self) {
-        self.unsettled.set(self.unsettled.get() + 1);
-        let writable = pin!(self.stream.writable(false));
-        in_turn(writable).await;
-        self.unsettled.set(self.unsettled.get() - 1);
-        // The ring also reports a peer that has half-closed, each time anew (`POLLRDHUP` is in
-        // every poll): waiting for that one alone would not be waiting at all.
-        if self.is_writable() {
-            return;
-        }
-        match self.watch_writable() {
-            Ok(watch) => watch.readable().await,
-            // No descriptor was free. To return now would be to spin.
-            Err(_) => next_look().await,
-        }
+        self.fd.writable().await;
     }
 
-    /// Whether bytes, or the end of the stream, lie there to be received.
+    /// Whether a receive would return bytes or the end of the stream.
     #[must_use]
     pub fn is_readable(&self) -> bool {
-        let mut fds = [PollFd::new(self, PollFlags::IN)];
-        matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1..))
-    }
-
-    /// Whether the cut of a body that ends with the connection can be shown: TCP has resets, a Unix
-    /// socket ends the same way whatever comes before.
-    #[must_use]
-    pub fn can_reset(&self) -> bool {
-        sockopt::socket_domain(self) != Ok(AddressFamily::UNIX)
-    }
-
-    fn is_writable(&self) -> bool {
-        let mut fds = [PollFd::new(self, PollFlags::OUT)];
-        matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1..))
-    }
-
-    /// A descriptor that is readable when this socket is writable or broken, and not when its peer
-    /// has merely half-closed (`epoll(7)`).
-    fn watch_writable(&self) -> io::Result<Self> {
-        let watch = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(
-            &watch,
-            self,
-            epoll::EventData::new_u64(0),
-            epoll::EventFlags::OUT,
-        )?;
-        Self::new(watch)
+        self.fd.is_readable()
     }
 
     /// Receives into `buffer` what is there.
@@ -193,7 +188,7 @@ impl Socket {
     }
 
     /// Sends as much of `bytes` as the kernel takes. `more`: further bytes follow at once, so the
-    /// kernel may hold a short segment back for them.
+    /// kernel may hold a short segment back for them (`MSG_MORE`).
     pub fn send(&self, bytes: &[u8], more: bool) -> Sent {
         loop {
             return match rustix::net::send(self, bytes, send_flags(more)) {
@@ -205,7 +200,7 @@ impl Socket {
         }
     }
 
-    /// Sends as much of the parts, one behind the other, as the kernel takes; as `send` otherwise.
+    /// As [`Self::send`], for several parts, one behind the other.
     pub fn send_parts(&self, parts: &[IoSlice<'_>], more: bool) -> Sent {
         let flags = send_flags(more);
         loop {
@@ -218,13 +213,14 @@ impl Socket {
         }
     }
 
-    /// Sends what the kernel holds back for bytes that were to follow (`tcp(7)`: `TCP_NODELAY` forces
-    /// pending output out). Other kinds of sockets hold nothing back.
+    /// Sends what the kernel holds back because `more` was to follow (`tcp(7)`: `TCP_NODELAY` forces
+    /// pending output out). A Unix socket holds nothing back.
     pub fn flush(&self) {
+        // On a broken connection there is nothing left to send.
         let _ = sockopt::set_tcp_nodelay(self, true);
     }
 
-    /// What TCP knows of the peer, even behind bytes that lie unread (`poll(2)`, `POLLRDHUP`).
+    /// What the kernel knows of the peer, even behind bytes that lie unread (`POLLRDHUP`, `poll(2)`).
     #[must_use]
     pub fn peer(&self) -> Peer {
         let mut fds = [PollFd::new(self, PollFlags::RDHUP)];
@@ -245,9 +241,9 @@ impl Socket {
         }
     }
 
-    /// Whether the peer of a TCP connection has not been heard of for `long`, though the kernel kept asking:
-    /// bytes that it sent again, or its probes of a closed window, had no answer. A peer that is there
-    /// answers both, whatever its process does.
+    /// Whether a TCP peer has been silent for `long` although the kernel kept asking: retransmitted
+    /// bytes or probes of a closed window went unanswered. A reachable host answers both, whatever its
+    /// process does.
     #[must_use]
     pub fn is_lost(&self, long: Duration) -> bool {
         let unheard = sys::unheard(self);
@@ -256,61 +252,20 @@ impl Socket {
 
     /// Ends the sending direction: the peer reads the end of the stream behind what was sent.
     pub fn end_sending(&self) {
-        let _ = rustix::net::shutdown(self, Shutdown::Write);
+        // Fails only if the connection is gone, which the next receive reports.
+        let _ = shutdown(self, Shutdown::Write);
     }
 
-    /// Whether the close that follows is a reset, so that the peer cannot take a cut for an end. That
-    /// holds also if it is the kernel that closes, because the process ends.
-    pub fn reset_on_close(&self, resets: bool) {
-        let _ = sockopt::set_socket_linger(self, resets.then_some(Duration::ZERO));
+    /// Whether the close that follows is a reset, so that the peer cannot take a cut for an end. This
+    /// holds even if the kernel closes the socket because the process ends (`SO_LINGER`,
+    /// `socket(7)`).
+    ///
+    /// # Errors
+    /// The kernel refused: a cut would look like an end.
+    pub fn reset_on_close(&self, resets: bool) -> io::Result<()> {
+        let linger = resets.then_some(Duration::ZERO);
+        Ok(sockopt::set_socket_linger(self, linger)?)
     }
-
-    /// Ends the listening of this socket, for every descriptor of it.
-    pub fn end_listening(&self) {
-        let _ = rustix::net::shutdown(self, Shutdown::Both);
-    }
-}
-
-/// Waits for `ready`. The ring reports every readiness in a later turn; epoll's is remembered, and a
-/// task that finds it at once goes behind the others (monoio puts a task that wakes itself in front
-/// of them, but one that another task wakes behind).
-async fn in_turn<F: Future>(mut ready: Pin<&mut F>) {
-    let mut waited = false;
-    poll_fn(|context| {
-        let poll = ready.as_mut().poll(context).map(drop);
-        waited |= poll.is_pending();
-        poll
-    })
-    .await;
-    if !waited {
-        monoio::spawn(async {}).await;
-    }
-}
-
-thread_local! {
-    /// The waits of this thread's shard that nothing but [`look_again`] ends. As many as there are
-    /// connections at most, and forgotten with every sweep.
-    static BLIND: RefCell<Vec<Waker>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Lets waits that had no descriptor to wait with look again: called once a sweep.
-pub fn look_again() {
-    for waiting in BLIND.with_borrow_mut(mem::take) {
-        waiting.wake();
-    }
-}
-
-/// Waits for [`look_again`]. May be dropped at any time.
-async fn next_look() {
-    let mut asked = false;
-    poll_fn(|context| {
-        if mem::replace(&mut asked, true) {
-            return Poll::Ready(());
-        }
-        BLIND.with_borrow_mut(|waiting| waiting.push(context.waker().clone()));
-        Poll::Pending
-    })
-    .await;
 }
 
 fn send_flags(more: bool) -> SendFlags {
@@ -322,8 +277,8 @@ fn send_flags(more: bool) -> SendFlags {
     }
 }
 
-impl AsFd for Socket {
+impl AsFd for Transport {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        sys::borrow_fd(&self.stream)
+        self.fd.as_fd()
     }
 }

@@ -1,5 +1,4 @@
-//! What httpipe asks of the kernel beyond sockets: limits, cores, marks, wake-ups, timers, inherited
-//! descriptors, what TCP knows of a peer. The only file with `unsafe`.
+//! System calls that no safe crate offers in the form needed here. The only file with `unsafe`.
 #![allow(unsafe_code)]
 
 use std::{
@@ -8,16 +7,6 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd},
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
-};
-
-use rustix::{
-    event::{EventfdFlags, eventfd},
-    process::{Resource, Rlimit, getrlimit, setrlimit},
-    thread::sched_getaffinity,
-    time::{
-        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-        timerfd_settime,
-    },
 };
 
 /// The descriptor inside `owner`, borrowed for as long as `owner` is.
@@ -45,78 +34,28 @@ pub fn inherited_sockets() -> io::Result<Vec<(OwnedFd, String)>> {
         return Ok(Vec::new());
     }
     let found = sd_notify::listen_fds_with_names()?;
-    // SAFETY: who started this process says that these descriptors are for it to own, and the crate
-    // found each of them open; nobody else takes them, because `TAKEN` lets only one call come here.
+    // SAFETY: the parent process says that these descriptors are ours to own, and the crate found
+    // each of them open; nobody else takes them, because `TAKEN` lets only one call come here.
     let owned = |(fd, name)| (unsafe { OwnedFd::from_raw_fd(fd) }, name);
     Ok(found.map(owned).collect())
 }
 
-/// The cores that this process may run on (`sched_getaffinity(2)`), at least 1.
-#[must_use]
-pub fn allowed_cores() -> usize {
-    sched_getaffinity(None).map_or(1, |set| set.count().max(1) as usize)
-}
-
-/// Raises the limit of open files to its hard limit and returns what holds then.
-#[must_use]
-pub fn raise_open_files_limit() -> usize {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    let holds = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum,
-        Err(_) => limit.current,
-    };
-    holds.map_or(usize::MAX, |files| {
-        usize::try_from(files).unwrap_or(usize::MAX)
-    })
-}
-
-/// A descriptor that other threads write to in order to wake its reader (`eventfd(2)`).
-///
-/// # Errors
-/// No descriptor was free.
-pub fn bell() -> io::Result<OwnedFd> {
-    Ok(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
-}
-
-/// Rings a [`bell`]. Cannot fail for want of room: that would take 2^64 rings unheard.
-pub fn ring(bell: &OwnedFd) {
-    let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
-}
-
-/// Takes the count out of a [`bell`] or a [`timer`], so that it is readable again at the next one.
-pub fn silence(fd: &impl AsFd) {
-    let _ = rustix::io::read(fd, &mut [0u8; 8]);
-}
-
-/// A descriptor that becomes readable when its time is up, and stands still until it is armed
-/// (`timerfd_create(2)`).
-///
-/// # Errors
-/// No descriptor was free.
-pub fn timer() -> io::Result<OwnedFd> {
-    let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-    Ok(timerfd_create(TimerfdClockId::Monotonic, flags)?)
-}
-
 /// Lets a wait for readability of `socket` end only when `bytes` are there, or the end of the stream
 /// (`SO_RCVLOWAT`, `socket(7)`). Lowering it wakes a wait that has become ready by that.
-pub fn set_receive_mark(socket: &impl AsFd, bytes: i32) {
+pub fn set_low_water(socket: &impl AsFd, bytes: i32) {
     let value = std::ptr::from_ref(&bytes);
     // SAFETY: the descriptor is open for as long as it is borrowed, and the kernel reads `size_of`
     // bytes of an `i32` that lives through the call.
-    unsafe {
+    let refused = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
             libc::SOL_SOCKET,
             libc::SO_RCVLOWAT,
             value.cast(),
             size_of::<i32>() as libc::socklen_t,
-        );
-    }
+        )
+    };
+    debug_assert_eq!(refused, 0, "every stream socket takes a low-water mark");
 }
 
 /// How long a peer has not been heard of (`tcp(7)`, `TCP_INFO`).
@@ -124,11 +63,11 @@ pub fn set_receive_mark(socket: &impl AsFd, bytes: i32) {
 pub struct Unheard {
     /// Since its last bytes or its last acknowledgement.
     pub since: Duration,
-    /// How many segments in a row, or probes of a window that is closed, went unanswered.
+    /// How many segments in a row, or probes of a closed window, went unanswered.
     pub unanswered: u8,
 }
 
-/// What TCP knows of the peer of `socket`; nothing is unheard where that is not TCP.
+/// What TCP knows of the peer of `socket`; zero where the socket is not TCP.
 pub fn unheard(socket: &impl AsFd) -> Unheard {
     let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
     let mut size = size_of::<libc::tcp_info>() as libc::socklen_t;
@@ -144,24 +83,5 @@ pub fn unheard(socket: &impl AsFd) -> Unheard {
     Unheard {
         since: Duration::from_millis(last.into()),
         unanswered: info.tcpi_retransmits.max(info.tcpi_probes),
-    }
-}
-
-/// Lets a [`timer`] that stands still fire once, after `delay`.
-pub fn arm(timer: &impl AsFd, delay: Duration) {
-    let once = Itimerspec {
-        it_interval: Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        },
-        it_value: timespec(delay),
-    };
-    let _ = timerfd_settime(timer, TimerfdTimerFlags::empty(), &once);
-}
-
-fn timespec(duration: Duration) -> Timespec {
-    Timespec {
-        tv_sec: duration.as_secs() as _,
-        tv_nsec: i64::from(duration.subsec_nanos()) as _,
     }
 }

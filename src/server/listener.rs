@@ -31,7 +31,7 @@ use rustix::{
 
 use crate::{
     config::{Config, address::Address},
-    io::sys,
+    io::{socket::Kind, sys},
     limits,
 };
 
@@ -72,6 +72,8 @@ enum Origin {
 pub struct Door {
     /// The listening socket, non-blocking.
     pub fd: OwnedFd,
+    /// What connections accepted on it are.
+    pub kind: Kind,
     /// Whom it is for.
     pub role: Role,
     /// It goes on without this process, so nothing but this process itself ends the accepting.
@@ -130,6 +132,10 @@ impl Listener {
     pub fn door(&self) -> io::Result<Door> {
         Ok(Door {
             fd: self.fd.try_clone()?,
+            kind: match self.address {
+                Address::Tcp { .. } => Kind::Tcp,
+                Address::Unix(_) => Kind::Unix,
+            },
             role: self.role,
             inherited: matches!(self.origin, Origin::Inherited),
         })

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::io::socket::Socket;
+use crate::io::fd::AsyncFd;
 
 /// When a shard looks for news without sleeping.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ impl BusyPoll {
 
     /// Keeps the calling thread's runtime awake for `window` after each request, by waiting for a
     /// descriptor that is `always_ready`: every such wait takes in what else has become ready.
-    pub async fn run(&self, window: Duration, always_ready: &Socket) {
+    pub async fn run(&self, window: Duration, always_ready: &AsyncFd) {
         loop {
             self.request().await;
             let mut until = Instant::now() + window;

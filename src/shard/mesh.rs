@@ -10,7 +10,7 @@
 use std::{io, mem, os::fd::OwnedFd, sync::Mutex};
 
 use crate::{
-    io::sys,
+    io::{eventfd::EventFd, socket::Parts},
     model::{refusal::Refusal, registry::KeyHasher, request::Request},
     observe::counters::Snapshot,
 };
@@ -20,7 +20,7 @@ pub enum Message {
     /// A connection that now belongs to the receiver, with the request it has to serve first.
     HandOver {
         /// The socket.
-        socket: OwnedFd,
+        socket: Parts,
         /// The request, and all bytes that were read with it.
         request: Box<Request>,
     },
@@ -79,7 +79,7 @@ pub struct Mesh {
 
 struct Mailbox {
     messages: Mutex<Vec<Message>>,
-    bell: OwnedFd,
+    news: EventFd,
 }
 
 impl Mesh {
@@ -91,7 +91,7 @@ impl Mesh {
         let mailbox = |_| {
             Ok(Mailbox {
                 messages: Mutex::default(),
-                bell: sys::bell()?,
+                news: EventFd::new()?,
             })
         };
         Ok(Self {
@@ -131,7 +131,7 @@ impl Mesh {
         let first = messages.len() == 1;
         drop(messages);
         if first {
-            sys::ring(&mailbox.bell);
+            mailbox.news.notify();
         }
     }
 
@@ -149,7 +149,7 @@ impl Mesh {
     ///
     /// # Errors
     /// No descriptor was free.
-    pub fn bell(&self, of: usize) -> io::Result<OwnedFd> {
-        self.mailboxes[of].bell.try_clone()
+    pub fn news(&self, of: usize) -> io::Result<OwnedFd> {
+        self.mailboxes[of].news.duplicate()
     }
 }

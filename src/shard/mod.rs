@@ -24,7 +24,10 @@ use slab::Slab;
 use crate::{
     config::Config,
     conn::{Conn, ConnId, Standing},
-    io::{clock::Clock, low_water::Marks, pipe::Pipes, socket::Socket, sys},
+    io::{
+        clock::Clock, eventfd::EventFd, fd::AsyncFd, low_water::LowWaters, pipe::Pipes,
+        socket::Transport,
+    },
     limits,
     model::{
         registry::{Limits, Registry, Side},
@@ -113,12 +116,12 @@ pub struct Shard {
     pub draining: Cell<bool>,
     /// Connections cannot go to another shard, because no descriptor is free.
     pub cannot_hand_over: Complaint,
-    /// The marks that are set on producers' sockets.
-    pub marks: Rc<Marks>,
+    /// The low-water marks that are set on producers' sockets.
+    pub low_waters: Rc<LowWaters<Rc<Conn>>>,
     /// When it looks for news instead of sleeping.
     pub busy_poll: BusyPoll,
     /// A descriptor that is always readable: waiting for it lets the other tasks have their turn.
-    pub always_ready: Socket,
+    pub always_ready: AsyncFd,
     conns: RefCell<Slab<Rc<Conn>>>,
     /// How many of its connections are operators'.
     operators: Cell<usize>,
@@ -155,8 +158,8 @@ impl Shard {
             waiting_max: share(config.waiting_max),
             waiting_per_channel_max: config.waiting_per_channel_max,
         };
-        let always_ready = sys::bell()?;
-        sys::ring(&always_ready);
+        let always_ready = EventFd::new()?;
+        always_ready.notify();
         Ok(Self {
             index,
             // A line costs more than a precise look at the clock, and says more with it.
@@ -172,9 +175,9 @@ impl Shard {
             }),
             draining: Cell::new(false),
             cannot_hand_over: Complaint::default(),
-            marks: Rc::new(Marks::new()?),
+            low_waters: Rc::new(LowWaters::new()?),
             busy_poll: BusyPoll::default(),
-            always_ready: Socket::new(always_ready)?,
+            always_ready: AsyncFd::new(always_ready.into())?,
             conns: RefCell::default(),
             operators: Cell::new(0),
             questions: RefCell::default(),
@@ -197,7 +200,7 @@ impl Shard {
 
     /// Takes in a connection that has `header_timeout` to send its first request. A client's is
     /// counted by the caller, in all.
-    pub fn admit(&self, socket: Socket, standing: Standing) -> Rc<Conn> {
+    pub fn admit(&self, socket: Transport, standing: Standing) -> Rc<Conn> {
         if standing == Standing::Operator {
             self.operators.set(self.operators.get() + 1);
         }

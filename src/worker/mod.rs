@@ -24,8 +24,9 @@ use crate::{
     conn::Standing,
     handle::{delete, list},
     io::{
-        socket::{self, Socket},
-        sys,
+        eventfd,
+        fd::{self, AsyncFd},
+        socket::{Kind, Transport},
     },
     limits,
     observe::throttle::Complaint,
@@ -48,7 +49,7 @@ pub async fn run(
     doors: Vec<Door>,
     ready: impl FnOnce(),
 ) -> io::Result<()> {
-    let bell = Socket::new(shared.mesh.bell(index)?)?;
+    let news = AsyncFd::new(shared.mesh.news(index)?)?;
     let shard = Rc::new(Shard::new(index, shared)?);
     let intakes = doors.into_iter().map(Intake::new);
     let worker = Rc::new(Worker {
@@ -61,8 +62,8 @@ pub async fn run(
     for nth in 0..worker.intakes.len() {
         monoio::spawn(Rc::clone(&worker).accept(nth));
     }
-    monoio::spawn(Rc::clone(&worker).read_mail(bell));
-    monoio::spawn(Rc::clone(&worker).lift_marks());
+    monoio::spawn(Rc::clone(&worker).read_mail(news));
+    monoio::spawn(Rc::clone(&worker).lift_low_waters());
     if let Some(window) = worker.shard.config().busy_poll {
         monoio::spawn(Rc::clone(&worker).busy_poll(window));
     }
@@ -83,7 +84,9 @@ struct Worker {
 
 /// A listener, as one shard accepts on it.
 struct Intake {
-    listener: Socket,
+    listener: AsyncFd,
+    /// What connections accepted on it are.
+    kind: Kind,
     role: Role,
     /// Shutting it down is not for this process; the drain ends the accepting.
     inherited: bool,
@@ -93,7 +96,8 @@ struct Intake {
 impl Intake {
     fn new(door: Door) -> io::Result<Self> {
         Ok(Self {
-            listener: Socket::new(door.fd)?,
+            listener: AsyncFd::new(door.fd)?,
+            kind: door.kind,
             role: door.role,
             inherited: door.inherited,
             waker: RefCell::new(None),
@@ -170,7 +174,7 @@ impl Worker {
                 &intake.listener,
                 SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
             ) {
-                Ok(socket) => self.admit(socket, intake.role)?,
+                Ok(socket) => self.admit(socket, intake)?,
                 // The client gave up while it waited (accept(2)).
                 Err(Errno::INTR | Errno::CONNABORTED | Errno::PROTO) => {}
                 Err(error) => return Err(error),
@@ -183,7 +187,7 @@ impl Worker {
     /// (TCP), and they have come before the end. In one turn: it happens once.
     fn accept_last(&self, intake: &Intake) {
         let _ = self.accept_batch(intake, limits::LISTEN_BACKLOG as usize);
-        intake.listener.end_listening();
+        fd::end_listening(&intake.listener);
     }
 
     fn has_room(&self, role: Role) -> bool {
@@ -198,9 +202,9 @@ impl Worker {
         }
     }
 
-    fn admit(&self, socket: OwnedFd, role: Role) -> Result<(), Errno> {
-        let socket = Socket::new(socket).map_err(|_| Errno::NOMEM)?;
-        let conn = self.shard.admit(socket, self.standing(role));
+    fn admit(&self, socket: OwnedFd, intake: &Intake) -> Result<(), Errno> {
+        let socket = Transport::new(socket, intake.kind).map_err(|_| Errno::NOMEM)?;
+        let conn = self.shard.admit(socket, self.standing(intake.role));
         task::spawn(Rc::clone(&self.shard), conn, None);
         Ok(())
     }
@@ -233,20 +237,20 @@ impl Worker {
     }
 
     /// Reads what other shards, and the main thread, send.
-    async fn read_mail(self: Rc<Self>, bell: Socket) {
+    async fn read_mail(self: Rc<Self>, news: AsyncFd) {
         loop {
-            bell.readable().await;
-            sys::silence(&bell);
+            news.readable().await;
+            eventfd::clear(&news);
             for message in self.shard.shared.mesh.take(self.shard.index) {
                 self.receive(message);
             }
         }
     }
 
-    /// Lifts the marks of flows that pause.
-    async fn lift_marks(self: Rc<Self>) {
+    /// Lifts the low-water marks of flows that pause.
+    async fn lift_low_waters(self: Rc<Self>) {
         loop {
-            self.shard.marks.lift_stale().await;
+            self.shard.low_waters.lift_paused().await;
         }
     }
 
@@ -259,7 +263,7 @@ impl Worker {
     fn receive(&self, message: Message) {
         let shard = &self.shard;
         match message {
-            Message::HandOver { socket, request } => match Socket::new(socket) {
+            Message::HandOver { socket, request } => match Transport::from_parts(socket) {
                 Ok(socket) => {
                     let conn = shard.admit(socket, Standing::Client);
                     task::spawn(Rc::clone(shard), conn, Some(request));
@@ -287,7 +291,7 @@ impl Worker {
             self.sweep.go_round().await;
             self.shard.pipes.try_again();
             self.shard.give_back_seats();
-            socket::look_again();
+            fd::retry_waits();
             self.tick.take().into_iter().for_each(Waker::wake);
             if self.shard.draining.get() && self.is_drained() {
                 return;

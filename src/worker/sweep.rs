@@ -9,11 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{
     conn::{Close, Conn, Doing, Standing, Step, Stop},
-    io::{
-        clock::Moment,
-        socket::{Peer, Socket},
-        sys,
-    },
+    io::{clock::Moment, socket::Peer, timer::TimerFd},
     limits,
     shard::Shard,
     worker::task,
@@ -22,7 +18,7 @@ use crate::{
 /// The sweep of one shard.
 pub struct Sweep {
     shard: Rc<Shard>,
-    timer: Socket,
+    timer: TimerFd,
     /// When exchanges under way have had their time.
     drain_until: Cell<Moment>,
     /// When clients that have connected have had their time to say what they want.
@@ -39,7 +35,7 @@ impl Sweep {
     pub fn new(shard: &Rc<Shard>) -> io::Result<Self> {
         Ok(Self {
             shard: Rc::clone(shard),
-            timer: Socket::new(sys::timer()?)?,
+            timer: TimerFd::new()?,
             drain_until: Cell::new(Moment::NEVER),
             greet_until: Cell::new(Moment::NEVER),
             look_for_lost_at: Cell::new(Moment::BEGINNING),
@@ -69,9 +65,8 @@ impl Sweep {
         let seats = self.shard.seats();
         let parts = seats.div_ceil(limits::SWEPT_AT_ONCE).max(1);
         for part in 0..parts {
-            sys::arm(&self.timer, limits::SWEEP_PERIOD.div_f64(parts as f64));
-            self.timer.readable().await;
-            sys::silence(&self.timer);
+            self.timer.arm(limits::SWEEP_PERIOD.div_f64(parts as f64));
+            self.timer.fired().await;
             self.pulse();
             // Neighbours came, and expire, at about the same time: they are in different parts.
             let ids = (part..seats).step_by(parts);

@@ -331,7 +331,7 @@ fn hand_over(
         tracing::error!("a connection to be handed over is still in use; it is closed");
         return shard.count_closed(Standing::Client);
     };
-    let socket = conn.socket.into_fd(duplicate);
+    let socket = conn.socket.into_parts(duplicate);
     shard.counters.handovers.add(1);
     shard
         .shared
@@ -384,7 +384,7 @@ mod tests {
         io::{
             clock::Moment,
             runtime::{self, Driver},
-            socket::Socket,
+            socket::{Kind, Transport},
         },
         model::registry::Side,
         shard::{Shared, mesh::Answer},
@@ -446,7 +446,7 @@ mod tests {
             .expect("a bound");
         let (accepted, _) = listener.accept().expect("it has connected");
         accepted.set_nonblocking(true).expect("a socket option");
-        let socket = Socket::new(OwnedFd::from(accepted)).expect("a socket");
+        let socket = Transport::new(OwnedFd::from(accepted), Kind::Tcp).expect("a socket");
         shard.shared.connections.fetch_add(1, Ordering::Relaxed);
         let conn = shard.admit(socket, Standing::Client);
         let id = conn.id as usize;

@@ -9,7 +9,7 @@ use super::{Broken, OutChunk, Transfer};
 use crate::{
     http::reply::Framing,
     io::{
-        low_water::Mark,
+        low_water::LowWater,
         pipe::{Pipe, Spliced},
         socket::Received,
     },
@@ -44,7 +44,7 @@ impl Transfer {
         let Some(mut pipe) = self.pipe.take() else {
             return Ok(());
         };
-        let mut mark = Mark::default();
+        let mut low_water = LowWater::new(&self.shard.low_waters);
         self.producer.bulky.set(true);
         while self.request.decoder.payload_left() > 0 {
             let waits = !self.pace.goes_on();
@@ -53,12 +53,10 @@ impl Transfer {
             if filled == 0 && waits {
                 self.copy_unspliced().await?;
             }
-            mark.adjust(
-                &self.shard.marks,
-                &self.producer,
-                filled,
-                self.request.decoder.payload_left(),
-            );
+            if self.producer.socket.has_low_water() {
+                let left = self.request.decoder.payload_left();
+                low_water.adjust(|| Rc::clone(&self.producer), filled, left);
+            }
             self.drain(&mut pipe).await?;
         }
         if self.out_chunk == OutChunk::Promised {
