@@ -15,7 +15,7 @@ use std::os::fd::OwnedFd;
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{AllocProfiler, Bencher, black_box};
-use httpipe::{
+use httpipe::testing::{
     http::{chunked::ChunkedDecoder, head},
     io::eventfd,
     model::{
@@ -259,7 +259,7 @@ mod mailbox {
 /// shard does nothing else meanwhile.
 mod listings {
     use super::*;
-    use httpipe::{handle::list, limits::LISTED_AT_ONCE, shard::mesh::Answer};
+    use httpipe::testing::{handle::list, limits::LISTED_AT_ONCE, shard::mesh::Answer};
 
     const CHANNELS: u32 = 100_000;
 

@@ -1,66 +1,159 @@
 //! httpipe: HTTP clients pass data to each other over named channels.
 //!
-//! # The life of a request
+//! What clients can rely on is in `doc/protocol.md`. This page is for whoever reads the code: the walk
+//! of a request, then every noun, then the rules.
 //!
-//! The server runs one **shard** for each core, a thread that owns its connections, its share of the
-//! channels and its pipes, and shares none of them; which core it runs on is for the scheduler. Read
-//! the modules in this order and you follow one request from `accept` to its reply:
+//! # The walk of a request
+//!
+//! The server runs one **shard** for each core: a thread that owns its connections, its share of the
+//! channels and its pipes, and shares none of them. Read the files in this order and you follow one
+//! request from `accept` to its reply; each step calls the next.
 //!
 //! ```text
 //! accept ─▶ read head ─▶ route ─▶ owned here? ──no──▶ hand over to the owner, go on there
-//! worker    serve        handle         │yes          mesh
+//! worker    worker       handle         │yes          shard
 //!                                       ▼
-//!                        join the channel's queue ─▶ match ─▶ transfer ─▶ both replies ─▶ next head
-//!                        wait, registry              exchange  transfer    answer          serve
+//!                        arrive on the channel ─▶ match ─▶ exchange ─▶ both replies ─▶ next head
+//!                        exchange, model          exchange  exchange    shard          worker
 //! ```
 //!
-//! 1. `main` turns the command line ([`config::cli`]) into a [`config`], shares out the descriptors there are
-//!    ([`config::descriptors`]), and runs the [`server`]: it opens a [`server::listener`] for every [`config::address`], starts one
-//!    thread a shard, each with a [`io::runtime`] on io_uring or epoll, and heeds signals. A service
-//!    manager that started it hears of that ([`server::systemd`]).
-//! 2. [`worker`] runs a shard: it accepts connections, reads what other shards send, and [`worker::sweep`]s
-//!    over the deadlines, by the shard's own [`io::clock`]. What the shard owns is in [`shard`]. It sleeps when
-//!    there is nothing to do, or looks on for a while ([`shard::busy_poll`]).
-//! 3. [`worker::task`] is the task of one connection ([`conn`] on a [`io::socket`]): it waits until something
-//!    can be read, receives into the shard's buffer and parses ([`http::head`]).
-//! 4. [`handle`] decides what the request asks for ([`model::route`]). If another shard owns the channel,
-//!    the connection goes there whole ([`shard::mesh`]), with every byte that was read on it, and stays.
-//! 5. `produce` and `consume` look for a counterpart that waits. Without one, [`exchange::waiting`] puts the
-//!    request ([`model::request`]) into the channel's [`model::queue`] in the shard's [`model::registry`], and the task
-//!    is back where it waits for its socket: now to learn that its client leaves.
-//! 6. With one, they **match**: [`exchange`]. A body that is in hand whole leaves with the
-//!    consumer's head in one send, within the same turn. Any other is moved by [`exchange::transfer`], in the
-//!    producer's task: spliced through a [`io::pipe`] if it is large, under a [`io::low_water`] while it flows fast,
-//!    copied if not.
-//! 7. [`shard::session`] sends what each side hears, written by [`http::reply`]; what went wrong is one
-//!    [`model::refusal::Refusal`]. The connection reads its next head, or closes.
+//! 1. `main.rs` turns the command line (`config/cli.rs`) into a [`Config`] and calls [`run`]
+//!    (`server/mod.rs`): it opens the listeners, starts a thread for each shard, each on a runtime of
+//!    its own (`io/runtime.rs`), and acts on signals.
+//! 2. `worker/mod.rs` runs a shard's loops. `worker/accept.rs` accepts a connection (`conn/mod.rs`) on
+//!    a socket (`io/socket.rs`) and spawns its task.
+//! 3. `worker/task.rs` is the life of a connection. It waits until something can be read, receives into
+//!    the shard's buffer and parses (`http/head.rs`).
+//! 4. `handle/mod.rs` decides what the request asks for (`model/route.rs`) and passes it to one file a
+//!    verb, which returns a step (`conn/step.rs`): a reply, or what the task does next. If another
+//!    shard owns the channel, the connection goes there whole (`shard/mesh.rs`), with every byte that
+//!    was read on it, and stays.
+//! 5. `handle/produce.rs` and `handle/consume.rs` let the request arrive on its channel:
+//!    `exchange/matching.rs`. Without a counterpart it waits in the channel's queue
+//!    (`model/registry.rs`, `model/queue.rs`), and its task waits for its socket again: now to learn
+//!    that its client leaves.
+//! 6. With a counterpart the two match. A body that is in hand whole leaves with the consumer's head in
+//!    one send, within the same turn. For any other an exchange begins (`exchange/mod.rs`), driven by
+//!    the producer's task: from a source (`exchange/source.rs`) to a sink (`exchange/sink.rs`),
+//!    spliced through a pipe (`exchange/splice.rs`) if it is large, copied (`exchange/copy.rs`) if not.
+//! 7. What each side hears if something goes wrong is ruled in `model/verdict.rs`; `exchange/mod.rs`
+//!    applies the ruling. When the exchange is over, `exchange/matching.rs` matches those who wait.
+//! 8. `shard/session.rs` says what was decided: it writes the reply (`http/reply.rs`), sends, counts
+//!    and logs it, and decides whether the connection reads its next head or closes.
 //!
-//! What an operator sees of it: [`observe::counters`] are counted where things happen, by each shard for
-//! itself, lengths of time in a [`observe::histogram`], and added up when somebody asks, with what the kernel
-//! knows of the [`observe::process`]. A line of the [`observe::access`] log is written when a request is over. The
-//! [`observe::log`] has a thread of its own, and so has the [`shard::scribe`], who writes out listings; no shard waits
-//! for either. A trouble that lasts is a [`observe::throttle`]: said at once, then seldom.
+//! By the clock, `worker/sweep.rs` ends what has lasted too long (`shard/deadlines.rs`), peers that
+//! vanished, and, when the server shuts down, what is left.
+//!
+//! # Nouns
+//!
+//! | file | noun |
+//! | --- | --- |
+//! | `server/mod.rs` | the process: start, join, signals |
+//! | `server/listener.rs` | **Listener**: a listening socket, bound here or inherited |
+//! | `server/socket_file.rs` | **SocketFile**: the file of a Unix socket that was bound here |
+//! | `server/systemd.rs` | what is said to the service manager |
+//! | `worker/mod.rs` | a shard's loops, its mailbox, its end |
+//! | `worker/accept.rs` | **Acceptor**: one listener of one shard |
+//! | `worker/task.rs` | the life of a connection |
+//! | `worker/sweep.rs` | **Sweep**: what a shard does by the clock |
+//! | `handle/target.rs` | **Target**: a request in hand, and on which connection |
+//! | `handle/own_share.rs` | questions to all shards, and one shard's share of the answer |
+//! | `handle/*.rs` | one file a verb |
+//! | `exchange/mod.rs` | **Exchange**: a body on its way from one source to its sinks |
+//! | `exchange/source.rs` | **Source**: where the body comes from, and its read budget |
+//! | `exchange/sink.rs` | **Sink**: where it goes |
+//! | `exchange/offer.rs` | **Offer**: what a producer brings to a match |
+//! | `exchange/matching.rs` | arrival, match, and going on after an exchange |
+//! | `exchange/waiting.rs` | leaving a queue: claimed, turned away, evicted |
+//! | `shard/mod.rs` | **Shard**: what one core owns |
+//! | `shard/shared.rs` | **Shared**: what all shards share |
+//! | `shard/session.rs` | **Session**: a shard and one of its connections, and what it is told |
+//! | `shard/connections.rs` | **Connections**: each under its id |
+//! | `shard/deadlines.rs` | **Deadlines**: time limits, in order |
+//! | `shard/backlog.rs` | **Backlog**: channels that are matched further in a later turn |
+//! | `shard/mesh.rs` | **Mesh**: which shard owns a channel, and the messages between shards |
+//! | `shard/questions.rs` | **Questions** to the other shards, until they are answered |
+//! | `shard/listings.rs` | **Listings**: how many are made or sent at once |
+//! | `shard/wakers.rs` | **Wakers**: loops that wait for the next tick |
+//! | `shard/busy_poll.rs` | **BusyPoll**: when a shard looks for news instead of sleeping |
+//! | `conn/mod.rs` | **Conn**: a connection and what its task is doing |
+//! | `conn/inbound.rs`, `conn/outbound.rs` | its two directions: **Inbound** and **Outbound** |
+//! | `conn/outbox.rs` | **Outbox**: what is on its way to a peer, and how it is framed |
+//! | `conn/signal.rs` | **Signal**: how other tasks reach its task |
+//! | `conn/step.rs` | **Step**: what a handler decides; **Next**: what the task does next |
+//! | `conn/deadline.rs` | **Deadline**: the time limit it is under |
+//! | `observe/counters.rs` | **Counters**, and their sum over the shards |
+//! | `observe/histogram.rs` | **Histogram**: how long things took |
+//! | `observe/access.rs` | **AccessLog** and the **Line** in the making |
+//! | `observe/log.rs`, `observe/process.rs`, `observe/throttle.rs` | the log, the process, seldom lines |
+//! | `model/registry.rs`, `model/channel.rs` | **Registry**: the channels that one shard owns |
+//! | `model/queue.rs`, `model/key.rs` | **Queue** of one side of a channel; **Key** and its hash |
+//! | `model/route.rs`, `model/audience.rs` | **Route**: what a request asks for; **Audience**: of whom |
+//! | `model/request.rs` | requests that are kept: **ProducerRequest**, **ConsumerRequest** |
+//! | `model/refusal.rs`, `model/reply.rs` | **Refusal**: an error response; **Reply**: any of our own |
+//! | `model/verdict.rs` | the failure table: **Cause**, **Stage**, **Ruling** |
+//! | `config/*.rs` | **Config**, command line, **Address**, shares of the **Descriptors** |
+//! | `io/fd.rs`, `io/socket.rs`, `io/listen.rs` | **AsyncFd**, **Transport**, **ListenSocket** |
+//! | `io/pipe.rs`, `io/low_water.rs` | **Pipes** to splice through; **LowWaters** of fast flows |
+//! | `io/peer_watch.rs` | **PeerWatch**: sees peers leave behind unread bytes |
+//! | `io/timer.rs`, `io/clock.rs`, `io/eventfd.rs` | **TimerFd**, **Clock**, **EventFd** |
+//! | `io/runtime.rs`, `io/machine.rs`, `io/sys.rs` | the runtime; the machine; system calls with `unsafe` |
+//! | `http/head.rs` and beside it | **RequestHead** and what it is made of |
+//! | `http/chunked.rs`, `http/decode.rs`, `http/encode.rs` | **ChunkedDecoder**, **BodyDecoder**, **Encoder** |
+//! | `http/reply.rs`, `http/status.rs` | how replies are written; **Status** |
+//! | `limits.rs` | every bound |
 //!
 //! # Rules
 //!
+//! - A folder imports only folders further down: `server → worker → handle → exchange → shard → conn →
+//!   observe → {model, config} → {http, io} → limits`. `tests/tidy.rs` reads the `use` lines.
+//! - `model` and `http` are pure: they know no runtime, no socket and no clock.
 //! - A task waits for readiness, never for an operation that holds a buffer: a wait that is dropped
 //!   loses nothing.
-//! - A step that is decided for another connection is handed to it ([`conn::Conn::hand`]); no task
-//!   waits for another one, except for the answers of other shards to a listing, which they give
-//!   without asking a third.
-//! - Modules marked *pure* in their first lines know no runtime, no socket and no clock.
-//! - Every bound is in [`limits`], every `unsafe` in [`io::sys`].
-#![warn(missing_docs)]
+//! - What is decided for another connection is handed to it (`Conn::hand`); no task waits for another
+//!   one, except for the answers of other shards to a question, which they give without asking a third.
+//! - A handler returns what to say; `Session::say` says it.
+//! - Every bound is in `limits.rs`, every `unsafe` in `io/sys.rs`.
 
-pub mod config;
-pub mod conn;
-pub mod exchange;
-pub mod handle;
-pub mod http;
-pub mod io;
-pub mod limits;
-pub mod model;
-pub mod observe;
-pub mod server;
-pub mod shard;
-pub mod worker;
+mod config;
+mod conn;
+mod exchange;
+mod handle;
+mod http;
+mod io;
+mod limits;
+mod model;
+mod observe;
+mod server;
+mod shard;
+mod worker;
+
+pub use config::{Config, cli::Cli};
+pub use server::run;
+
+/// What tests, fuzzers and benchmarks look into: no part of the executable's interface, and as it is
+/// today.
+#[doc(hidden)]
+pub mod testing {
+    pub mod config {
+        pub use crate::config::{Form, Keepalive, Timeouts, address, descriptors};
+    }
+    pub mod handle {
+        pub use crate::handle::list;
+    }
+    pub mod http {
+        pub use crate::http::{chunked, decode, encode, head};
+    }
+    pub mod io {
+        pub use crate::io::eventfd;
+    }
+    pub mod limits {
+        pub use crate::limits::*;
+    }
+    pub mod model {
+        pub use crate::model::{audience, key, queue, refusal, registry, request, route, verdict};
+    }
+    pub mod shard {
+        pub use crate::shard::mesh;
+    }
+}

@@ -82,9 +82,13 @@ pub const LINGER_TIME: Duration = Duration::from_secs(2);
 /// when thousands end at once.
 pub const SWEEP_PERIOD: Duration = Duration::from_millis(100);
 
+/// How long the sweep sleeps at least between two looks at the time limits, so that many that end one
+/// after the other are not a wake each.
+pub const TICK_MIN: Duration = Duration::from_millis(10);
+
 /// Connections that a sweep looks at in one go: each may be out of the core's cache, and there may
 /// be tens of thousands. If there are more, the sweep goes over them in parts, all through its period.
-pub const SWEPT_AT_ONCE: usize = 512;
+pub const SLOTS_LOOKED_AT_ONCE: usize = 512;
 
 /// Connections that are sent away in one go, because their time is over, their channel was deleted or
 /// the server ends, before other work gets its turn. Each is a reply or a close, and what follows from
@@ -92,13 +96,20 @@ pub const SWEPT_AT_ONCE: usize = 512;
 /// at 2 (medians of 3, two runs each).
 pub const SENT_AWAY_AT_ONCE: usize = 2;
 
+/// Pairs that have waited behind an exchange and are matched in one go when it ends, before other work
+/// gets its turn. Each is two sends.
+pub const MATCHED_AT_ONCE: usize = 16;
+
+/// Peers that left and are looked at in one go.
+pub const PEERS_AT_ONCE: usize = 64;
+
 /// Requests that lay there together and are answered in one go, before other connections get their
 /// turn: some hundred may come in one read.
 pub const PARSED_AT_ONCE: usize = 16;
 
-/// How long a trouble that lasts is not said again in the log: a line for each sweep would bury the
-/// others, and fill disks.
-pub const COMPLAINT_PERIOD: Duration = Duration::from_secs(10);
+/// Minimum interval between two log lines about the same persistent problem: a line for each occurrence
+/// would bury the others and fill disks.
+pub const THROTTLE_PERIOD: Duration = Duration::from_secs(10);
 
 /// How long a port that is taken is tried again before that is an error. A killed server's port was
 /// free 6 to 15 ms after its process had ended (25 of 25 times on io_uring, never on epoll), later
@@ -138,7 +149,7 @@ pub const UNIX_PATH_BYTES_MAX: usize = 107;
 /// How long a connection that has sent nothing yet is kept open once the server was told to end: its
 /// client connected before that and is about to send, and hears more from a reply than from a close.
 /// Several round trips around the world.
-pub const DRAIN_GREETING_TIME: Duration = Duration::from_secs(1);
+pub const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
 /// Descriptors kept for what is neither a connection nor a shard's: standard streams, the listener,
 /// signals (6 in all), and room for those that are held for a moment: the duplicate of a connection
@@ -184,7 +195,7 @@ pub const SPLICE_BYTES_MIN: u64 = 16 * 1024;
 /// A turn of all of them together moves [`PIPE_BYTES`]: more bytes a turn means fewer wakes (0.63 CPU
 /// seconds a GiB at 256 KiB, 0.54 at 512 KiB, 0.40 at 1 MiB, one exchange, medians of 8), fewer means
 /// that small requests wait less between the turns of many large ones.
-pub const SPLICE_TURN_BYTES_MIN: usize = 128 * 1024;
+pub const SPLICE_BUDGET_BYTES_MIN: usize = 128 * 1024;
 
 /// While a large body flows fast, its producer's socket wakes the server for so many bytes at a time
 /// instead of for every segment (`SO_RCVLOWAT`).
@@ -209,7 +220,7 @@ pub const LISTINGS_MAX: usize = 16;
 /// Most bytes received at once while a head is read on a connection whose last body was spliced: the
 /// next one is likely large too, and what comes along with the head has to be copied. 64 KiB bodies
 /// cost 49.5 µs of CPU each instead of 56.2 with [`HEAD_READ_BYTES`], medians of 5.
-pub const HEAD_READ_BYTES_BEFORE_BULK: usize = 1024;
+pub const HEAD_READ_BYTES_BEFORE_LARGE: usize = 1024;
 
 /// How long a connection is silent before TCP asks whether the peer is still there, in seconds,
 /// unless `--tcp-keepalive` says otherwise (`tcp(7)`, `TCP_KEEPIDLE`).

@@ -100,6 +100,6 @@ fn told_twice_to_end_it_ends_at_once_with_code_1() {
         assert_eq!(server.exit().code(), Some(1));
         assert!(consumer.expect_cut().received.is_empty());
         let said = server.stderr();
-        assert!(said.contains("told twice"), "{said}");
+        assert!(said.contains("second signal"), "{said}");
     }
 }

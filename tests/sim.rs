@@ -11,9 +11,9 @@ use std::ops::Range;
 use std::str::FromStr;
 
 use fastrand::Rng;
-use httpipe::model::{
+use httpipe::testing::model::{
     queue::Place,
-    registry::{ChannelId, End, Full, Limits, Registry, Side},
+    registry::{Arrival, ChannelId, Full, Limits, Match, Registry, Side},
 };
 
 const SEEDS: Range<u64> = 1..8;
@@ -129,6 +129,8 @@ struct Channel {
     producers: VecDeque<Waiter>,
     consumers: VecDeque<Waiter>,
     exchange: Option<Exchange>,
+    /// Those who wait are matched further in a later step.
+    backlog: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -167,6 +169,8 @@ enum Event {
     ReturnedPastLimit,
     EndedAndClosed,
     MatchedNext,
+    DeliveredNext,
+    LeftBacklog,
     GoneAtMatch,
     BothGoneAtMatch,
     Drained,
@@ -175,7 +179,7 @@ enum Event {
 }
 
 impl Event {
-    const ALL: [Event; 17] = [
+    const ALL: [Event; 19] = [
         Event::MatchedOnArrival,
         Event::FinishedAtOnce,
         Event::Waited,
@@ -188,6 +192,8 @@ impl Event {
         Event::ReturnedPastLimit,
         Event::EndedAndClosed,
         Event::MatchedNext,
+        Event::DeliveredNext,
+        Event::LeftBacklog,
         Event::GoneAtMatch,
         Event::BothGoneAtMatch,
         Event::Drained,
@@ -202,7 +208,11 @@ impl Channel {
     }
 
     fn in_use(&self) -> bool {
-        self.exchange.is_some() || self.waiting() > 0
+        self.is_busy() || self.waiting() > 0
+    }
+
+    fn is_busy(&self) -> bool {
+        self.exchange.is_some() || self.backlog
     }
 
     fn queue(&self, side: Side) -> &VecDeque<Waiter> {
@@ -260,13 +270,18 @@ impl Simulation {
         let side = self.side(self.mood.produce);
         let number = self.new_waiter();
         let Some(id) = self.open(name) else { return };
-        let first = self.registry.take_first(id, side.other());
-        assert_eq!(first, self.model_take_first(name, side.other()));
-        match first {
-            None => self.wait(name, id, side, number),
-            Some(first) if side == Side::Producer => self.matched(name, id, number, first),
-            Some(first) => self.matched(name, id, first, number),
-        }
+        let first = self.model_take_first(name, side.other());
+        let arrived = self.registry.arrive(id, side, number);
+        let Some(first) = first else {
+            return self.wait(name, id, side, number, arrived);
+        };
+        let (producer, consumer) = match side {
+            Side::Producer => (number, first),
+            Side::Consumer => (first, number),
+        };
+        let expected = Match::pair(producer, consumer);
+        assert_eq!(arrived, Ok(Arrival::Matches(expected)));
+        self.matched(name, id, producer, consumer);
     }
 
     /// `None` if there are too many channels.
@@ -287,7 +302,7 @@ impl Simulation {
 
     fn model_take_first(&mut self, name: usize, side: Side) -> Option<u32> {
         let channel = &mut self.model[name];
-        if channel.exchange.is_some() {
+        if channel.is_busy() {
             return None;
         }
         channel
@@ -296,7 +311,14 @@ impl Simulation {
             .map(|waiter| waiter.number)
     }
 
-    fn wait(&mut self, name: usize, id: ChannelId, side: Side, number: u32) {
+    fn wait(
+        &mut self,
+        name: usize,
+        id: ChannelId,
+        side: Side,
+        number: u32,
+        arrived: Result<Arrival<u32>, Full>,
+    ) {
         let refusal = if self.model[name].waiting() >= LIMITS.waiting_per_channel_max {
             Some((Full::WaitingOnChannel, Event::RefusedWaitingOnChannel))
         } else if self.waiting_in_all() >= LIMITS.waiting_max {
@@ -304,8 +326,8 @@ impl Simulation {
         } else {
             None
         };
-        match (self.registry.join(id, side, End::Back, number), refusal) {
-            (Ok(place), None) => {
+        match (arrived, refusal) {
+            (Ok(Arrival::Waits(place)), None) => {
                 self.model[name].id = Some(id);
                 self.model[name]
                     .queue_mut(side)
@@ -319,7 +341,7 @@ impl Simulation {
                     self.saw(Event::RefusedAndClosed);
                 }
             }
-            (joined, _) => panic!("joining said {joined:?}, the model expected {refusal:?}"),
+            (arrived, _) => panic!("it came to {arrived:?}, the model expected {refusal:?}"),
         }
     }
 
@@ -371,6 +393,12 @@ impl Simulation {
     /// The exchange ends, whole or because one or both of the two left; who did not leave before a
     /// byte moved goes on waiting.
     fn finish(&mut self, name: usize) {
+        if self.model[name].backlog {
+            let id = self.model[name].id();
+            self.registry.end_backlog(id);
+            self.model[name].backlog = false;
+            return self.match_next(name, id);
+        }
         let Some(ended) = self.model[name].exchange else {
             return;
         };
@@ -397,19 +425,26 @@ impl Simulation {
             self.saw(Event::ReturnedPastLimit);
         }
         let id = self.model[name].id();
-        let place = self.registry.join(id, side, End::Front, number);
-        let place = place.expect("whoever returns is never refused");
+        let place = self.registry.give_back(id, side, number);
         self.model[name]
             .queue_mut(side)
             .push_front(Waiter { number, place });
     }
 
-    /// After an exchange: the next two, unless they turn out to be gone.
+    /// After an exchange: the next two, unless they turn out to be gone. Now and then so little moves
+    /// that there are more matches, and the rest is left to a later step.
     fn match_next(&mut self, name: usize, id: ChannelId) {
         loop {
+            if self.registry.has_match(id) && self.chance(0.2) {
+                self.registry.begin_backlog(id);
+                self.model[name].backlog = true;
+                return self.saw(Event::LeftBacklog);
+            }
             let next = self.registry.next_match(id);
-            assert_eq!(next, self.model_next_match(name));
-            let Some((producer, consumer)) = next else {
+            let expected = self.model_next_match(name);
+            let pair = |(producer, consumer)| Match::pair(producer, consumer);
+            assert_eq!(next, expected.map(pair));
+            let Some((producer, consumer)) = expected else {
                 break;
             };
             match self.rng.u32(..10) {
@@ -417,6 +452,10 @@ impl Simulation {
                 1 => self.go_back(name, Side::Producer, producer),
                 2 => {
                     self.saw(Event::BothGoneAtMatch);
+                    continue;
+                }
+                3 => {
+                    self.saw(Event::DeliveredNext);
                     continue;
                 }
                 _ => {
@@ -477,7 +516,7 @@ impl Simulation {
         }
         let left = |name: &usize| NAMES[*name].0 == namespace && self.model[*name].id.is_some();
         let mut left = (0..NAMES.len()).filter(left);
-        assert!(left.all(|name| self.model[name].exchange.is_some()));
+        assert!(left.all(|name| self.model[name].is_busy()));
     }
 
     /// One step of a listing; begins one if none is under way.
@@ -523,16 +562,14 @@ impl Simulation {
             assert_eq!(self.registry.find(hash(name), namespace, of), channel.id);
             assert_eq!(channel.id.is_some(), channel.in_use());
             assert!(
-                channel.exchange.is_some()
-                    || channel.producers.is_empty()
-                    || channel.consumers.is_empty(),
+                channel.is_busy() || channel.producers.is_empty() || channel.consumers.is_empty(),
                 "both sides wait on {:?} and nothing moves",
                 NAMES[name]
             );
             let Some(id) = channel.id else { continue };
             assert_eq!(self.registry.next_match(id), None, "a match was left");
             assert_eq!(
-                self.registry.exchange(id),
+                self.registry.driver(id),
                 channel.exchange.map(|now| now.driver)
             );
             for side in [Side::Producer, Side::Consumer] {
@@ -573,7 +610,7 @@ impl Simulation {
     fn empty(&mut self) {
         for name in 0..NAMES.len() {
             self.delete(name);
-            while self.model[name].exchange.is_some() {
+            while self.model[name].is_busy() {
                 self.finish(name);
             }
             self.delete(name);

@@ -14,7 +14,7 @@ use std::{env, fs, io, path::Path, process::ExitCode};
 
 use clap::{Command, CommandFactory};
 use clap_complete::{Shell, generate_to};
-use httpipe::config::cli::Cli;
+use httpipe::Cli;
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = env::args_os().skip(1).collect();

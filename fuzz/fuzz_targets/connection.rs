@@ -2,7 +2,10 @@
 //! guides the fuzzer, and a panic that the server would catch and count ends the run instead.
 #![no_main]
 
-use httpipe::{config::{Config, Keepalive, Timeouts, address::Address, descriptors::Files}, observe::log::Form, server};
+use httpipe::{
+    Config,
+    testing::config::{Form, Keepalive, Timeouts, address::Address, descriptors::Descriptors},
+};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::LazyLock;
 use std::thread;
@@ -31,7 +34,7 @@ fn start() -> SocketAddr {
             idle: Some(millis(500)),
             drain: millis(1000),
         },
-        files: Files::share_out(1024, 1, 0, Some(100)).expect("enough descriptors"),
+        descriptors: Descriptors::share_out(1024, 1, 0, Some(100)).expect("enough descriptors"),
         keepalive: Keepalive::after(60),
         waiting_max: 100,
         waiting_per_channel_max: 100,
@@ -42,7 +45,7 @@ fn start() -> SocketAddr {
         splice: true,
     };
     thread::spawn(move || {
-        let ended = server::run(config);
+        let ended = httpipe::run(config);
         eprintln!("the server ended: {ended:?}");
         std::process::abort();
     });

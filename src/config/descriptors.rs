@@ -17,7 +17,7 @@ const FILES_PER_PIPE: usize = 2;
 
 /// What the descriptors are spent on. The parts and what is reserved fit the limit together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Files {
+pub struct Descriptors {
     /// The limit that was shared out.
     pub limit: usize,
     /// Connections that are served at once, in all; at least [`CONNECTIONS_MIN`], unless fewer were
@@ -46,7 +46,7 @@ pub enum TooFew {
     },
 }
 
-impl Files {
+impl Descriptors {
     /// Shares out `limit` descriptors among `shards` shards, at least one. `extra`: what the server
     /// needs beside its reserve. `wanted`: how many connections were asked for; without it, as many
     /// as go beside the pipes.
@@ -98,7 +98,7 @@ impl Files {
 /// How the limit is raised, wherever the server runs.
 const ADVICE: &str = "raise it: LimitNOFILE= in a systemd unit, --ulimit nofile= of a container, ulimit -n in a shell";
 
-impl fmt::Display for Files {
+impl fmt::Display for Descriptors {
     /// One line: the limit, what comes of it, and what to do.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -138,32 +138,39 @@ impl TooFew {
 mod tests {
     use super::*;
 
-    fn spent(files: &Files) -> usize {
+    fn spent(descriptors: &Descriptors) -> usize {
         RESERVED_FILES
-            + files.shards * (RESERVED_FILES_PER_SHARD + FILES_PER_PIPE * files.pipes_max)
-            + files.connections_max
-            + files.over_limit_max
+            + descriptors.shards
+                * (RESERVED_FILES_PER_SHARD + FILES_PER_PIPE * descriptors.pipes_max)
+            + descriptors.connections_max
+            + descriptors.over_limit_max
     }
 
     #[test]
     fn what_is_shared_out_fits_the_limit_and_leaves_little_unused() {
         for shards in [1, 2, 3, 16, 64, 1024] {
             for limit in (0..30_000).step_by(7) {
-                let Ok(files) = Files::share_out(limit, shards, 0, None) else {
+                let Ok(descriptors) = Descriptors::share_out(limit, shards, 0, None) else {
                     continue;
                 };
-                assert_eq!(spent(&files), limit, "{files:?}");
-                assert!(files.connections_max >= CONNECTIONS_MIN / 2, "{files:?}");
+                assert_eq!(spent(&descriptors), limit, "{descriptors:?}");
+                assert!(
+                    descriptors.connections_max >= CONNECTIONS_MIN / 2,
+                    "{descriptors:?}"
+                );
             }
         }
     }
 
     #[test]
     fn plenty_of_descriptors_go_to_connections_with_every_pipe() {
-        let files = Files::share_out(1 << 20, 8, 0, None).expect("plenty");
-        assert_eq!((files.pipes_max, files.are_few()), (PIPES_MAX, false));
-        assert!(files.connections_max > (1 << 20) - 1000);
-        let endless = Files::share_out(usize::MAX, 1024, 0, None).expect("no limit at all");
+        let descriptors = Descriptors::share_out(1 << 20, 8, 0, None).expect("plenty");
+        assert_eq!(
+            (descriptors.pipes_max, descriptors.are_few()),
+            (PIPES_MAX, false)
+        );
+        assert!(descriptors.connections_max > (1 << 20) - 1000);
+        let endless = Descriptors::share_out(usize::MAX, 1024, 0, None).expect("no limit at all");
         assert!(endless.connections_max < usize::MAX - OVER_LIMIT_CONNECTIONS);
     }
 
@@ -175,35 +182,43 @@ mod tests {
             (1024, 2, 750),
             (1024, 16, 400),
         ] {
-            let files = Files::share_out(limit, shards, 0, None).expect("enough");
-            assert!(files.connections_max >= connections_min, "{files:?}");
-            assert!(files.pipes_max > 0 && files.are_few(), "{files:?}");
+            let descriptors = Descriptors::share_out(limit, shards, 0, None).expect("enough");
+            assert!(
+                descriptors.connections_max >= connections_min,
+                "{descriptors:?}"
+            );
+            assert!(
+                descriptors.pipes_max > 0 && descriptors.are_few(),
+                "{descriptors:?}"
+            );
         }
     }
 
     #[test]
     fn connections_asked_for_by_name_displace_pipes_and_no_more_than_fit_are_granted() {
-        let files = Files::share_out(256, 2, 0, Some(150)).expect("enough");
-        assert_eq!(files.connections_max, 150);
+        let descriptors = Descriptors::share_out(256, 2, 0, Some(150)).expect("enough");
+        assert_eq!(descriptors.connections_max, 150);
         assert!(
-            files.pipes_max < PIPES_MAX && spent(&files) <= 256,
-            "{files:?}"
+            descriptors.pipes_max < PIPES_MAX && spent(&descriptors) <= 256,
+            "{descriptors:?}"
         );
-        let Err(TooFew::ForWanted { possible }) = Files::share_out(256, 2, 0, Some(250)) else {
+        let Err(TooFew::ForWanted { possible }) = Descriptors::share_out(256, 2, 0, Some(250))
+        else {
             panic!("250 connections out of 256 descriptors");
         };
-        let all = Files::share_out(256, 2, 0, Some(possible)).expect("it was said to be possible");
+        let all =
+            Descriptors::share_out(256, 2, 0, Some(possible)).expect("it was said to be possible");
         assert_eq!((all.pipes_max, spent(&all)), (0, 256));
     }
 
     #[test]
     fn a_limit_that_leaves_nothing_useful_is_refused_with_one_that_does() {
         for shards in [1, 2, 16, 1024] {
-            let Err(TooFew::ForAny { needed }) = Files::share_out(32, shards, 0, None) else {
+            let Err(TooFew::ForAny { needed }) = Descriptors::share_out(32, shards, 0, None) else {
                 panic!("32 descriptors for {shards} shards");
             };
-            assert!(Files::share_out(needed - 1, shards, 0, None).is_err());
-            assert!(Files::share_out(needed, shards, 0, None).is_ok());
+            assert!(Descriptors::share_out(needed - 1, shards, 0, None).is_err());
+            assert!(Descriptors::share_out(needed, shards, 0, None).is_ok());
         }
     }
 }

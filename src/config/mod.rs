@@ -12,7 +12,7 @@ use crate::{
     config::{
         address::Address,
         cli::{Cli, DriverChoice},
-        descriptors::{Files, TooFew},
+        descriptors::{Descriptors, TooFew},
     },
     io::{machine, runtime::Driver},
     limits,
@@ -36,7 +36,7 @@ pub struct Config {
     /// Time limits.
     pub timeouts: Timeouts,
     /// Most connections at once in all shards together, and pipes of each.
-    pub files: Files,
+    pub descriptors: Descriptors,
     /// The kernel's watch for peers that vanish without a word.
     pub keepalive: Keepalive,
     /// Most requests that wait at once, in all; each shard takes an equal share.
@@ -138,16 +138,17 @@ impl Config {
         let shards = cli.threads.map_or_else(machine::allowed_cores, usize::from);
         let open_files = machine::raise_open_files_limit();
         let wanted = cli.max_connections.map(|wanted| wanted as usize);
-        let extra = extra_files(&cli, shards);
-        let files = Files::share_out(open_files, shards, extra, wanted).map_err(|few| {
-            let described = few.describe(open_files, shards);
-            ConfigError(match (few, wanted) {
-                (TooFew::ForWanted { .. }, Some(wanted)) => {
-                    format!("--max-connections {wanted}: {described}")
-                }
-                _ => described,
-            })
-        })?;
+        let extra = extra_descriptors(&cli, shards);
+        let descriptors =
+            Descriptors::share_out(open_files, shards, extra, wanted).map_err(|few| {
+                let described = few.describe(open_files, shards);
+                ConfigError(match (few, wanted) {
+                    (TooFew::ForWanted { .. }, Some(wanted)) => {
+                        format!("--max-connections {wanted}: {described}")
+                    }
+                    _ => described,
+                })
+            })?;
         let bound = |given: Option<u32>| given.map_or(usize::MAX, |n| n as usize);
         Ok(Self {
             listen: cli.listen,
@@ -167,7 +168,7 @@ impl Config {
                 idle: cli.idle_timeout.map(Duration::from_secs_f64),
                 drain: Duration::from_secs_f64(cli.drain_timeout),
             },
-            files,
+            descriptors,
             keepalive: Keepalive::after(cli.tcp_keepalive),
             waiting_max: bound(cli.max_waiting_total),
             waiting_per_channel_max: bound(cli.max_waiting),
@@ -184,7 +185,7 @@ impl Config {
 
 /// Descriptors that the addresses take which are listened on: the server has one of each, and so has
 /// every shard; and operators' connections, if there is an address for them.
-fn extra_files(cli: &Cli, shards: usize) -> usize {
+fn extra_descriptors(cli: &Cli, shards: usize) -> usize {
     let operators = match cli.admin {
         Some(_) => 2 + limits::ADMIN_CONNECTIONS_MAX,
         None => 0,

@@ -1,152 +1,139 @@
-//! Waiting for a counterpart: how a connection gets into a channel's queue and out of it again.
+//! Waiting for a counterpart: how a request leaves its channel's queue, and how it gets back into it.
 //!
-//! The registry keeps ids in order; the connections keep their requests. Only this file moves a
-//! connection from one to the other, so the two always agree.
+//! The registry keeps ids in order; the connections keep their requests. Only this file and
+//! [`super::matching`] move a connection from one to the other, so the two always agree.
 
-use std::{collections::VecDeque, rc::Rc};
+use std::{collections::VecDeque, ops::Deref, rc::Rc};
 
 use crate::{
-    conn::{Close, Conn, Party, Step, Stop, Waiting},
-    http::reply::Persistence,
-    io::{clock::Moment, socket::Peer},
+    conn::{
+        ConnId, Party, Waiting,
+        step::{Next, close_behind},
+    },
+    http::{encode::Framing, reply::Persistence},
+    io::socket::Peer,
     limits,
     model::{
         refusal::Refusal,
-        registry::{ChannelId, End, Full, Side},
+        registry::ChannelId,
+        reply::Reply,
         request::{ConsumerRequest, ProducerRequest},
+        verdict::{Cause, Close, Fate, Stage, rule},
     },
-    shard::{Shard, session},
+    shard::{Shard, session::Session},
 };
 
-/// Lets `conn` wait on `channel`, behind all others of its side.
-///
-/// # Errors
-/// A limit is reached; the request is given back, and the channel closed if nobody uses it.
-pub fn join(
-    shard: &Shard,
-    channel: ChannelId,
-    conn: &Conn,
-    party: Party,
-) -> Result<(), (Full, Party)> {
-    let joined = shard
-        .registry
-        .borrow_mut()
-        .join(channel, party.side(), End::Back, conn.id);
-    match joined {
-        Ok(place) => {
-            conn.begin_waiting(Waiting {
-                channel,
-                place,
-                party,
-            });
-            Ok(())
-        }
-        Err(full) => Err((full, party)),
+/// A connection that was taken out of its queue and has yet to be told what comes of that.
+pub struct Claimed(Session);
+
+impl Deref for Claimed {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.0
     }
 }
 
-/// Lets `conn` wait again, before all others of its side: it was matched, and its counterpart left
-/// before a byte moved. Call before the exchange is ended, or the channel may be gone.
-pub fn rejoin(shard: &Shard, channel: ChannelId, conn: &Conn, party: Party) {
-    let joined = shard
-        .registry
-        .borrow_mut()
-        .join(channel, party.side(), End::Front, conn.id);
-    let place = joined.expect("who was let in once is not refused");
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        // Its own task sleeps, and would for ever.
+        if std::thread::panicking() {
+            self.conn.hand(Next::Close(Close::Linger));
+        }
+    }
+}
+
+/// Lets a request wait on, before all others of its side: it was matched, and the exchange moved
+/// nothing. Call before the exchange is ended, or the channel may be gone.
+pub(super) fn wait_on(session: &Session, channel: ChannelId, party: Party) {
+    let Session { shard, conn } = session;
+    let mut registry = shard.registry.borrow_mut();
+    let place = registry.give_back(channel, party.side(), conn.id);
     conn.line.unmatched();
-    conn.begin_waiting(Waiting {
+    session.begin_waiting(Waiting {
         channel,
         place,
         party,
     });
-    conn.watch_again();
+    conn.watch_readability_again();
 }
 
-/// Takes the first consumer that waits on `channel` and is still there.
-pub fn take_consumer(shard: &Shard, channel: ChannelId) -> Option<(Rc<Conn>, ConsumerRequest)> {
-    match take(shard, channel, Side::Consumer)? {
-        (conn, Party::Consumer(wanted)) => Some((conn, wanted)),
-        _ => unreachable!("a producer waits among the consumers"),
+/// Takes the first producer, which was just taken out of its queue; see [`claim`].
+pub(super) fn claim_producer(
+    shard: &Rc<Shard>,
+    id: ConnId,
+) -> Option<(Claimed, Box<ProducerRequest>)> {
+    match claim(shard, id)? {
+        (claimed, Party::Producer(request)) => Some((claimed, request)),
+        (_, Party::Consumer(_)) => unreachable!("a consumer waits among the producers"),
     }
 }
 
-/// Takes the first producer that waits on `channel` and is still there.
-pub fn take_producer(
-    shard: &Shard,
-    channel: ChannelId,
-) -> Option<(Rc<Conn>, Box<ProducerRequest>)> {
-    match take(shard, channel, Side::Producer)? {
-        (conn, Party::Producer(request)) => Some((conn, request)),
-        _ => unreachable!("a consumer waits among the producers"),
-    }
-}
-
-fn take(shard: &Shard, channel: ChannelId, side: Side) -> Option<(Rc<Conn>, Party)> {
-    loop {
-        let id = shard.registry.borrow_mut().take_first(channel, side)?;
-        let conn = shard.conn(id);
-        if let Some(party) = claim(&conn) {
-            return Some((conn, party));
-        }
+/// As [`claim_producer`], for a consumer.
+pub(super) fn claim_consumer(shard: &Rc<Shard>, id: ConnId) -> Option<(Claimed, ConsumerRequest)> {
+    match claim(shard, id)? {
+        (claimed, Party::Consumer(want)) => Some((claimed, want)),
+        (_, Party::Producer(_)) => unreachable!("a producer waits among the consumers"),
     }
 }
 
 /// Takes the request of a connection that was just taken out of its queue. A client that has left
-/// is never matched: its connection ends here, and nothing is returned.
-pub fn claim(conn: &Conn) -> Option<Party> {
-    let waiting = conn
-        .take_waiting()
-        .expect("who stands in a queue is waiting");
-    let peer = conn.socket.peer();
+/// is never matched: its connection closes here, and nothing is returned.
+fn claim(shard: &Rc<Shard>, id: ConnId) -> Option<(Claimed, Party)> {
+    let claimed = Claimed(Session::new(shard, shard.connections.get(id)));
+    let waiting = claimed.conn.take_waiting();
+    let waiting = waiting.expect("a connection in a queue is waiting");
+    let peer = claimed.conn.transport.peer();
     if peer != Peer::There {
-        conn.hand(Step::Close(Close::behind(peer)));
+        claimed.conn.hand(Next::Close(close_behind(peer)));
         return None;
     }
-    Some(waiting.party)
+    Some((claimed, waiting.party))
 }
 
-/// Takes `conn` out of its queue because its client left. No-op if it does not wait.
-pub fn leave(shard: &Shard, conn: &Conn) {
+/// Takes a waiting request out of its queue because its client left. No-op if it does not wait.
+pub fn leave(session: &Session) {
+    let Session { shard, conn } = session;
     if let Some(waiting) = conn.take_waiting() {
-        let side = waiting.party.side();
-        shard
-            .registry
-            .borrow_mut()
-            .leave(waiting.channel, side, waiting.place);
+        let (side, place) = (waiting.party.side(), waiting.place);
+        let mut registry = shard.registry.borrow_mut();
+        registry.leave(waiting.channel, side, place);
     }
 }
 
-/// Takes `conn` out of its queue and answers its request with `refusal`. No-op if it does not wait.
-pub fn turn_away(shard: &Rc<Shard>, conn: &Rc<Conn>, refusal: &Refusal) {
+/// Takes a waiting request out of its queue and answers it with what is ruled on `cause`. No-op if it
+/// does not wait.
+pub fn turn_away(session: &Session, cause: Cause) {
+    let Session { shard, conn } = session;
     if let Some(waiting) = conn.take_waiting() {
-        let side = waiting.party.side();
+        let (side, place) = (waiting.party.side(), waiting.place);
         shard
             .registry
             .borrow_mut()
-            .leave(waiting.channel, side, waiting.place);
-        refuse(shard, conn, waiting.party, refusal);
+            .leave(waiting.channel, side, place);
+        answer_waiting(session, waiting.party, cause);
     }
 }
 
-/// Who waited on a channel that was destroyed, and has yet to hear so.
+/// Those that waited on a channel that was destroyed, and have yet to be told.
 #[must_use = "they hang unless they are told"]
-pub struct Evicted(VecDeque<(Rc<Conn>, Option<Party>)>);
+pub struct Evicted(VecDeque<(Session, Option<Party>)>);
 
 /// Destroys these channels: an exchange on one stops, and whoever waits is taken out of its queue.
 pub fn destroy(shard: &Rc<Shard>, channels: &[ChannelId]) -> Evicted {
     let mut evicted = VecDeque::new();
     for &channel in channels {
-        let driver = shard.registry.borrow().exchange(channel);
+        let driver = shard.registry.borrow().driver(channel);
         if let Some(driver) = driver {
-            shard.conn(driver).stop(Stop::Deleted);
+            shard.connections.get(driver).signal.stop(Cause::Deleted);
         }
         let drained = shard.registry.borrow_mut().drain_waiting(channel);
         evicted.extend(drained.into_iter().map(|id| {
-            let conn = shard.conn(id);
-            let waiting = conn.take_waiting();
-            conn.deadline.set(Moment::NEVER);
-            let waiting = waiting.expect("who stands in a queue is waiting");
-            (conn, Some(waiting.party))
+            let session = Session::new(shard, shard.connections.get(id));
+            let waiting = session.conn.take_waiting();
+            session.conn.deadline.lift();
+            let waiting = waiting.expect("a connection in a queue is waiting");
+            (session, Some(waiting.party))
         }));
     }
     Evicted(evicted)
@@ -156,15 +143,15 @@ impl Evicted {
     /// Tells everybody, a few a turn.
     pub async fn tell(mut self, shard: &Rc<Shard>) {
         let mut told = 0;
-        while let Some((conn, party)) = self.0.front_mut() {
+        while let Some((session, party)) = self.0.front_mut() {
             if let Some(party) = party.take() {
-                refuse(shard, conn, party, &Refusal::DELETED);
+                answer_waiting(session, party, Cause::Deleted);
             }
-            // Not held while others have their turn: it may go to another shard.
+            // Not held while other tasks run: the connection may go to another shard.
             self.0.pop_front();
             told += 1;
             if told % limits::SENT_AWAY_AT_ONCE == 0 {
-                shard.turn().await;
+                shard.yield_now().await;
             }
         }
     }
@@ -173,29 +160,34 @@ impl Evicted {
 impl Drop for Evicted {
     fn drop(&mut self) {
         // Only a panic leaves somebody without a word.
-        for (conn, _) in self.0.drain(..) {
-            conn.hand(Step::Close(Close::Linger));
+        for (session, _) in self.0.drain(..) {
+            session.conn.hand(Next::Close(Close::Linger));
         }
     }
 }
 
-/// Answers a request that is out of its queue.
-fn refuse(shard: &Rc<Shard>, conn: &Rc<Conn>, party: Party, refusal: &Refusal) {
-    let step = match party {
-        Party::Consumer(wanted) => session::refuse(shard, conn, wanted.persistence, false, refusal),
-        Party::Producer(mut request) => refuse_producer(shard, conn, &mut request, refusal),
-    };
-    conn.hand(step);
+/// Answers a request that was taken out of its queue.
+fn answer_waiting(session: &Session, party: Party, cause: Cause) {
+    // Nothing was sent, so the framing means nothing.
+    let ruling = rule(cause, Stage::Waiting, Framing::Length);
+    match (party, ruling.producer, ruling.consumer) {
+        (Party::Producer(mut request), Fate::Hears(refusal), _) => {
+            session.answer(refuse_producer(session, &mut request, &refusal));
+        }
+        (Party::Consumer(want), _, Fate::Hears(refusal)) => {
+            session.answer(Reply::refuse(want.persistence, &refusal));
+        }
+        _ => unreachable!("a waiting request hears a refusal"),
+    }
 }
 
-/// Answers a producer with a refusal; its connection can only go on if its body was read whole.
-pub fn refuse_producer(
-    shard: &Rc<Shard>,
-    conn: &Rc<Conn>,
+/// The refusal of a producer's request; the connection can only go on if its body was read whole.
+pub(super) fn refuse_producer(
+    session: &Session,
     request: &mut ProducerRequest,
     refusal: &Refusal,
-) -> Step {
-    conn.keep_unread(request.take_rest());
+) -> Reply {
+    session.conn.inbound.keep_unread(request.take_rest());
     let asked = Persistence::of(&request.head);
-    session::refuse(shard, conn, asked, !request.is_whole(), refusal)
+    Reply::refuse(asked, refusal).closing_if(!request.is_whole())
 }

@@ -1,46 +1,39 @@
 //! A body where none belongs: read and dropped, so that the connection can go on.
 
-use std::rc::Rc;
-
-use super::Target;
+use super::target::Target;
 use crate::{
-    conn::{Conn, Step},
-    exchange::transfer,
+    conn::{deadline::Due, step::Step},
+    exchange::source::{ask_for_body, read_more},
     http::{
         head::{BodyLength, RequestHead},
         reply::Persistence,
     },
     limits,
-    model::{refusal::Refusal, request::ProducerRequest},
-    shard::{Shard, session},
+    model::{refusal::Refusal, reply::Reply, request::ProducerRequest, verdict::Cause},
+    shard::session::Session,
 };
 
-/// Reads the body of a request that takes none, up to 64 KiB, and answers the request then.
-pub fn drop_body(target: &Target<'_>) -> Step {
+/// Reads the body of a request that takes none, up to 64 KiB, and decides with `decide` then.
+pub fn drop_body(target: &Target<'_>, decide: fn(&Target<'_>) -> Step) -> Step {
     if matches!(target.head.body, BodyLength::Exact(bytes) if bytes > limits::DROPPED_BODY_BYTES_MAX)
     {
         return target.refuse(&Refusal::BODY_UNWANTED);
     }
     match ProducerRequest::new(target.head, target.bytes) {
-        Ok(request) => {
-            let (shard, conn) = (Rc::clone(target.shard), Rc::clone(target.conn));
-            Step::Work(Box::pin(read_and_drop(shard, conn, request)))
-        }
+        Ok(request) => Step::work(read_and_drop(target.session.clone(), request, decide)),
         Err(error) => target.refuse(&Refusal::from(error)),
     }
 }
 
-async fn read_and_drop(shard: Rc<Shard>, conn: Rc<Conn>, mut request: ProducerRequest) -> Step {
-    conn.deadline
-        .set(shard.clock.deadline(shard.config().timeouts.header));
-    if let Err(refusal) = read_body(&shard, &conn, &mut request).await {
+async fn read_and_drop(
+    session: Session,
+    mut request: ProducerRequest,
+    decide: fn(&Target<'_>) -> Step,
+) -> Step {
+    session.limit(Due::Idle, session.shard.config().timeouts.header);
+    if let Err(refusal) = read_body(&session, &mut request).await {
         let asked = Persistence::of(&request.head);
-        let refusal = if refusal == Refusal::STALLED {
-            Refusal::BODY_TOO_SLOW
-        } else {
-            refusal
-        };
-        return session::refuse(&shard, &conn, asked, true, &refusal);
+        return Step::Reply(Reply::refuse(asked, &refusal).closing_if(true));
     }
     let head = RequestHead {
         body: BodyLength::Exact(0),
@@ -48,22 +41,19 @@ async fn read_and_drop(shard: Rc<Shard>, conn: Rc<Conn>, mut request: ProducerRe
     };
     let mut bytes = request.head_bytes().to_vec();
     bytes.extend_from_slice(&request.take_rest());
-    super::dispatch(&Target {
-        shard: &shard,
-        conn: &conn,
+    decide(&Target {
+        session: &session,
         head: &head,
         bytes: &bytes,
         held: None,
     })
 }
 
-async fn read_body(
-    shard: &Shard,
-    conn: &Conn,
-    request: &mut ProducerRequest,
-) -> Result<(), Refusal> {
+async fn read_body(session: &Session, request: &mut ProducerRequest) -> Result<(), Refusal> {
     let mut dropped = 0;
-    transfer::ask_for_body(conn, request).await?;
+    ask_for_body(&session.conn, request)
+        .await
+        .map_err(refusal)?;
     loop {
         dropped += request.payload().len() as u64;
         request.drop_payload();
@@ -73,6 +63,21 @@ async fn read_body(
         if request.is_whole() {
             return Ok(());
         }
-        transfer::read_more(shard, conn, request).await?;
+        read_more(session, request).await.map_err(refusal)?;
+    }
+}
+
+/// What the client hears if its body does not come to an end.
+fn refusal(cause: Cause) -> Refusal {
+    match cause {
+        Cause::ProducerLeft => Refusal::BODY_CUT,
+        Cause::BadBody(error) => Refusal::bad_body(error),
+        Cause::Expired => Refusal::BODY_TOO_SLOW,
+        Cause::Drained => Refusal::DRAINED,
+        Cause::ConsumerLeft
+        | Cause::ConsumerStalled
+        | Cause::CutUnseen
+        | Cause::Deleted
+        | Cause::Panicked => unreachable!("no exchange is under way"),
     }
 }

@@ -1,24 +1,18 @@
 //! What people and watchdogs ask for: the help page, and whether the server is well.
 
-use super::Target;
+use super::target::Target;
 use crate::{
-    conn::Step,
-    model::{
-        refusal::{Refusal, Status},
-        route::Offer,
-    },
-    shard::session,
+    conn::step::Step,
+    model::{audience::Audience, refusal::Refusal},
 };
-
-const TEXT: &str = "text/plain; charset=utf-8";
 
 /// `GET /`: what to do here, with lines that work when pasted.
 pub fn help(target: &Target<'_>) -> Step {
     let host = host(target);
     // Where listings are for operators alone, clients are not sent to one.
-    let in_use = match target.shard.shared.offer {
-        Offer::Public => "End what waits or moves on a channel:\n".to_owned(),
-        Offer::All | Offer::Admin => {
+    let in_use = match target.session.conn.audience {
+        Audience::Clients => "End what waits or moves on a channel:\n".to_owned(),
+        Audience::Everyone | Audience::Operators => {
             format!("What is in use, and how to end it:\n\x20 curl http://{host}/state\n")
         }
     };
@@ -41,7 +35,7 @@ pub fn help(target: &Target<'_>) -> Step {
          {in_use}\
          \x20 curl -X DELETE http://{host}/channels/demo/greeting\n"
     );
-    document(target, &text)
+    target.text(text)
 }
 
 /// The name that the client knows this server by, if it can be pasted into a shell as it stands: a
@@ -50,7 +44,7 @@ fn host(target: &Target<'_>) -> String {
     let said = target.head.host.of(target.bytes);
     let harmless = |byte: &u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(byte);
     if said.is_empty() || !said.iter().all(harmless) {
-        let port = target.shard.shared.port;
+        let port = target.session.shard.shared.port;
         return port.map_or("localhost".to_owned(), |port| format!("localhost:{port}"));
     }
     String::from_utf8_lossy(said).into_owned()
@@ -58,25 +52,13 @@ fn host(target: &Target<'_>) -> String {
 
 /// `GET /healthz`: the server is alive.
 pub fn health(target: &Target<'_>) -> Step {
-    document(target, "ok\n")
+    target.text("ok\n")
 }
 
 /// `GET /readyz`: the server takes requests; 503 once it was told to end.
 pub fn ready(target: &Target<'_>) -> Step {
-    if target.shard.draining.get() {
+    if target.session.shard.draining.get() {
         return target.refuse(&Refusal::DRAINING);
     }
-    document(target, "ok\n")
-}
-
-fn document(target: &Target<'_>, text: &str) -> Step {
-    let asked = target.persistence();
-    session::document(
-        target.shard,
-        target.conn,
-        asked,
-        Status::Ok,
-        TEXT,
-        text.as_bytes(),
-    )
+    target.text("ok\n")
 }

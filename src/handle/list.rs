@@ -1,112 +1,77 @@
 //! Listings and metrics: every shard is asked for its share, and the shares are put together.
 //!
 //! A listing may be megabytes, and no shard may stand still for it: shares are collected in slices,
-//! sorted and written out by the scribe, and sent in slices. The longest turns of a listing of
+//! sorted and written on a thread of the pool, and sent in slices. The longest turns of a listing of
 //! 100,000 channels are measured by `benches/micro.rs`, in `listings`.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    rc::Rc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::Target;
+use super::{own_share::ask_all, target::Target};
 use crate::{
-    conn::{Conn, Step},
+    conn::step::{Next, Step},
     http::reply::Persistence,
-    io::clock::Moment,
-    limits,
-    model::refusal::{Refusal, Status},
+    io::runtime,
+    model::{refusal::Refusal, reply::Reply},
     observe::{counters::Snapshot, process::Process},
     shard::{
-        Listing, Shard,
-        mesh::{Answer, Document, Question},
-        scribe::Form,
-        session,
+        listings::Listing,
+        mesh::{Answer, Question},
+        session::Session,
     },
 };
 
 const JSON: &str = "application/json";
 
-/// Asks all shards `question` and answers with what `form` makes of their answers.
-pub fn ask(target: &Target<'_>, question: Question, form: Form) -> Step {
-    let (shard, conn) = (Rc::clone(target.shard), Rc::clone(target.conn));
-    let Some(listing) = shard.begin_listing() else {
-        return target.refuse(&Refusal::TOO_MANY_LISTINGS);
-    };
-    Step::Work(Box::pin(gather(
-        shard,
-        conn,
-        target.persistence(),
-        question,
-        form,
-        listing,
-    )))
+/// A reply's media type and body, or why there is none.
+pub type Document = Result<(&'static str, Vec<u8>), Refusal>;
+
+/// Makes a document of the answers of all shards.
+pub type Format = fn(Vec<Answer>) -> Document;
+
+/// Asks all shards `question` and answers with what `format` makes of their answers.
+pub fn ask(target: &Target<'_>, question: Question, format: Format) -> Step {
+    match target.session.shard.listings.begin() {
+        None => target.refuse(&Refusal::TOO_MANY_LISTINGS),
+        Some(listing) => Step::work(gather(
+            target.session.clone(),
+            target.persistence(),
+            question,
+            format,
+            listing,
+        )),
+    }
 }
 
 async fn gather(
-    shard: Rc<Shard>,
-    conn: Rc<Conn>,
+    session: Session,
     asked: Persistence,
     question: Question,
-    form: Form,
+    format: Format,
     _until_sent: Listing,
 ) -> Step {
-    // The time that is left of its head's, or of its last pause, is no limit for the shards.
-    conn.deadline.set(Moment::NEVER);
-    let mut answers = shard.ask_others(&question).await;
-    answers.push(match &question {
-        Question::Metrics => Answer::Metrics(Box::new(shard.snapshot())),
-        Question::Channels(namespace) => {
-            Answer::Channels(own_channels(&shard, namespace.as_deref()).await)
-        }
-        Question::DeleteNamespace(_) => unreachable!("nothing is listed there"),
-    });
+    // What is left of its head's time, or of its last pause, is no limit for the shards.
+    session.conn.deadline.lift();
+    let answers = ask_all(&session.shard, &question).await;
     let document = match question {
         // A page or two, and nobody should wait for them behind somebody's listing.
-        Question::Metrics => form(answers),
-        _ => shard.write_out(answers, form).await,
+        Question::Metrics => format(answers),
+        _ => runtime::run_blocking(move || format(answers)).await,
     };
-    let step = match document {
-        Ok((media_type, body)) if body.len() > limits::COPY_BYTES => {
-            session::long_document(&shard, &conn, asked, Status::Ok, media_type, body)
-        }
-        Ok((media_type, body)) => {
-            session::document(&shard, &conn, asked, Status::Ok, media_type, &body)
-        }
-        Err(refusal) => session::refuse(&shard, &conn, asked, false, &refusal),
+    let reply = match document {
+        Ok((media_type, body)) => Reply::document(asked, media_type, body.into()),
+        Err(refusal) => Reply::refuse(asked, &refusal),
     };
-    match step {
-        Step::Work(send_rest) => send_rest.await,
-        step => step,
+    // Said here, so that the listing counts until its last byte is sent.
+    match session.say(reply) {
+        Next::Work(rest) => rest.await,
+        next => Step::Next(next),
     }
-}
-
-/// This shard's channels, of one namespace or of all, as pairs of namespace and name. Other work
-/// gets its turn in between, so what comes and goes meanwhile may or may not be among them.
-pub async fn own_channels(shard: &Shard, namespace: Option<&str>) -> Vec<(String, String)> {
-    // Room for all at once: to move megabytes into a larger place would make a long turn.
-    let mut found = Vec::with_capacity(shard.registry.borrow().channels());
-    let mut cursor = Some(0);
-    while let Some(from) = cursor {
-        cursor = shard
-            .registry
-            .borrow()
-            .list_from(from, limits::LISTED_AT_ONCE, |_, of, name| {
-                if namespace.is_none_or(|namespace| namespace == of) {
-                    found.push((of.to_owned(), name.to_owned()));
-                }
-            });
-        if cursor.is_some() {
-            shard.turn().await;
-        }
-    }
-    found
 }
 
 fn pairs(answers: Vec<Answer>) -> impl Iterator<Item = (String, String)> {
     answers.into_iter().flat_map(|answer| match answer {
         Answer::Channels(pairs) => pairs,
-        Answer::Deleted(_) | Answer::Metrics(_) | Answer::Written(_) => Vec::new(),
+        Answer::Deleted(_) | Answer::Metrics(_) => unreachable!("the answer to another question"),
     })
 }
 
@@ -152,6 +117,6 @@ pub fn metrics(answers: Vec<Answer>) -> Document {
     }
     Ok((
         Snapshot::MEDIA_TYPE,
-        sum.to_text(Process::look()).into_bytes(),
+        sum.into_text(Process::look()).into_bytes(),
     ))
 }

@@ -1,187 +1,95 @@
-//! From a parsed head to an answer: one file a verb.
+//! From a parsed head to what is said: one file a verb.
 //!
-//! [`request`] decides what a request asks for, and [`Target`] carries it to the verb's function.
+//! [`request`] decides what a request asks for and passes the [`Target`] to the verb's function, which
+//! returns a [`Step`]: nothing is sent here.
 
 pub mod consume;
 pub mod delete;
 pub mod drop_body;
 pub mod help;
 pub mod list;
+pub mod own_share;
 pub mod produce;
-
-use std::rc::Rc;
-
-use bytes::Bytes;
+pub mod target;
 
 use crate::{
-    conn::{Conn, Standing, Step},
-    http::{
-        head::{BodyLength, Method, RequestHead},
-        reply::Persistence,
-    },
+    conn::step::{Next, Step},
     model::{
+        audience::Audience,
         refusal::Refusal,
-        request::Request,
-        route::{self, ChannelName, Offer, Route, RouteError},
+        reply::Reply,
+        route::{self, ChannelName, Route, RouteError},
     },
-    shard::{Shard, mesh::Question, session},
+    shard::{mesh::Question, session::Session},
 };
 
-/// A request in hand, and where: the shard and the connection it came to, its head, and all bytes that
-/// were read with it.
-#[derive(Clone, Copy)]
-pub struct Target<'a> {
-    /// The shard.
-    pub shard: &'a Rc<Shard>,
-    /// The connection.
-    pub conn: &'a Rc<Conn>,
-    /// The head; its spans point into `bytes`.
-    pub head: &'a RequestHead,
-    /// The head's bytes and what was read along with them.
-    pub bytes: &'a [u8],
-    /// The same bytes where they are shared ones, so that keeping some costs no copy.
-    pub held: Option<&'a Bytes>,
-}
+use self::target::Target;
 
-impl Target<'_> {
-    /// What the client asked for its connection.
-    #[must_use]
-    pub fn persistence(&self) -> Persistence {
-        Persistence::of(self.head)
-    }
-
-    /// The bytes behind the head.
-    #[must_use]
-    pub fn behind_head(&self) -> &[u8] {
-        &self.bytes[usize::from(self.head.head_bytes)..]
-    }
-
-    /// The request as one that can leave this turn.
-    #[must_use]
-    pub fn to_request(&self) -> Request {
-        Request {
-            head: *self.head,
-            bytes: self
-                .held
-                .map_or_else(|| Bytes::copy_from_slice(self.bytes), Bytes::clone),
-        }
-    }
-
-    /// How many bytes head and body have together, if all of them are in hand.
-    #[must_use]
-    pub fn whole_bytes(&self) -> Option<usize> {
-        let BodyLength::Exact(body) = self.head.body else {
-            return None;
-        };
-        let body = usize::try_from(body)
-            .ok()
-            .filter(|&body| body <= self.behind_head().len())?;
-        Some(usize::from(self.head.head_bytes) + body)
-    }
-
-    /// Keeps what was read behind the first `used` bytes for the next request.
-    pub fn keep_rest(&self, used: usize) {
-        if used < self.bytes.len() {
-            self.conn.keep_unread(match self.held {
-                Some(held) => held.slice(used..),
-                None => Bytes::copy_from_slice(&self.bytes[used..]),
-            });
-        }
-    }
-
-    /// Keeps what was read behind a request whose body, if it had one, is in hand.
-    pub fn keep_rest_of_bodiless(&self) {
-        if let Some(used) = self.whole_bytes() {
-            self.keep_rest(used);
-        }
-    }
-
-    /// Answers with a refusal.
-    pub fn refuse(&self, refusal: &Refusal) -> Step {
-        self.keep_rest_of_bodiless();
-        // Behind a CONNECT comes whatever the client would have sent through the tunnel.
-        let body_unread = self.whole_bytes().is_none() || self.head.method == Method::Connect;
-        let refusal = Refusal {
-            head_only: self.head.method == Method::Head,
-            ..*refusal
-        };
-        session::refuse(
-            self.shard,
-            self.conn,
-            self.persistence(),
-            body_unread,
-            &refusal,
-        )
-    }
-}
-
-/// Answers the request of `target`, or brings it on its way.
+/// Decides on a request whose head was just read.
 pub fn request(target: &Target<'_>) -> Step {
-    target.shard.counters.requests.add(1);
-    take_up(target)
+    target.session.shard.counters.requests.add(1);
+    begin_request(target)
 }
 
 /// As [`request`], for a request that was counted already: another shard read its head.
-pub fn take_up(target: &Target<'_>) -> Step {
-    let &Target { shard, conn, .. } = target;
+pub fn begin_request(target: &Target<'_>) -> Step {
+    let Session { shard, conn } = target.session;
     conn.arrived.set(shard.clock.read());
     if shard.shared.access.is_some() {
-        let peer = || conn.socket.peer_name();
+        let peer = || conn.transport.peer_name();
         conn.line.begin(Some(target.head.method), peer);
     }
     dispatch(target)
 }
 
-/// As [`take_up`], for a request that was taken up already: its body is out of the way now.
-pub fn dispatch(target: &Target<'_>) -> Step {
-    target.shard.busy_poll.request_came();
-    let offer = match target.conn.standing {
-        Standing::Client => target.shard.shared.offer,
-        Standing::Operator => Offer::Admin,
-        Standing::Excess => return target.refuse(&Refusal::TOO_MANY_CONNECTIONS),
-    };
+/// As [`begin_request`], for a request that has begun already: its body is out of the way now.
+fn dispatch(target: &Target<'_>) -> Step {
+    let Session { shard, conn } = target.session;
+    shard.busy_poll.request_came();
+    if conn.over_limit {
+        return target.refuse(&Refusal::TOO_MANY_CONNECTIONS);
+    }
     let asked = target.head.target.of(target.bytes);
-    let route = route::parse(offer, target.head.method, asked);
-    if let (Ok(route), Some(log)) = (&route, &target.shard.shared.access) {
-        target.conn.line.asks(log, route);
+    let route = route::parse(conn.audience, target.head.method, asked);
+    if let (Ok(route), Some(log)) = (&route, &shard.shared.access) {
+        conn.line.asks(log, route);
     }
     match route {
-        Err(RouteError::NotFound) if offer == Offer::Admin => {
+        Err(RouteError::NotFound) if conn.audience == Audience::Operators => {
             target.refuse(&Refusal::NOT_FOR_OPERATORS)
         }
         Err(error) => target.refuse(&Refusal::from(error)),
-        Ok(Route::Produce(_) | Route::Consume(_)) if target.shard.draining.get() => {
+        Ok(Route::Produce(_) | Route::Consume(_)) if shard.draining.get() => {
             target.refuse(&Refusal::DRAINING)
         }
-        Ok(Route::Produce(name)) => here(target, &name, produce::produce),
-        Ok(_) if target.whole_bytes().is_none() => drop_body::drop_body(target),
-        Ok(Route::Consume(name)) => here(target, &name, consume::consume),
-        Ok(Route::DeleteChannel(name)) => here(target, &name, delete::channel),
-        Ok(other) => anywhere(target, other),
+        Ok(Route::Produce(name)) => on_owner(target, &name, produce::produce),
+        Ok(_) if target.whole_bytes().is_none() => drop_body::drop_body(target, dispatch),
+        Ok(Route::Consume(name)) => on_owner(target, &name, consume::consume),
+        Ok(Route::DeleteChannel(name)) => on_owner(target, &name, delete::channel),
+        Ok(other) => on_any_shard(target, other),
     }
 }
 
-/// Lets `handle` answer if this shard owns the channel; otherwise the connection goes to the shard
+/// Lets `handle` decide if this shard owns the channel; otherwise the connection goes to the shard
 /// that does, with every byte that was read on it.
-fn here(
+fn on_owner(
     target: &Target<'_>,
     name: &ChannelName<'_>,
     handle: impl FnOnce(&Target<'_>, u64, &ChannelName<'_>) -> Step,
 ) -> Step {
-    let mesh = &target.shard.shared.mesh;
+    let shard = &target.session.shard;
+    let mesh = &shard.shared.mesh;
     let hash = mesh.hash(&name.namespace, &name.channel);
     let owner = mesh.owner(hash);
-    if owner == target.shard.index {
+    if owner == shard.index {
         return handle(target, hash, name);
     }
-    Step::HandOver(owner, Box::new(target.to_request()))
+    Step::Next(Next::HandOver(owner, Box::new(target.to_request())))
 }
 
-/// Answers what any shard can.
-fn anywhere(target: &Target<'_>, route: Route<'_>) -> Step {
-    let &Target { shard, conn, .. } = target;
-    let asked = target.persistence();
-    target.keep_rest_of_bodiless();
+/// Decides on what any shard can answer.
+fn on_any_shard(target: &Target<'_>, route: Route<'_>) -> Step {
+    target.keep_rest();
     match route {
         Route::DeleteNamespace(name) => delete::namespace(target, name.into_owned()),
         Route::ListNamespaces => list::ask(target, Question::Channels(None), list::namespaces),
@@ -195,7 +103,7 @@ fn anywhere(target: &Target<'_>, route: Route<'_>) -> Step {
         Route::Help => help::help(target),
         Route::Health => help::health(target),
         Route::Ready => help::ready(target),
-        Route::Options(allow) => session::no_content(shard, conn, asked, Some(allow.as_str())),
+        Route::Options(allow) => Step::Reply(Reply::no_content(target.persistence(), Some(allow))),
         Route::Produce(_) | Route::Consume(_) | Route::DeleteChannel(_) => {
             unreachable!("these have an owner")
         }

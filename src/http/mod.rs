@@ -6,8 +6,10 @@
 
 pub mod chunked;
 pub mod decode;
+pub mod encode;
 pub mod head;
 pub mod reply;
+pub mod status;
 
 /// `tchar` (RFC 9110 §5.6.2): what names of fields are made of.
 const fn is_in_token(byte: u8) -> bool {

@@ -25,6 +25,12 @@ impl Moment {
 
     /// A deadline that does not come.
     pub const NEVER: Self = Self(u64::MAX);
+
+    /// The moment `later` than this one.
+    #[must_use]
+    pub const fn after(self, later: Duration) -> Self {
+        Self(self.0.saturating_add(later.as_millis() as u64))
+    }
 }
 
 /// A point in time to measure from and to, in microseconds; the same scale on all shards.
@@ -94,6 +100,13 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Moment {
         self.now.get()
+    }
+
+    /// How long it is from now to `moment`; zero if that has passed.
+    #[must_use]
+    pub fn until(&self, moment: Moment) -> Duration {
+        let moment = Duration::from_millis(moment.0);
+        moment.saturating_sub(monotonic() - self.began)
     }
 
     /// The deadline of something that begins now and may take `limit`. Never early, also where the

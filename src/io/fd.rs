@@ -19,7 +19,6 @@ use monoio::net::TcpStream;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, epoll, poll},
     io::fcntl_dupfd_cloexec,
-    net::{Shutdown, shutdown},
 };
 
 use crate::io::sys;
@@ -121,12 +120,6 @@ impl AsyncFd {
         )?;
         Self::new(watch)
     }
-}
-
-/// Ends the listening of a listener, for every descriptor of it.
-pub fn end_listening(listener: &AsyncFd) {
-    // Fails only if it has ended already.
-    let _ = shutdown(listener, Shutdown::Both);
 }
 
 impl AsFd for AsyncFd {

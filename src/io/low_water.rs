@@ -104,7 +104,8 @@ impl<S: AsFd> LowWater<S> {
         }
     }
 
-    fn lift(&mut self) {
+    /// Takes the mark away, if it is set.
+    pub fn lift(&mut self) {
         let Some((place, flow)) = self.set.take() else {
             return;
         };

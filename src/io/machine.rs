@@ -1,8 +1,12 @@
-//! What this process may use of the machine: cores and descriptors.
+//! What this process may use of the machine, and has used: cores, descriptors, CPU time.
+
+use std::time::Duration;
 
 use rustix::{
+    param::page_size,
     process::{Resource, Rlimit, getrlimit, setrlimit},
     thread::sched_getaffinity,
+    time::{ClockId, clock_gettime},
 };
 
 /// The cores that this process may run on (`sched_getaffinity(2)`), at least 1.
@@ -32,4 +36,16 @@ pub fn raise_open_files_limit() -> usize {
 #[must_use]
 pub fn open_files_limit() -> Option<u64> {
     getrlimit(Resource::Nofile).current
+}
+
+/// User and system time of all threads of this process (`clock_gettime(2)`).
+#[must_use]
+pub fn cpu_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default()
+}
+
+/// The size of a page of memory, in bytes.
+#[must_use]
+pub fn page_bytes() -> u64 {
+    page_size() as u64
 }

@@ -5,8 +5,10 @@
 pub mod clock;
 pub mod eventfd;
 pub mod fd;
+pub mod listen;
 pub mod low_water;
 pub mod machine;
+pub mod peer_watch;
 pub mod pipe;
 pub mod runtime;
 pub mod socket;

@@ -85,9 +85,9 @@ impl Pipes {
     /// How many bytes one exchange may splice before others get their turn: all that are under way
     /// together move about a pipe's worth.
     #[must_use]
-    pub fn turn_bytes(&self) -> usize {
+    pub fn budget_bytes(&self) -> usize {
         let in_use = self.count() - self.pool.idle.borrow().len();
-        (limits::PIPE_BYTES / in_use.max(1)).max(limits::SPLICE_TURN_BYTES_MIN)
+        (limits::PIPE_BYTES / in_use.max(1)).max(limits::SPLICE_BUDGET_BYTES_MIN)
     }
 
     /// A pipe worth splicing through. `None` if as many are in use as may be, if no descriptor is

@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future, io};
 
-use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
+use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder, blocking::DefaultThreadPool};
 use rustix::io::Errno;
 
 /// How the kernel tells a shard which of its sockets are ready.
@@ -55,23 +55,52 @@ pub fn probe() -> Result<(), RingRefused> {
     }
 }
 
+/// Threads for what takes too long for a shard. One for all shards, so that it takes no more than one
+/// core's share however much there is.
+#[derive(Clone)]
+pub struct Pool(DefaultThreadPool);
+
+impl Pool {
+    /// Starts the thread.
+    #[must_use]
+    pub fn start() -> Self {
+        Self(DefaultThreadPool::new(1))
+    }
+}
+
 /// Runs `future`, and the tasks it spawns, on the calling thread until it ends.
 ///
 /// # Errors
 /// The kernel gives out no ring of any kind, or no epoll descriptor.
-pub fn run<F: Future>(driver: Driver, future: F) -> io::Result<F::Output> {
+pub fn run<F: Future>(driver: Driver, pool: Pool, future: F) -> io::Result<F::Output> {
     match driver {
-        Driver::IoUring => Ok(ring()?.block_on(future)),
+        Driver::IoUring => Ok(ring(&pool)?.block_on(future)),
         Driver::Epoll => {
-            let mut runtime = RuntimeBuilder::<LegacyDriver>::new().build()?;
+            let mut runtime = RuntimeBuilder::<LegacyDriver>::new()
+                .attach_thread_pool(Box::new(pool.0))
+                .build()?;
             Ok(runtime.block_on(future))
         }
     }
 }
 
+/// Runs `work` on a thread of the pool and waits for what it returns.
+///
+/// # Panics
+/// If `work` panics.
+pub async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let done = monoio::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| panic!("the work of another thread did not end: {error:?}"))
+}
+
+/// Runs `task` beside the others of the calling thread's runtime. A panic in it ends the thread.
+pub fn spawn(task: impl Future<Output = ()> + 'static) {
+    monoio::spawn(task);
+}
+
 /// A runtime whose ring runs completions on this thread when it asks for them, and on no other
 /// (`SINGLE_ISSUER`, `DEFER_TASKRUN`; Linux 6.1); older kernels get what they know.
-fn ring() -> io::Result<monoio::Runtime<IoUringDriver>> {
+fn ring(pool: &Pool) -> io::Result<monoio::Runtime<IoUringDriver>> {
     let mut deferred = io_uring::IoUring::builder();
     deferred.setup_single_issuer().setup_defer_taskrun();
     let mut cooperative = io_uring::IoUring::builder();
@@ -80,6 +109,7 @@ fn ring() -> io::Result<monoio::Runtime<IoUringDriver>> {
     let build = |rings| {
         RuntimeBuilder::<IoUringDriver>::new()
             .uring_builder(rings)
+            .attach_thread_pool(Box::new(pool.0.clone()))
             .build()
     };
     build(deferred)

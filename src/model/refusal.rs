@@ -2,95 +2,20 @@
 //!
 //! Every reply that is not a success is one [`Refusal`]; no other place decides on a status.
 
+use strum::{EnumCount, EnumIter, IntoStaticStr};
+
 use crate::{
-    http::{chunked::ChunkedError, head::HeadError},
+    http::{chunked::ChunkedError, head::HeadError, status::Status},
     model::{
         registry::Full,
         route::{Allow, RouteError},
     },
 };
 
-/// A status code that httpipe sends, with its reason phrase (RFC 9110 §15).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are the registered reason phrases")]
-pub enum Status {
-    Ok,
-    NoContent,
-    BadRequest,
-    NotFound,
-    MethodNotAllowed,
-    RequestTimeout,
-    Gone,
-    ContentTooLarge,
-    UriTooLong,
-    ExpectationFailed,
-    HeaderFieldsTooLarge,
-    NotImplemented,
-    BadGateway,
-    ServiceUnavailable,
-    VersionNotSupported,
-}
-
-impl Status {
-    /// Every status, in the order of their numbers.
-    pub const ALL: [Self; 15] = [
-        Self::Ok,
-        Self::NoContent,
-        Self::BadRequest,
-        Self::NotFound,
-        Self::MethodNotAllowed,
-        Self::RequestTimeout,
-        Self::Gone,
-        Self::ContentTooLarge,
-        Self::UriTooLong,
-        Self::ExpectationFailed,
-        Self::HeaderFieldsTooLarge,
-        Self::NotImplemented,
-        Self::BadGateway,
-        Self::ServiceUnavailable,
-        Self::VersionNotSupported,
-    ];
-
-    /// Code and reason phrase as they stand in a status line.
-    #[must_use]
-    pub const fn line(self) -> &'static str {
-        match self {
-            Self::Ok => "200 OK",
-            Self::NoContent => "204 No Content",
-            Self::BadRequest => "400 Bad Request",
-            Self::NotFound => "404 Not Found",
-            Self::MethodNotAllowed => "405 Method Not Allowed",
-            Self::RequestTimeout => "408 Request Timeout",
-            Self::Gone => "410 Gone",
-            Self::ContentTooLarge => "413 Content Too Large",
-            Self::UriTooLong => "414 URI Too Long",
-            Self::ExpectationFailed => "417 Expectation Failed",
-            Self::HeaderFieldsTooLarge => "431 Request Header Fields Too Large",
-            Self::NotImplemented => "501 Not Implemented",
-            Self::BadGateway => "502 Bad Gateway",
-            Self::ServiceUnavailable => "503 Service Unavailable",
-            Self::VersionNotSupported => "505 HTTP Version Not Supported",
-        }
-    }
-
-    /// The code as a number.
-    #[must_use]
-    pub fn number(self) -> u16 {
-        let digits = self.line().bytes().take(3);
-        digits.fold(0, |number, digit| number * 10 + u16::from(digit - b'0'))
-    }
-
-    /// The three digits alone.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        &self.line()[..3]
-    }
-}
-
 /// Which [`Refusal`] it is, for whoever counts them or reads about them: metrics and access log have
 /// these labels, so they stay as they are once released.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the refusals and their texts say it")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, EnumIter, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Kind {
     BadHead,
     HeadCut,
@@ -125,49 +50,15 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every kind with its label; `index` is the place in it.
-    pub const ALL: [(Self, &'static str); 30] = [
-        (Self::BadHead, "bad_head"),
-        (Self::HeadCut, "head_cut"),
-        (Self::HeaderTimeout, "header_timeout"),
-        (Self::TargetTooLong, "target_too_long"),
-        (Self::HeadTooLarge, "head_too_large"),
-        (Self::UnknownMethod, "unknown_method"),
-        (Self::Version, "version"),
-        (Self::Expectation, "expectation"),
-        (Self::NoSuchPath, "no_such_path"),
-        (Self::MethodNotAllowed, "method_not_allowed"),
-        (Self::BadName, "bad_name"),
-        (Self::BadBody, "bad_body"),
-        (Self::BodyCut, "body_cut"),
-        (Self::BodyUnwanted, "body_unwanted"),
-        (Self::BodyTimeout, "body_timeout"),
-        (Self::RequestTimeout, "request_timeout"),
-        (Self::IdleTimeout, "idle_timeout"),
-        (Self::Deleted, "deleted"),
-        (Self::DeletedMidway, "deleted_midway"),
-        (Self::ConsumerLeft, "consumer_left"),
-        (Self::CutUnseen, "cut_unseen"),
-        (Self::NotInUse, "not_in_use"),
-        (Self::Draining, "draining"),
-        (Self::Drained, "drained"),
-        (Self::TooManyConnections, "too_many_connections"),
-        (Self::TooManyListings, "too_many_listings"),
-        (Self::TooManyChannels, "too_many_channels"),
-        (Self::TooManyWaiting, "too_many_waiting"),
-        (Self::TooManyWaitingOnChannel, "too_many_waiting_on_channel"),
-        (Self::NoDescriptor, "no_descriptor"),
-    ];
-
     /// Its label: short, stable, in lower case.
     #[must_use]
-    pub const fn label(self) -> &'static str {
-        Self::ALL[self as usize].1
+    pub fn label(self) -> &'static str {
+        self.into()
     }
 }
 
-/// A reply that says no: its status, one line that says what was wrong and what to do, and whether
-/// the connection lives on after it.
+/// An error response: its status, one line that says what was wrong and what to do, and whether the
+/// connection stays open after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The status of the reply.
@@ -180,8 +71,6 @@ pub struct Refusal {
     pub allow: Option<Allow>,
     /// The connection closes after the reply, whatever the client asked for.
     pub closes: bool,
-    /// The text is left out: the reply to a `HEAD` ends with its head (RFC 9110 §9.3.2).
-    pub head_only: bool,
 }
 
 impl Refusal {
@@ -192,7 +81,6 @@ impl Refusal {
             text,
             allow: None,
             closes: false,
-            head_only: false,
         }
     }
 
@@ -203,7 +91,6 @@ impl Refusal {
             text,
             allow: None,
             closes: true,
-            head_only: false,
         }
     }
 
@@ -314,6 +201,14 @@ impl Refusal {
     );
 }
 
+impl Refusal {
+    /// The producer's chunked coding is broken.
+    #[must_use]
+    pub const fn bad_body(error: ChunkedError) -> Self {
+        Self::closes(Status::BadRequest, Kind::BadBody, error.as_str())
+    }
+}
+
 impl From<HeadError> for Refusal {
     /// What follows a refused head is never taken for a request, so the connection always closes.
     fn from(error: HeadError) -> Self {
@@ -369,7 +264,7 @@ impl From<RouteError> for Refusal {
 
 impl From<ChunkedError> for Refusal {
     fn from(error: ChunkedError) -> Self {
-        Self::closes(Status::BadRequest, Kind::BadBody, error.as_str())
+        Self::bad_body(error)
     }
 }
 
@@ -395,15 +290,15 @@ impl From<Full> for Refusal {
 
 #[cfg(test)]
 mod tests {
+    use strum::IntoEnumIterator;
+
     use super::*;
 
     #[test]
-    fn every_kind_stands_at_its_place_under_a_label_of_its_own() {
-        for (place, (kind, label)) in Kind::ALL.into_iter().enumerate() {
-            assert_eq!(kind as usize, place, "{label}");
-            assert_eq!(kind.label(), label);
-            let of_its_own = Kind::ALL.iter().filter(|(_, other)| *other == label);
-            assert_eq!(of_its_own.count(), 1, "{label}");
+    fn every_kind_has_a_label_of_its_own_in_lower_case() {
+        let labels = Vec::from_iter(Kind::iter().map(Kind::label));
+        for label in &labels {
+            assert_eq!(labels.iter().filter(|other| *other == label).count(), 1);
             assert!(
                 label
                     .bytes()

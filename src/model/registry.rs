@@ -1,51 +1,55 @@
-//! The channels that one shard owns: made on use, gone when unused.
+//! The channels that one shard owns: made on use, gone when unused. Pure.
 //!
-//! Owns: the index from namespace and name to channel; each channel's two queues and whether an
-//! exchange is under way on it; the counts of all that. Every request passes here, so `open`,
-//! `take_first`, `join`, `leave` and `next_match` take the same time however many channels and
-//! waiters there are, and once its tables are warm only a new channel allocates, once: its key.
+//! Owns: the index from namespace and name to channel; each channel's two queues and whether it is
+//! busy; the counts of all that. Every request passes here, so [`Registry::open`],
+//! [`Registry::arrive`], [`Registry::leave`] and [`Registry::next_match`] take the same time however
+//! many channels and waiters there are, and once its tables are warm only a new channel allocates,
+//! once: its key.
 //!
 //! Must never: look into a waiter, hold a socket, read a clock, know of other shards.
 //!
-//! A channel exists exactly while a request waits on it or an exchange is under way. The calls that
-//! take the last of either away close it, with three exceptions, which leave that to the caller
-//! because something follows at once: after [`Registry::open`], [`Registry::take_first`] and
-//! [`Registry::next_match`] comes [`Registry::join`], [`Registry::begin_exchange`] or
-//! [`Registry::close_if_unused`], and no `await` in between.
+//! A channel exists exactly while a request waits on it or it is busy. The calls that take the last of
+//! either away close it, with two exceptions, which leave that to the caller because something follows
+//! at once: after a match, of [`Registry::arrive`] or [`Registry::next_match`], comes
+//! [`Registry::begin_exchange`], [`Registry::give_back`] or [`Registry::close_if_unused`], and no
+//! `await` in between.
 //!
 //! How a request goes through:
 //! ```text
-//! arrives:    open ─▶ take_first(other side) ─┬─ a waiter ─▶ begin_exchange
-//!                                             └─ None ─────▶ join(Back)
-//! ends:       [join(Front) who goes on waiting] ─▶ end_exchange ─▶ next_match ─▶ begin_exchange
+//! arrives:    open ─▶ arrive ─┬─ a match ─▶ begin_exchange
+//!                             └─ it waits
+//! ends:       [give_back: who goes on waiting] ─▶ end_exchange ─▶ next_match ─▶ begin_exchange
 //! gives up:   leave
 //! ```
-
-use std::hash::{BuildHasher, Hasher, RandomState};
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use slab::Slab;
+use smallvec::{SmallVec, smallvec};
 
-use crate::model::queue::{Place, Places, Queue};
+pub use crate::model::channel::Side;
+use crate::model::{
+    channel::{Busy, Channel},
+    queue::{Place, Places, Queue},
+};
 
-/// What a request does on a channel: it brings a body or takes one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Side {
-    /// Brings a body (`POST`, `PUT`).
-    Producer,
-    /// Takes a body (`GET`).
-    Consumer,
+/// A producer and its consumers, taken out of their queues together.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Match<W> {
+    /// The one that brings the body.
+    pub producer: W,
+    /// Those that take it, at least one, first come first.
+    pub consumers: SmallVec<[W; 1]>,
 }
 
-/// Which end of its queue a waiter joins.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum End {
-    /// Before all others: for one that was matched and whose counterpart left before a body byte
-    /// moved. It keeps the turn it had.
-    Front,
-    /// Behind all others: for one that arrives.
-    Back,
+/// What came of an arrival.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Arrival<W> {
+    /// It was matched, and is part of the match.
+    Matches(Match<W>),
+    /// It stands in its queue, at this place. Keep it for [`Registry::leave`]; it is spent when the
+    /// waiter is matched.
+    Waits(Place),
 }
 
 /// Names a channel of one registry, for as long as that channel exists. Whoever waits on a channel
@@ -76,22 +80,8 @@ pub enum Full {
     WaitingOnChannel,
 }
 
-/// Hashes channel keys. Keyed (SipHash with a random key) because clients choose the names: without
-/// the key nobody can make many names that fall into one bucket, or all on one shard.
-///
-/// Seeded once a process and shared by all shards, because the hash also names the shard that owns
-/// the channel, and all must agree on that.
-///
-/// The index of a registry goes by the lowest bits of the hash (bucket) and the highest 7 (tag).
-/// Choose the shard by bits in between (`Mesh::owner` takes bits 16 to 47), or the
-/// channels of a shard agree in bits that its index needs and crowd there: with 64 shards of 50,000
-/// channels each, a look-up that finds nothing took 12 ns this way, 36 ns with the shard in the
-/// lowest bits, 53 ns with it in the highest.
-#[derive(Clone, Debug)]
-pub struct KeyHasher(RandomState);
-
 /// All channels that one shard owns. `W` is how the shard calls a waiter: a small id.
-pub struct Registry<W: Copy> {
+pub struct Registry<W: Copy + Eq> {
     limits: Limits,
     index: HashTable<ChannelId>,
     channels: Slab<Channel<W>>,
@@ -100,48 +90,18 @@ pub struct Registry<W: Copy> {
     exchanging: usize,
 }
 
-struct Channel<W> {
-    key: Key,
-    hash: u64,
-    queues: [Queue; 2],
-    /// Who drives the exchange under way.
-    exchange: Option<W>,
-}
-
-/// Namespace and name in one allocation, with a NUL in between. Names hold no control characters,
-/// so no two pairs make the same key.
-struct Key(Box<str>);
-
-impl Side {
-    /// The counterpart's side.
-    #[must_use]
-    pub fn other(self) -> Side {
-        match self {
-            Side::Producer => Side::Consumer,
-            Side::Consumer => Side::Producer,
+impl<W> Match<W> {
+    /// One producer and one consumer.
+    pub fn pair(producer: W, consumer: W) -> Self {
+        let consumers = smallvec![consumer];
+        Self {
+            producer,
+            consumers,
         }
     }
 }
 
-impl KeyHasher {
-    /// A hasher with a fresh random key. Two of them disagree: make one and clone it.
-    #[must_use]
-    pub fn seeded() -> Self {
-        KeyHasher(RandomState::new())
-    }
-
-    /// The hash of a channel's key, from names that are decoded already. Does not allocate.
-    #[must_use]
-    pub fn hash(&self, namespace: &str, name: &str) -> u64 {
-        let mut hasher = self.0.build_hasher();
-        hasher.write(namespace.as_bytes());
-        hasher.write_u8(0);
-        hasher.write(name.as_bytes());
-        hasher.finish()
-    }
-}
-
-impl<W: Copy> Registry<W> {
+impl<W: Copy + Eq> Registry<W> {
     /// An empty registry. Takes memory as it is used, and keeps it.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
@@ -157,8 +117,8 @@ impl<W: Copy> Registry<W> {
 
     /// Finds the channel, or makes it. `hash` is [`KeyHasher::hash`] of the two names.
     ///
-    /// A channel made here is unused: the caller joins it, begins an exchange on it, or closes it
-    /// with [`Registry::close_if_unused`], before it awaits anything.
+    /// A channel made here is unused: [`Registry::arrive`] follows, or [`Registry::close_if_unused`],
+    /// before the caller awaits anything.
     ///
     /// # Errors
     ///
@@ -192,54 +152,47 @@ impl<W: Copy> Registry<W> {
             .copied()
     }
 
-    /// Takes the first waiter of `side` out of its queue, for a counterpart that arrives. `None` if
-    /// nobody waits there, or if an exchange is under way: then the one who arrives has to wait.
-    ///
-    /// The channel stays open even if this took its last waiter: [`Registry::begin_exchange`]
-    /// follows, or [`Registry::close_if_unused`].
-    pub fn take_first(&mut self, channel: ChannelId, side: Side) -> Option<W> {
-        match self.channel(channel).exchange {
-            Some(_) => None,
-            None => self.take(channel, side),
-        }
-    }
-
-    /// Puts `waiter` into the queue of its side. Whoever arrives ([`End::Back`]) has first been
-    /// refused by [`Registry::take_first`] of the other side. The caller keeps channel, side and
-    /// place for [`Registry::leave`]; they are spent when the waiter is taken.
-    ///
-    /// Whoever returns ([`End::Front`]) joins before [`Registry::end_exchange`], which would close
-    /// the channel under it, and is never refused: it was let in once. So the limits on waiting can
-    /// be passed by as many as there are exchanges.
+    /// A request arrives. If its counterpart waits and the channel is not busy, the two match: the
+    /// channel stays open, even if this took its last waiter. Otherwise it waits behind all others of
+    /// its side.
     ///
     /// # Errors
     ///
-    /// [`Full::WaitingOnChannel`] or [`Full::Waiting`]. If the channel is unused it is closed then.
-    pub fn join(
+    /// [`Full::WaitingOnChannel`] or [`Full::Waiting`] if it would have to wait. If the channel is
+    /// unused it is closed then.
+    pub fn arrive(
         &mut self,
         channel: ChannelId,
         side: Side,
-        end: End,
         waiter: W,
-    ) -> Result<Place, Full> {
-        if end == End::Back
-            && let Err(full) = self.room_on(channel)
+    ) -> Result<Arrival<W>, Full> {
+        if self.channel(channel).busy == Busy::No
+            && let Some(first) = self.take(channel, side.other())
         {
+            return Ok(Arrival::Matches(match side {
+                Side::Producer => Match::pair(waiter, first),
+                Side::Consumer => Match::pair(first, waiter),
+            }));
+        }
+        if let Err(full) = self.room_on(channel) {
             self.close_if_unused(channel);
             return Err(full);
         }
-        let places = &mut self.places;
-        let joined = &mut self.channels[channel.slot()];
-        debug_assert!(
-            end == End::Front || joined.exchange.is_some() || joined.queue(side.other()).is_empty(),
-            "arrived to wait where its counterpart waits"
-        );
-        let place = match end {
-            End::Front => joined.queue_mut(side).join_front(places, waiter),
-            End::Back => joined.queue_mut(side).join_back(places, waiter),
-        };
+        let queue = self.channels[channel.slot()].queue_mut(side);
+        let place = queue.join_back(&mut self.places, waiter);
         self.waiting[side as usize] += 1;
-        Ok(place)
+        Ok(Arrival::Waits(place))
+    }
+
+    /// Puts one that was matched before all others of its side, because its match moved nothing: it
+    /// keeps the turn it had. Several consumers of one match are given back last first. Call before
+    /// [`Registry::end_exchange`], which would close the channel under it. It is never refused: it was
+    /// let in once. So the limits on waiting can be passed by as many as there are exchanges.
+    pub fn give_back(&mut self, channel: ChannelId, side: Side, waiter: W) -> Place {
+        let queue = self.channels[channel.slot()].queue_mut(side);
+        let place = queue.join_front(&mut self.places, waiter);
+        self.waiting[side as usize] += 1;
+        place
     }
 
     /// Takes out the waiter that stands at `place` and returns it. Closes the channel if that
@@ -257,15 +210,15 @@ impl<W: Copy> Registry<W> {
         waiter
     }
 
-    /// Marks an exchange as under way. `driver` is the one of the two that moves the body.
+    /// Marks an exchange as under way. `driver` is the one whose task moves the body.
     ///
     /// # Panics
     ///
-    /// If there is one already: a channel has at most one at a time.
+    /// If the channel is busy: it has at most one exchange at a time.
     pub fn begin_exchange(&mut self, channel: ChannelId, driver: W) {
-        let exchange = &mut self.channels[channel.slot()].exchange;
-        assert!(exchange.is_none(), "a second exchange on one channel");
-        *exchange = Some(driver);
+        let busy = &mut self.channels[channel.slot()].busy;
+        assert!(*busy == Busy::No, "a second exchange on one channel");
+        *busy = Busy::Exchange(driver);
         self.exchanging += 1;
     }
 
@@ -276,38 +229,72 @@ impl<W: Copy> Registry<W> {
     ///
     /// If no exchange is under way.
     pub fn end_exchange(&mut self, channel: ChannelId) {
-        let ended = self.channels[channel.slot()].exchange.take();
-        assert!(ended.is_some(), "no exchange to end");
+        let busy = &mut self.channels[channel.slot()].busy;
+        assert!(matches!(busy, Busy::Exchange(_)), "no exchange to end");
+        *busy = Busy::No;
         self.exchanging -= 1;
         self.close_if_unused(channel);
     }
 
+    /// Lets those who wait be matched in a later turn, after [`Registry::end_backlog`]; newcomers go
+    /// behind them meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// If the channel is busy.
+    pub fn begin_backlog(&mut self, channel: ChannelId) {
+        let busy = &mut self.channels[channel.slot()].busy;
+        assert!(*busy == Busy::No, "a backlog on a busy channel");
+        *busy = Busy::Backlog;
+    }
+
+    /// The turn has come: [`Registry::next_match`] follows.
+    ///
+    /// # Panics
+    ///
+    /// If there is no backlog.
+    pub fn end_backlog(&mut self, channel: ChannelId) {
+        let busy = &mut self.channels[channel.slot()].busy;
+        assert!(*busy == Busy::Backlog, "no backlog to end");
+        *busy = Busy::No;
+    }
+
     /// Who drives the exchange under way on the channel; `None` if there is none.
     #[must_use]
-    pub fn exchange(&self, channel: ChannelId) -> Option<W> {
-        self.channel(channel).exchange
+    pub fn driver(&self, channel: ChannelId) -> Option<W> {
+        match self.channel(channel).busy {
+            Busy::Exchange(driver) => Some(driver),
+            Busy::No | Busy::Backlog => None,
+        }
     }
 
-    /// Takes the first producer and the first consumer out of their queues, in that order, if both
-    /// are there and no exchange is under way. `None` otherwise, and also if the channel closed in
-    /// the [`Registry::end_exchange`] just before.
+    /// Takes the first producer and the first consumer out of their queues if both are there and the
+    /// channel is not busy. `None` otherwise, and also if the channel closed in the
+    /// [`Registry::end_exchange`] just before. After it returns `None` on a channel that is not busy,
+    /// at most one side has waiters.
     ///
-    /// Once this said `None` after an exchange, nobody waits for somebody who waits too.
-    ///
-    /// The channel stays open: [`Registry::begin_exchange`] follows. If one of the two turns out to
-    /// be gone, the other joins [`End::Front`]; then, or if both are gone, this is asked again, and
-    /// after its `None` comes [`Registry::close_if_unused`].
-    pub fn next_match(&mut self, channel: ChannelId) -> Option<(W, W)> {
-        let matching = self.channels.get(channel.slot())?;
-        if matching.exchange.is_some() || matching.queues.iter().any(Queue::is_empty) {
+    /// The channel stays open: [`Registry::begin_exchange`] follows. If one of the match turns out to
+    /// be gone, the others are given back; then, or if all are gone, this is asked again, and after its
+    /// `None` comes [`Registry::close_if_unused`].
+    pub fn next_match(&mut self, channel: ChannelId) -> Option<Match<W>> {
+        if !self.has_match(channel) {
             return None;
         }
-        self.take(channel, Side::Producer)
-            .zip(self.take(channel, Side::Consumer))
+        let producer = self.take(channel, Side::Producer)?;
+        let consumer = self.take(channel, Side::Consumer)?;
+        Some(Match::pair(producer, consumer))
     }
 
-    /// Closes the channel if nobody waits on it and no exchange is under way; no-op otherwise, and
-    /// if it is closed already.
+    /// Whether [`Registry::next_match`] would find one.
+    #[must_use]
+    pub fn has_match(&self, channel: ChannelId) -> bool {
+        self.channels.get(channel.slot()).is_some_and(|channel| {
+            channel.busy == Busy::No && !channel.queues.iter().any(Queue::is_empty)
+        })
+    }
+
+    /// Closes the channel if nobody waits on it and it is not busy; no-op otherwise, and if it is closed
+    /// already.
     pub fn close_if_unused(&mut self, channel: ChannelId) {
         let Some(unused) = self
             .channels
@@ -416,68 +403,6 @@ impl ChannelId {
     }
 }
 
-impl<W> Channel<W> {
-    fn new(hash: u64, namespace: &str, name: &str) -> Self {
-        let key = Key::new(namespace, name);
-        Channel {
-            key,
-            hash,
-            queues: Default::default(),
-            exchange: None,
-        }
-    }
-
-    /// The hashes first: they lie in the slot itself, the key is a cache miss away.
-    fn is_named(&self, hash: u64, namespace: &str, name: &str) -> bool {
-        self.hash == hash && self.key.is(namespace, name)
-    }
-
-    fn in_use(&self) -> bool {
-        self.exchange.is_some() || self.waiting() > 0
-    }
-
-    fn waiting(&self) -> usize {
-        self.queues.iter().map(Queue::len).sum()
-    }
-
-    fn queue(&self, side: Side) -> &Queue {
-        &self.queues[side as usize]
-    }
-
-    fn queue_mut(&mut self, side: Side) -> &mut Queue {
-        &mut self.queues[side as usize]
-    }
-}
-
-impl Key {
-    /// Sized before it is filled, so that it is allocated once and never moved.
-    fn new(namespace: &str, name: &str) -> Self {
-        debug_assert!(
-            !namespace.contains('\0') && !name.contains('\0'),
-            "a control character"
-        );
-        let mut key = String::with_capacity(namespace.len() + 1 + name.len());
-        key.push_str(namespace);
-        key.push('\0');
-        key.push_str(name);
-        Key(key.into_boxed_str())
-    }
-
-    fn is(&self, namespace: &str, name: &str) -> bool {
-        let rest = self
-            .0
-            .strip_prefix(namespace)
-            .and_then(|rest| rest.strip_prefix('\0'));
-        rest == Some(name)
-    }
-
-    fn names(&self) -> (&str, &str) {
-        self.0
-            .split_once('\0')
-            .expect("a key has a NUL between its names")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -503,9 +428,10 @@ mod tests {
     }
 
     fn join(registry: &mut Registry<u32>, channel: ChannelId, side: Side, waiter: u32) -> Place {
-        registry
-            .join(channel, side, End::Back, waiter)
-            .expect("there is room to wait")
+        match registry.arrive(channel, side, waiter) {
+            Ok(Arrival::Waits(place)) => place,
+            other => panic!("it should wait: {other:?}"),
+        }
     }
 
     fn listed(registry: &Registry<u32>, at_most: usize) -> Vec<String> {
@@ -559,9 +485,10 @@ mod tests {
         let channel = open(&mut registry, "a");
         join(&mut registry, channel, Consumer, 1);
         join(&mut registry, channel, Consumer, 2);
-        assert_eq!(registry.take_first(channel, Producer), None);
-        assert_eq!(registry.take_first(channel, Consumer), Some(1));
+        let arrived = registry.arrive(channel, Producer, 3);
+        assert_eq!(arrived, Ok(Arrival::Matches(Match::pair(3, 1))));
         assert_eq!(registry.waiting(Consumer), 1);
+        assert_eq!(registry.waiting(Producer), 0);
     }
 
     #[test]
@@ -571,10 +498,43 @@ mod tests {
         registry.begin_exchange(channel, 1);
         join(&mut registry, channel, Producer, 2);
         join(&mut registry, channel, Consumer, 3);
-        assert_eq!(registry.exchange(channel), Some(1));
-        assert_eq!(registry.take_first(channel, Producer), None);
+        assert_eq!(registry.driver(channel), Some(1));
         assert_eq!(registry.next_match(channel), None);
         assert_eq!(registry.exchanging(), 1);
+        assert_eq!(registry.waiting(Producer), 1);
+    }
+
+    #[test]
+    fn newcomers_go_behind_a_backlog() {
+        let mut registry = roomy();
+        let channel = open(&mut registry, "a");
+        registry.begin_exchange(channel, 1);
+        join(&mut registry, channel, Producer, 2);
+        join(&mut registry, channel, Consumer, 3);
+        registry.end_exchange(channel);
+        registry.begin_backlog(channel);
+        assert_eq!((registry.driver(channel), registry.exchanging()), (None, 0));
+        assert_eq!(registry.next_match(channel), None);
+        join(&mut registry, channel, Consumer, 4);
+        registry.end_backlog(channel);
+        assert_eq!(registry.next_match(channel), Some(Match::pair(2, 3)));
+        assert_eq!(registry.next_match(channel), None);
+        assert_eq!(registry.waiting(Consumer), 1);
+    }
+
+    #[test]
+    fn a_channel_stays_as_long_as_its_backlog() {
+        let mut registry = roomy();
+        let channel = open(&mut registry, "a");
+        registry.begin_exchange(channel, 1);
+        let place = join(&mut registry, channel, Producer, 2);
+        registry.end_exchange(channel);
+        registry.begin_backlog(channel);
+        registry.leave(channel, Producer, place);
+        assert_eq!(registry.channels(), 1);
+        registry.end_backlog(channel);
+        registry.close_if_unused(channel);
+        assert_eq!(registry.channels(), 0);
     }
 
     #[test]
@@ -586,11 +546,11 @@ mod tests {
             join(&mut registry, channel, side, waiter);
         }
         registry.end_exchange(channel);
-        assert_eq!(registry.next_match(channel), Some((2, 4)));
+        assert_eq!(registry.next_match(channel), Some(Match::pair(2, 4)));
         registry.begin_exchange(channel, 2);
         assert_eq!(registry.next_match(channel), None);
         registry.end_exchange(channel);
-        assert_eq!(registry.next_match(channel), Some((3, 5)));
+        assert_eq!(registry.next_match(channel), Some(Match::pair(3, 5)));
         registry.close_if_unused(channel);
         assert_eq!(registry.channels(), 0);
     }
@@ -613,10 +573,10 @@ mod tests {
         registry.begin_exchange(channel, 1);
         join(&mut registry, channel, Producer, 2);
         join(&mut registry, channel, Consumer, 3);
-        registry.join(channel, Producer, End::Front, 1).unwrap();
+        registry.give_back(channel, Producer, 1);
         registry.end_exchange(channel);
-        assert_eq!(registry.next_match(channel), Some((1, 3)));
-        registry.join(channel, Producer, End::Front, 1).unwrap();
+        assert_eq!(registry.next_match(channel), Some(Match::pair(1, 3)));
+        registry.give_back(channel, Producer, 1);
         assert_eq!(
             registry.waiters(channel, Producer).collect::<Vec<_>>(),
             [1, 2]
@@ -645,9 +605,9 @@ mod tests {
         registry.begin_exchange(channel, 1);
         join(&mut registry, channel, Producer, 2);
         join(&mut registry, channel, Consumer, 3);
-        let refused = registry.join(channel, Producer, End::Back, 4);
+        let refused = registry.arrive(channel, Producer, 4);
         assert_eq!(refused, Err(Full::WaitingOnChannel));
-        assert!(registry.join(channel, Producer, End::Front, 1).is_ok());
+        registry.give_back(channel, Producer, 1);
         assert_eq!(registry.waiting(Producer), 2);
     }
 
@@ -660,10 +620,7 @@ mod tests {
         let full = open(&mut registry, "a");
         join(&mut registry, full, Producer, 1);
         let fresh = open(&mut registry, "b");
-        assert_eq!(
-            registry.join(fresh, Consumer, End::Back, 2),
-            Err(Full::Waiting)
-        );
+        assert_eq!(registry.arrive(fresh, Consumer, 2), Err(Full::Waiting));
         assert_eq!(listed(&registry, 10), ["ns/a"]);
     }
 
@@ -754,14 +711,5 @@ mod tests {
         let channel = open(&mut registry, "a");
         registry.begin_exchange(channel, 1);
         registry.begin_exchange(channel, 2);
-    }
-
-    #[test]
-    fn clones_of_a_key_hasher_agree_and_a_name_is_not_its_namespace() {
-        let hasher = KeyHasher::seeded();
-        assert_eq!(hasher.hash("ns", "a"), hasher.clone().hash("ns", "a"));
-        assert_ne!(hasher.hash("a", "bc"), hasher.hash("ab", "c"));
-        assert_ne!(hasher.hash("a", "b"), hasher.hash("b", "a"));
-        assert_ne!(hasher.hash("ns", "a"), KeyHasher::seeded().hash("ns", "a"));
     }
 }

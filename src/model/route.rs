@@ -15,7 +15,7 @@ use std::borrow::Cow;
 
 use memchr::{memchr, memchr2};
 
-use crate::{http::head::Method, limits::NAME_BYTES_MAX};
+use crate::{http::head::Method, limits::NAME_BYTES_MAX, model::audience::Audience};
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,18 +46,6 @@ pub enum Route<'a> {
     Options(Allow),
 }
 
-/// What a listener offers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Offer {
-    /// Every route.
-    All,
-    /// What clients need, where operators have a listener of their own: no listings, no metrics, no
-    /// readiness.
-    Public,
-    /// What operators need: listings, metrics, readiness; of the channels themselves, nothing.
-    Admin,
-}
-
 /// A channel's name: both parts decoded, each valid under the rules for names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelName<'a> {
@@ -82,24 +70,28 @@ pub enum RouteError {
     BadName(&'static str),
 }
 
-/// Says what `method` on `target` asks for, of a listener that offers `offer`. A route that is not
-/// offered there is [`RouteError::NotFound`].
+/// Says what `method` on `target` asks for, on a listener for `audience`. A route that is not for that
+/// audience is [`RouteError::NotFound`].
 ///
 /// Takes the target as sent, in any of its forms (RFC 9112 §3.2): a path, `http://host/path` (the host
 /// is not looked at), `*`, or that of a CONNECT. The query is dropped, and so is one trailing slash.
 ///
 /// # Errors
 /// See [`RouteError`]. A path that is not known is reported first, then a bad name, then the method.
-pub fn parse<'a>(offer: Offer, method: Method, target: &'a [u8]) -> Result<Route<'a>, RouteError> {
+pub fn parse<'a>(
+    audience: Audience,
+    method: Method,
+    target: &'a [u8],
+) -> Result<Route<'a>, RouteError> {
     let Some(path) = path(method, target)? else {
-        return Ok(Route::Options(match offer {
-            Offer::All | Offer::Public => Allow::SERVER,
-            Offer::Admin => Allow::READ_ONLY,
+        return Ok(Route::Options(match audience {
+            Audience::Everyone | Audience::Clients => Allow::SERVER,
+            Audience::Operators => Allow::READ_ONLY,
         }));
     };
     match path.strip_prefix(b"/channels/") {
-        Some(names) => under_channels(offer, method, without_trailing_slash(names)),
-        None => fixed(offer, method, path),
+        Some(names) => under_channels(audience, method, without_trailing_slash(names)),
+        None => fixed(audience, method, path),
     }
 }
 
@@ -165,15 +157,21 @@ fn without_trailing_slash(path: &[u8]) -> &[u8] {
 }
 
 /// Routes what stands behind `/channels/`, without its trailing slash.
-fn under_channels(offer: Offer, method: Method, names: &[u8]) -> Result<Route<'_>, RouteError> {
+fn under_channels(
+    audience: Audience,
+    method: Method,
+    names: &[u8],
+) -> Result<Route<'_>, RouteError> {
     let Some(slash) = memchr(b'/', names) else {
-        return match (method, names, offer) {
+        return match (method, names, audience) {
             (_, b"", _) => Err(RouteError::NotFound),
-            (Method::Get, b"namespaces", Offer::All | Offer::Admin) => Ok(Route::ListNamespaces),
-            _ => namespace(offer, method, name(names)?),
+            (Method::Get, b"namespaces", Audience::Everyone | Audience::Operators) => {
+                Ok(Route::ListNamespaces)
+            }
+            _ => namespace(audience, method, name(names)?),
         };
     };
-    if offer == Offer::Admin {
+    if audience == Audience::Operators {
         return Err(RouteError::NotFound);
     }
     let (namespace, channel) = (&names[..slash], &names[slash + 1..]);
@@ -191,30 +189,36 @@ fn under_channels(offer: Offer, method: Method, names: &[u8]) -> Result<Route<'_
     }
 }
 
-fn namespace(offer: Offer, method: Method, name: Cow<'_, str>) -> Result<Route<'_>, RouteError> {
-    let allow = match offer {
-        Offer::All => Allow::NAMESPACE,
-        Offer::Public => Allow::NAMESPACE_UNLISTED,
-        Offer::Admin => Allow::READ_ONLY,
+fn namespace(
+    audience: Audience,
+    method: Method,
+    name: Cow<'_, str>,
+) -> Result<Route<'_>, RouteError> {
+    let allow = match audience {
+        Audience::Everyone => Allow::NAMESPACE,
+        Audience::Clients => Allow::NAMESPACE_UNLISTED,
+        Audience::Operators => Allow::READ_ONLY,
     };
-    match (method, offer) {
-        (Method::Get, Offer::Public) => Err(RouteError::NotFound),
+    match (method, audience) {
+        (Method::Get, Audience::Clients) => Err(RouteError::NotFound),
         (Method::Get, _) => Ok(Route::ListChannels(name)),
-        (Method::Delete, Offer::All | Offer::Public) => Ok(Route::DeleteNamespace(name)),
+        (Method::Delete, Audience::Everyone | Audience::Clients) => {
+            Ok(Route::DeleteNamespace(name))
+        }
         (Method::Options, _) => Ok(Route::Options(allow)),
         _ => Err(RouteError::Method(allow)),
     }
 }
 
 /// Routes a path that has no names in it; all of them are read only.
-fn fixed(offer: Offer, method: Method, path: &[u8]) -> Result<Route<'static>, RouteError> {
+fn fixed(audience: Audience, method: Method, path: &[u8]) -> Result<Route<'static>, RouteError> {
     let (route, offered) = match path {
-        b"/" => (Route::Help, offer != Offer::Admin),
+        b"/" => (Route::Help, audience != Audience::Operators),
         _ => match without_trailing_slash(path) {
-            b"/state" => (Route::State, offer != Offer::Public),
-            b"/metrics" => (Route::Metrics, offer != Offer::Public),
+            b"/state" => (Route::State, audience != Audience::Clients),
+            b"/metrics" => (Route::Metrics, audience != Audience::Clients),
             b"/healthz" => (Route::Health, true),
-            b"/readyz" => (Route::Ready, offer != Offer::Public),
+            b"/readyz" => (Route::Ready, audience != Audience::Clients),
             _ => return Err(RouteError::NotFound),
         },
     };
@@ -310,7 +314,7 @@ mod tests {
     }
 
     fn get(target: &[u8]) -> Result<Route<'_>, RouteError> {
-        parse(Offer::All, Method::Get, target)
+        parse(Audience::Everyone, Method::Get, target)
     }
 
     /// The channel that a GET of `target` consumes.
@@ -382,7 +386,7 @@ mod tests {
                     let target = form.replace("{}", path);
                     if method != Method::Connect || target.starts_with('/') {
                         assert_eq!(
-                            parse(Offer::All, method, target.as_bytes()),
+                            parse(Audience::Everyone, method, target.as_bytes()),
                             expected,
                             "{method:?} {target}"
                         );
@@ -391,7 +395,7 @@ mod tests {
                 if path != "/" {
                     let target = format!("{path}/");
                     assert_eq!(
-                        parse(Offer::All, method, target.as_bytes()),
+                        parse(Audience::Everyone, method, target.as_bytes()),
                         expected,
                         "{method:?} {target}"
                     );
@@ -403,7 +407,7 @@ mod tests {
     #[test]
     fn clients_and_operators_are_each_offered_what_they_need() {
         use Method::{Delete, Get, Head, Options, Post, Put};
-        let (public, admin) = (Some(Offer::Public), Some(Offer::Admin));
+        let (public, admin) = (Some(Audience::Clients), Some(Audience::Operators));
         let cases = [
             ("/", &[Get][..], public),
             ("/state", &[Get], admin),
@@ -417,47 +421,47 @@ mod tests {
         ];
         for (path, methods, only) in cases {
             for &method in methods {
-                let everything = parse(Offer::All, method, path.as_bytes());
+                let everything = parse(Audience::Everyone, method, path.as_bytes());
                 assert!(everything.is_ok(), "{method:?} {path}");
-                for offer in [Offer::Public, Offer::Admin] {
-                    let found = parse(offer, method, path.as_bytes());
-                    if only.is_none_or(|only| only == offer) {
-                        assert_eq!(found, everything, "{offer:?} {method:?} {path}");
+                for audience in [Audience::Clients, Audience::Operators] {
+                    let found = parse(audience, method, path.as_bytes());
+                    if only.is_none_or(|only| only == audience) {
+                        assert_eq!(found, everything, "{audience:?} {method:?} {path}");
                     } else {
-                        assert!(found.is_err(), "{offer:?} {method:?} {path}: {found:?}");
+                        assert!(found.is_err(), "{audience:?} {method:?} {path}: {found:?}");
                     }
                 }
             }
         }
         let methods =
-            |offer, method, path: &'static str| match parse(offer, method, path.as_bytes()) {
+            |audience, method, path: &'static str| match parse(audience, method, path.as_bytes()) {
                 Ok(Route::Options(allow)) | Err(RouteError::Method(allow)) => allow.as_str(),
                 other => panic!("{other:?}"),
             };
         for method in [Options, Put, Head] {
             assert_eq!(
-                methods(Offer::Public, method, "/channels/v1"),
+                methods(Audience::Clients, method, "/channels/v1"),
                 "DELETE, OPTIONS"
             );
             assert_eq!(
-                methods(Offer::Admin, method, "/channels/v1"),
+                methods(Audience::Operators, method, "/channels/v1"),
                 "GET, OPTIONS"
             );
         }
-        assert_eq!(methods(Offer::Admin, Options, "*"), "GET, OPTIONS");
+        assert_eq!(methods(Audience::Operators, Options, "*"), "GET, OPTIONS");
         for method in METHODS {
-            for (offer, path) in [
-                (Offer::Public, "/metrics"),
-                (Offer::Public, "/readyz"),
-                (Offer::Public, "/state"),
-                (Offer::Admin, "/"),
-                (Offer::Admin, "/channels/v1/a"),
+            for (audience, path) in [
+                (Audience::Clients, "/metrics"),
+                (Audience::Clients, "/readyz"),
+                (Audience::Clients, "/state"),
+                (Audience::Operators, "/"),
+                (Audience::Operators, "/channels/v1/a"),
             ] {
-                let found = parse(offer, method, path.as_bytes());
+                let found = parse(audience, method, path.as_bytes());
                 assert_eq!(
                     found,
                     Err(RouteError::NotFound),
-                    "{offer:?} {method:?} {path}"
+                    "{audience:?} {method:?} {path}"
                 );
             }
         }
@@ -497,7 +501,7 @@ mod tests {
             "/channelsx/a/b",
         ] {
             for method in METHODS {
-                let found = parse(Offer::All, method, path.as_bytes());
+                let found = parse(Audience::Everyone, method, path.as_bytes());
                 assert_eq!(found, Err(RouteError::NotFound), "{method:?} {path}");
             }
         }
@@ -579,7 +583,7 @@ mod tests {
                 let target = [before.as_bytes(), name, after.as_bytes()].concat();
                 for method in METHODS {
                     let refused = matches!(
-                        parse(Offer::All, method, &target),
+                        parse(Audience::Everyone, method, &target),
                         Err(RouteError::BadName(_))
                     );
                     assert!(refused, "{method:?} {}", target.escape_ascii());
@@ -635,9 +639,9 @@ mod tests {
     #[test]
     fn options_of_the_server_as_a_whole_is_known_and_connect_leads_nowhere() {
         let everything = Ok(Route::Options(Allow("GET, POST, PUT, DELETE, OPTIONS")));
-        assert_eq!(parse(Offer::All, Method::Options, b"*"), everything);
+        assert_eq!(parse(Audience::Everyone, Method::Options, b"*"), everything);
         for target in ["h:80", "h", "*", "http://h/channels/a/b", ""] {
-            let found = parse(Offer::All, Method::Connect, target.as_bytes());
+            let found = parse(Audience::Everyone, Method::Connect, target.as_bytes());
             assert_eq!(found, Err(RouteError::NotFound), "{target}");
         }
     }
@@ -683,7 +687,7 @@ mod tests {
             let target = format!("{host}/channels/{}/{}", names.0, names.1);
             prop_assert_eq!(consumed(target.as_bytes()), channel(&namespace, &other));
             let target = format!("{host}/channels/{}/", encode(&namespace, &more));
-            let deleted = parse(Offer::All, Method::Delete, target.as_bytes());
+            let deleted = parse(Audience::Everyone, Method::Delete, target.as_bytes());
             prop_assert_eq!(deleted, Ok(Route::DeleteNamespace(Cow::Owned(namespace))));
         }
 

@@ -14,10 +14,9 @@ use std::{
 
 use crate::{
     config::Names,
-    http::head::Method,
+    http::{head::Method, status::Status},
     io::clock::Reading,
     model::{
-        refusal::Status,
         registry::Side,
         route::{ChannelName, Route},
     },
@@ -25,12 +24,6 @@ use crate::{
 
 /// What its lines are called where lines are chosen by their target.
 pub const TARGET: &str = "httpipe::access";
-
-/// The outcome of a request that was answered without an exchange.
-pub const DONE: &str = "done";
-
-/// The outcome of both requests of an exchange that moved the body whole.
-pub const DELIVERED: &str = "delivered";
 
 /// The outcome of a request whose client went before it was answered.
 const LEFT: &str = "left";

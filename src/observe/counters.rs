@@ -13,50 +13,17 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use strum::{EnumCount, EnumIter, IntoEnumIterator, IntoStaticStr};
+
 use crate::{
-    model::{
-        refusal::{Kind, Status},
-        registry::Side,
-    },
+    http::status::Status,
+    model::{refusal::Kind, registry::Side, verdict::Outcome},
     observe::histogram::{Histogram, Observed},
 };
 
-/// How an exchange ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The whole body was handed to the consumer's connection.
-    Delivered,
-    /// The producer left, or broke its framing.
-    ProducerLeft,
-    /// The consumer left.
-    ConsumerLeft,
-    /// The channel was deleted.
-    Deleted,
-    /// Nothing moved for `--idle-timeout`.
-    Idle,
-    /// The server ended.
-    Drained,
-}
-
-impl Outcome {
-    const ALL: [(Self, &'static str); 6] = [
-        (Self::Delivered, "delivered"),
-        (Self::ProducerLeft, "producer_left"),
-        (Self::ConsumerLeft, "consumer_left"),
-        (Self::Deleted, "deleted"),
-        (Self::Idle, "idle"),
-        (Self::Drained, "drained"),
-    ];
-
-    /// Its label: short, stable, in lower case.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        Self::ALL[self as usize].1
-    }
-}
-
 /// How payload bytes got from one socket to the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, EnumIter, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Path {
     /// Through a pipe, without a copy.
     Spliced,
@@ -64,14 +31,6 @@ pub enum Path {
     Copied,
     /// In one send with the consumer's head.
     WithHead,
-}
-
-impl Path {
-    const ALL: [(Self, &'static str); 3] = [
-        (Self::Spliced, "spliced"),
-        (Self::Copied, "copied"),
-        (Self::WithHead, "with_head"),
-    ];
 }
 
 /// What a shard counts as it works.
@@ -83,10 +42,10 @@ pub struct Counters {
     pub handovers: Counter,
     /// Tasks that panicked.
     pub panics: Counter,
-    exchanges: [Counter; Outcome::ALL.len()],
-    bytes: [Counter; Path::ALL.len()],
-    replies: [Counter; Status::ALL.len()],
-    refusals: [Counter; Kind::ALL.len()],
+    exchanges: [Counter; Outcome::COUNT],
+    bytes: [Counter; Path::COUNT],
+    replies: [Counter; Status::COUNT],
+    refusals: [Counter; Kind::COUNT],
     waits: [Histogram; 2],
     exchange_times: Histogram,
 }
@@ -159,10 +118,10 @@ pub struct Snapshot {
     requests: u64,
     handovers: u64,
     panics: u64,
-    exchanges: [u64; Outcome::ALL.len()],
-    bytes: [u64; Path::ALL.len()],
-    replies: [u64; Status::ALL.len()],
-    refusals: [u64; Kind::ALL.len()],
+    exchanges: [u64; Outcome::COUNT],
+    bytes: [u64; Path::COUNT],
+    replies: [u64; Status::COUNT],
+    refusals: [u64; Kind::COUNT],
     waits: [Observed; 2],
     exchange_times: Observed,
     gauges: Gauges,
@@ -228,12 +187,12 @@ impl Snapshot {
         self.shards.extend_from_slice(&other.shards);
     }
 
-    /// The media type of what `to_text` writes.
+    /// The media type of what `into_text` writes.
     pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
     /// The text format that Prometheus reads (OpenMetrics 1.0), with what `beside` collects.
     #[must_use]
-    pub fn to_text(mut self, beside: impl Collector) -> String {
+    pub fn into_text(mut self, beside: impl Collector) -> String {
         self.shards.sort_unstable_by_key(|share| share.shard);
         let mut registry = Registry::default();
         registry.register_collector(Box::new(self));
@@ -281,7 +240,7 @@ impl Snapshot {
             "Tasks that panicked; any is a fault of the server",
             self.panics,
         )?;
-        let exchanges = Outcome::ALL.iter().map(|(_, label)| *label);
+        let exchanges = Outcome::iter().map(Outcome::label);
         family(
             to,
             "httpipe_exchanges",
@@ -289,7 +248,7 @@ impl Snapshot {
             "outcome",
             exchanges.zip(self.exchanges),
         )?;
-        let paths = Path::ALL.iter().map(|(_, label)| *label);
+        let paths = Path::iter().map(<&str>::from);
         family(
             to,
             "httpipe_bytes",
@@ -297,7 +256,7 @@ impl Snapshot {
             "path",
             paths.zip(self.bytes),
         )?;
-        let statuses = Status::ALL.iter().map(|status| status.code());
+        let statuses = Status::iter().map(Status::code);
         family(
             to,
             "httpipe_replies",
@@ -305,7 +264,7 @@ impl Snapshot {
             "status",
             statuses.zip(self.replies),
         )?;
-        let kinds = Kind::ALL.iter().map(|(_, label)| *label);
+        let kinds = Kind::iter().map(Kind::label);
         family(
             to,
             "httpipe_refusals",

@@ -9,17 +9,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
-use rustix::{
-    param::page_size,
-    process::{Resource, getrlimit},
-    time::{ClockId, clock_gettime},
-};
-
+use crate::io::machine;
 use crate::observe::{
     counters::{counter, gauge},
     log,
 };
+use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 
 static BEGAN: OnceLock<SystemTime> = OnceLock::new();
 
@@ -53,17 +48,16 @@ impl Process {
     #[must_use]
     pub fn look() -> Self {
         let began = *BEGAN.get_or_init(SystemTime::now);
-        let cpu = clock_gettime(ClockId::ProcessCPUTime);
         let [virtual_bytes, resident_bytes] = memory();
         Self {
             began: began
                 .duration_since(SystemTime::UNIX_EPOCH)
                 .unwrap_or_default(),
-            cpu: Duration::new(cpu.tv_sec as u64, cpu.tv_nsec as u32),
+            cpu: machine::cpu_time(),
             resident_bytes,
             virtual_bytes,
             open_files: open_files(),
-            open_files_max: getrlimit(Resource::Nofile).current,
+            open_files_max: machine::open_files_limit(),
             log_lines_dropped: log::lines_dropped(),
         }
     }
@@ -73,7 +67,7 @@ impl Process {
 fn memory() -> [Option<u64>; 2] {
     let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let mut pages = statm.split(' ');
-    [(); 2].map(|()| Some(pages.next()?.parse::<u64>().ok()? * page_size() as u64))
+    [(); 2].map(|()| Some(pages.next()?.parse::<u64>().ok()? * machine::page_bytes()))
 }
 
 /// How many entries `/proc/self/fd` has; the kernel says so in its size since Linux 6.2, and 0 before.

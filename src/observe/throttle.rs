@@ -1,5 +1,4 @@
-//! A line of the log about a trouble that lasts: said at once, then seldom, with how often it came
-//! up meanwhile. Owns when it is said; must never know what is said.
+//! Log lines about a persistent problem: the first occurrence at once, then seldom, with a count.
 
 use std::cell::Cell;
 
@@ -8,28 +7,28 @@ use crate::{
     limits,
 };
 
-/// One trouble of one shard.
+/// One problem of one shard.
 #[derive(Debug, Default)]
-pub struct Complaint {
-    /// Said last, with the moment from which it may be said again.
-    again: Cell<Option<Moment>>,
-    /// How often it came up since.
-    unsaid: Cell<u64>,
+pub struct Throttle {
+    /// From when on the next line may be written; `None` before the first.
+    next_line: Cell<Option<Moment>>,
+    /// Occurrences since the last line.
+    unreported: Cell<u64>,
 }
 
-impl Complaint {
-    /// The trouble came up. `Some` if it is to be said now: how often it came up since it was said
-    /// last, this time included. At most once in [`limits::COMPLAINT_PERIOD`].
-    pub fn came_up(&self, clock: &Clock) -> Option<u64> {
-        let times = self.unsaid.get() + 1;
-        self.unsaid.set(times);
-        if self.again.get().is_some_and(|again| clock.now() < again) {
+impl Throttle {
+    /// Records one occurrence. Returns `Some(count since the last line)` when a line is due: at most
+    /// once in [`limits::THROTTLE_PERIOD`].
+    pub fn record(&self, clock: &Clock) -> Option<u64> {
+        let count = self.unreported.get() + 1;
+        self.unreported.set(count);
+        if self.next_line.get().is_some_and(|next| clock.now() < next) {
             return None;
         }
-        self.unsaid.set(0);
-        self.again
-            .set(Some(clock.deadline(limits::COMPLAINT_PERIOD)));
-        Some(times)
+        self.unreported.set(0);
+        self.next_line
+            .set(Some(clock.deadline(limits::THROTTLE_PERIOD)));
+        Some(count)
     }
 }
 
@@ -38,14 +37,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trouble_that_lasts_is_said_once_and_counted() {
-        let (clock, complaint) = (Clock::new(false), Complaint::default());
-        assert_eq!(complaint.came_up(&clock), Some(1));
+    fn a_persistent_problem_is_reported_once_and_counted() {
+        let (clock, throttle) = (Clock::new(false), Throttle::default());
+        assert_eq!(throttle.record(&clock), Some(1));
         for _ in 0..1000 {
-            assert_eq!(complaint.came_up(&clock), None);
+            assert_eq!(throttle.record(&clock), None);
         }
-        complaint.again.set(Some(clock.now()));
-        assert_eq!(complaint.came_up(&clock), Some(1001));
-        assert_eq!(complaint.came_up(&clock), None);
+        throttle.next_line.set(Some(clock.now()));
+        assert_eq!(throttle.record(&clock), Some(1001));
+        assert_eq!(throttle.record(&clock), None);
     }
 }

@@ -33,16 +33,9 @@ use crate::{
     config::{Config, address::Address},
     io::{socket::Kind, sys},
     limits,
+    model::audience::Audience,
+    worker::accept::ListenerHandle,
 };
-
-/// Whom a listener is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Clients.
-    Public,
-    /// Operators: metrics, readiness, listings, and no channel.
-    Admin,
-}
 
 /// The name of an inherited socket that is for operators (`LISTEN_FDNAMES`,
 /// `FileDescriptorName=`). All others are for clients.
@@ -54,8 +47,8 @@ pub struct Listener {
     fd: OwnedFd,
     /// Where it listens, with the port that the kernel chose.
     pub address: Address,
-    /// Whom it is for.
-    pub role: Role,
+    /// Whom it serves.
+    pub audience: Audience,
     origin: Origin,
 }
 
@@ -65,19 +58,6 @@ enum Origin {
     Bound,
     File(SocketFile),
     Inherited,
-}
-
-/// A shard's handle on a listener.
-#[derive(Debug)]
-pub struct Door {
-    /// The listening socket, non-blocking.
-    pub fd: OwnedFd,
-    /// What connections accepted on it are.
-    pub kind: Kind,
-    /// Whom it is for.
-    pub role: Role,
-    /// It goes on without this process, so nothing but this process itself ends the accepting.
-    pub inherited: bool,
 }
 
 /// Why an address cannot be listened on, and what to do: one line.
@@ -111,16 +91,24 @@ pub fn open_all(config: &Config) -> Result<Vec<Listener>, ListenError> {
         )));
     }
     for address in &config.listen {
-        listeners.push(open(address, Role::Public, config)?);
+        listeners.push(open(address, Audience::Everyone, config)?);
     }
-    if !listeners.iter().any(|known| known.role == Role::Public) {
+    if !listeners.iter().any(|known| known.audience.has_clients()) {
         let address = &config.listen_default;
-        listeners.push(open(address, Role::Public, config)?);
+        listeners.push(open(address, Audience::Everyone, config)?);
     }
     if let Some(address) = &config.admin {
-        listeners.push(open(address, Role::Admin, config)?);
+        listeners.push(open(address, Audience::Operators, config)?);
     }
-    listeners.sort_by_key(|listener| listener.role == Role::Admin);
+    listeners.sort_by_key(|listener| listener.audience == Audience::Operators);
+    if listeners.iter().any(|known| !known.audience.has_clients()) {
+        for listener in listeners
+            .iter_mut()
+            .filter(|known| known.audience.has_clients())
+        {
+            listener.audience = Audience::Clients;
+        }
+    }
     Ok(listeners)
 }
 
@@ -129,14 +117,14 @@ impl Listener {
     ///
     /// # Errors
     /// No descriptor was free.
-    pub fn door(&self) -> io::Result<Door> {
-        Ok(Door {
+    pub fn handle(&self) -> io::Result<ListenerHandle> {
+        Ok(ListenerHandle {
             fd: self.fd.try_clone()?,
             kind: match self.address {
                 Address::Tcp { .. } => Kind::Tcp,
                 Address::Unix(_) => Kind::Unix,
             },
-            role: self.role,
+            audience: self.audience,
             inherited: matches!(self.origin, Origin::Inherited),
         })
     }
@@ -166,10 +154,10 @@ impl Drop for Listener {
 }
 
 /// Opens a listener; tries again for [`limits::BIND_PATIENCE`] while the address is in use.
-fn open(address: &Address, role: Role, config: &Config) -> Result<Listener, ListenError> {
+fn open(address: &Address, audience: Audience, config: &Config) -> Result<Listener, ListenError> {
     let began = Instant::now();
     loop {
-        match open_once(address, role, config) {
+        match open_once(address, audience, config) {
             Err(ListenError::InUse(_)) if began.elapsed() < limits::BIND_PATIENCE => {
                 thread::sleep(limits::BIND_PERIOD);
             }
@@ -178,9 +166,13 @@ fn open(address: &Address, role: Role, config: &Config) -> Result<Listener, List
     }
 }
 
-fn open_once(address: &Address, role: Role, config: &Config) -> Result<Listener, ListenError> {
+fn open_once(
+    address: &Address,
+    audience: Audience,
+    config: &Config,
+) -> Result<Listener, ListenError> {
     // Operators' sockets go by umask.
-    let unix_mode = config.unix_mode.filter(|_| role == Role::Public);
+    let unix_mode = config.unix_mode.filter(|_| audience.has_clients());
     let (fd, origin) = match address {
         Address::Tcp { at, dual_stack } => {
             let fd = open_tcp(*at, *dual_stack).map_err(|error| refused(address, &error))?;
@@ -194,7 +186,7 @@ fn open_once(address: &Address, role: Role, config: &Config) -> Result<Listener,
     let listener = Listener {
         address: bound_address(&fd).unwrap_or_else(|| address.clone()),
         fd,
-        role,
+        audience,
         origin,
     };
     let begun =
@@ -387,10 +379,10 @@ fn adopt((fd, name): (OwnedFd, String)) -> Result<Listener, ListenError> {
     Ok(Listener {
         fd,
         address,
-        role: if name == ADMIN_NAME {
-            Role::Admin
+        audience: if name == ADMIN_NAME {
+            Audience::Operators
         } else {
-            Role::Public
+            Audience::Everyone
         },
         origin: Origin::Inherited,
     })
@@ -437,13 +429,13 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = path_in(&folder);
         let address = Address::Unix(path.clone());
-        let first = open(&address, Role::Public, &default_config()).expect("a free path");
+        let first = open(&address, Audience::Everyone, &default_config()).expect("a free path");
         drop(first);
         assert!(!path.exists());
 
-        let first = open(&address, Role::Public, &default_config()).expect("a free path");
+        let first = open(&address, Audience::Everyone, &default_config()).expect("a free path");
         fs::remove_file(&path).expect("it is there");
-        let second = open(&address, Role::Public, &default_config()).expect("a free path");
+        let second = open(&address, Audience::Everyone, &default_config()).expect("a free path");
         drop(first);
         assert!(UnixStream::connect(&path).is_ok());
         drop(second);
@@ -456,11 +448,12 @@ mod tests {
         let path = path_in(&folder);
         let address = Address::Unix(path.clone());
         let other = UnixListener::bind(&path).expect("a free path");
-        let refused = open(&address, Role::Public, &default_config()).expect_err("it is in use");
+        let refused =
+            open(&address, Audience::Everyone, &default_config()).expect_err("it is in use");
         assert!(refused.to_string().contains("in use"), "{refused}");
         drop(other);
         assert!(path.exists(), "std leaves the file");
-        assert!(open(&address, Role::Public, &default_config()).is_ok());
+        assert!(open(&address, Audience::Everyone, &default_config()).is_ok());
     }
 
     #[test]
@@ -470,7 +463,7 @@ mod tests {
         fs::write(&path, "kept").expect("a free path");
         let refused = open(
             &Address::Unix(path.clone()),
-            Role::Public,
+            Audience::Everyone,
             &default_config(),
         );
         let refused = refused.expect_err("it is no socket").to_string();
@@ -487,7 +480,7 @@ mod tests {
             unix_mode: Some(0o620),
             ..default_config()
         };
-        let _listener = open(&address, Role::Public, &config).expect("a free path");
+        let _listener = open(&address, Audience::Everyone, &config).expect("a free path");
         let mode = fs::metadata(&path).expect("it is there").permissions();
         assert_eq!(mode.mode() & 0o777, 0o620);
     }
@@ -519,8 +512,8 @@ mod tests {
         let fd = OwnedFd::from(owner.try_clone().expect("a descriptor"));
         let listener = adopt((fd, ADMIN_NAME.to_owned())).expect("it listens");
         assert_eq!(
-            (listener.role, &listener.address),
-            (Role::Admin, &Address::Unix(path.clone()))
+            (listener.audience, &listener.address),
+            (Audience::Operators, &Address::Unix(path.clone()))
         );
         drop(listener);
         assert!(path.exists() && UnixStream::connect(&path).is_ok());

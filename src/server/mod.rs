@@ -1,10 +1,11 @@
-//! The server as a whole: listens, starts and joins the shards, and heeds signals.
+//! The process: opens the log and the listeners, starts and joins the shards, and acts on signals.
 
-pub mod listener;
-pub mod systemd;
+mod listener;
+mod systemd;
 
 use std::{
-    fmt, io, process,
+    fmt, io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, mpsc},
     thread,
 };
@@ -16,12 +17,14 @@ use signal_hook::{
 
 use crate::{
     config::Config,
-    io::runtime::{self, Driver, RingRefused},
-    observe::log,
-    server::listener::{Door, ListenError, Listener, Role},
-    shard::{Shared, mesh::Message},
-    worker,
+    io::runtime::{self, Driver, Pool, RingRefused},
+    model::audience::Audience,
+    observe::{log, process},
+    shard::{mesh::Message, shared::Shared},
+    worker::{self, accept::ListenerHandle},
 };
+
+use self::listener::{ListenError, Listener};
 
 /// Why the server cannot run: one line that says what to do.
 #[derive(Debug)]
@@ -47,18 +50,29 @@ impl fmt::Display for ServerError {
     }
 }
 
-/// Runs the server until it is told to end, and everything under way has ended.
+/// Runs the server until a signal ends it and everything under way has ended.
 ///
 /// # Errors
 /// It could not start, or a shard failed.
 pub fn run(config: Config) -> Result<(), ServerError> {
+    process::begin();
+    let _open = log::open(config.log, config.access.is_some());
+    if config.descriptors.are_few() {
+        tracing::warn!("{}", config.descriptors);
+    }
     let driver = choose_driver(config.driver)?;
     // Before there is a socket's file that a signal would leave behind.
     let signals = Signals::new([SIGTERM, SIGINT]).map_err(ServerError::Start)?;
     let listeners = Arc::new(listener::open_all(&config).map_err(ServerError::Listen)?);
-    let shared = Shared::new(config, &listeners).map_err(ServerError::Start)?;
+    let clients = || {
+        listeners
+            .iter()
+            .filter(|known| known.audience.has_clients())
+    };
+    let port = clients().find_map(|known| known.address.port());
+    let shared = Shared::new(config, clients().count(), port).map_err(ServerError::Start)?;
     let ended = run_shards(driver, &Arc::new(shared), &listeners, signals);
-    // The thread that heeds signals has them too, and goes on.
+    // The thread that waits for signals has them too, and goes on.
     listeners.iter().for_each(Listener::close);
     ended
 }
@@ -69,19 +83,26 @@ fn run_shards(
     listeners: &Arc<Vec<Listener>>,
     signals: Signals,
 ) -> Result<(), ServerError> {
+    let shards = shared.config.shards;
     let (ended, ends) = mpsc::channel();
     let (ready, readies) = mpsc::channel();
-    let shards = shared.config.shards;
+    let pool = Pool::start();
     for index in 0..shards {
-        let doors = doors(listeners, index).map_err(ServerError::Start)?;
-        start_shard(index, driver, shared, doors, ready.clone(), ended.clone())
-            .map_err(ServerError::Start)?;
+        let start = ShardStart {
+            index,
+            driver,
+            pool: pool.clone(),
+            shared: Arc::clone(shared),
+            listeners: handles(listeners, index).map_err(ServerError::Start)?,
+            ready: ready.clone(),
+        };
+        start.spawn(ended.clone()).map_err(ServerError::Start)?;
     }
     drop((ready, ended));
     if readies.iter().take(shards).count() == shards {
         tell_ready(listeners, shards, driver);
         systemd::start_watchdog(shared).map_err(ServerError::Start)?;
-        heed_signals(signals, Arc::clone(listeners), shared).map_err(ServerError::Start)?;
+        act_on_signals(signals, Arc::clone(listeners), shared).map_err(ServerError::Start)?;
     }
     for end in ends.iter().take(shards) {
         end.map_err(|reason: String| ServerError::Shard(reason))?;
@@ -109,67 +130,79 @@ fn choose_driver(asked: Option<Driver>) -> Result<Driver, ServerError> {
 
 /// What shard `index` accepts on: all that is for clients. The first shard alone serves operators,
 /// who are few.
-fn doors(listeners: &[Listener], index: usize) -> io::Result<Vec<Door>> {
-    let of_this_shard = |known: &&Listener| known.role == Role::Public || index == 0;
+fn handles(listeners: &[Listener], index: usize) -> io::Result<Vec<ListenerHandle>> {
+    let of_this_shard = |known: &&Listener| known.audience.has_clients() || index == 0;
     listeners
         .iter()
         .filter(of_this_shard)
-        .map(Listener::door)
+        .map(Listener::handle)
         .collect()
 }
 
 /// Says where it listens, a line an address, in the log and to the service manager.
 fn tell_ready(listeners: &[Listener], shards: usize, driver: Driver) {
     let version = env!("CARGO_PKG_VERSION");
-    for Listener { address, role, .. } in listeners {
-        match role {
-            Role::Public => {
+    for Listener {
+        address, audience, ..
+    } in listeners
+    {
+        match audience {
+            Audience::Everyone | Audience::Clients => {
                 let s = if shards == 1 { "" } else { "s" };
                 tracing::info!(
                     "httpipe {version} listening on {address} ({shards} shard{s}, {driver})"
                 );
             }
-            Role::Admin => tracing::info!("httpipe {version} serving operators on {address}"),
+            Audience::Operators => {
+                tracing::info!("httpipe {version} serving operators on {address}")
+            }
         }
     }
     systemd::ready(listeners);
 }
 
-/// Starts the thread of shard `index`, on whatever core the scheduler finds for it: pinned to cores
-/// that clients and interrupts share, pairs on random channels cost 38 µs of CPU each instead of 28
-/// (medians of 3 runs, 2 shards on 2 cores). It says on `ready` that it takes connections, and on
-/// `ended` how it ended.
-fn start_shard(
+/// What a shard's thread begins with.
+struct ShardStart {
     index: usize,
     driver: Driver,
-    shared: &Arc<Shared>,
-    doors: Vec<Door>,
+    pool: Pool,
+    shared: Arc<Shared>,
+    listeners: Vec<ListenerHandle>,
+    /// Told when the shard takes connections.
     ready: mpsc::Sender<()>,
-    ended: mpsc::Sender<Result<(), String>>,
-) -> io::Result<()> {
-    let shared = Arc::clone(shared);
-    let run = move || {
-        let ready = move || {
-            let _ = ready.send(());
-        };
-        // Returning drops the runtime only after every connection is closed and its loops, which
-        // own nothing that the kernel writes to, are all that is left.
-        runtime::run(driver, worker::run(index, shared, doors, ready))
-            .and_then(|ended| ended)
-            .map_err(|error| error.to_string())
-    };
-    thread::Builder::new()
-        .name(format!("shard-{index}"))
-        .spawn(move || {
-            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
-            let _ = ended.send(outcome.unwrap_or_else(|_| Err("it panicked".to_owned())));
-        })?;
-    Ok(())
 }
 
-/// The first SIGTERM or SIGINT ends the server once everything under way has ended; the second ends
-/// it at once.
-fn heed_signals(
+impl ShardStart {
+    /// Starts the thread, on whatever core the scheduler finds for it: pinned to cores that clients
+    /// and interrupts share, pairs on random channels cost 38 µs of CPU each instead of 28 (medians of
+    /// 3 runs, 2 shards on 2 cores). How the shard ended is sent on `ended`.
+    fn spawn(self, ended: mpsc::Sender<Result<(), String>>) -> io::Result<()> {
+        let name = format!("shard-{}", self.index);
+        thread::Builder::new().name(name).spawn(move || {
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.run()));
+            // The main thread waits for it, unless it has failed and exits.
+            let _ = ended.send(outcome.unwrap_or_else(|_| Err("it panicked".to_owned())));
+        })?;
+        Ok(())
+    }
+
+    fn run(self) -> Result<(), String> {
+        let ready = move || {
+            // As in `spawn`.
+            let _ = self.ready.send(());
+        };
+        let shard = worker::run(self.index, self.shared, self.listeners, ready);
+        // Returning drops the runtime only after every connection is closed and its loops, which
+        // own nothing that the kernel writes to, are all that is left.
+        runtime::run(self.driver, self.pool, shard)
+            .and_then(|ended| ended)
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// The first SIGTERM or SIGINT ends the server once everything under way has ended; the second exits
+/// immediately.
+fn act_on_signals(
     mut signals: Signals,
     listeners: Arc<Vec<Listener>>,
     shared: &Arc<Shared>,
@@ -181,21 +214,21 @@ fn heed_signals(
             let mut received = signals.forever();
             if received.next().is_some() {
                 tracing::info!(
-                    "shutting down: waiting requests are turned away, exchanges may end"
+                    "shutting down: waiting requests are turned away, exchanges under way may finish"
                 );
                 systemd::stopping();
                 // Operators are served to the end.
-                let public = |known: &&Listener| known.role == Role::Public;
+                let public = |known: &&Listener| known.audience.has_clients();
                 listeners.iter().filter(public).for_each(Listener::withdraw);
                 for shard in 0..shared.config.shards {
                     shared.mesh.send(shard, Message::Drain);
                 }
             }
             if received.next().is_some() {
-                tracing::warn!("told twice to end: ending at once");
+                tracing::warn!("second signal: exiting immediately");
                 listeners.iter().for_each(Listener::close);
                 log::close();
-                process::exit(1);
+                std::process::exit(1);
             }
         })?;
     Ok(())

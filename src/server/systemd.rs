@@ -14,7 +14,7 @@ use std::{
 
 use sd_notify::NotifyState;
 
-use crate::{server::listener::Listener, shard::Shared};
+use crate::{server::listener::Listener, shard::shared::Shared};
 
 /// The server accepts connections on `listeners`.
 pub fn ready(listeners: &[Listener]) {
@@ -47,10 +47,10 @@ pub fn start_watchdog(shared: &Arc<Shared>) -> io::Result<()> {
     };
     let shared = Arc::clone(shared);
     let watch = move || {
-        let mut pulse = Pulse::of(&shared.pulses);
+        let mut pulse = Pulse::of(&shared.heartbeats);
         loop {
             thread::sleep(period / 2);
-            if pulse.is_felt(&shared.pulses) {
+            if pulse.is_felt(&shared.heartbeats) {
                 notify(&[NotifyState::Watchdog]);
             } else {
                 tracing::error!("a shard hangs: the watchdog is not told that the server lives");

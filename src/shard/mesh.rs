@@ -11,19 +11,14 @@ use std::{io, mem, os::fd::OwnedFd, sync::Mutex};
 
 use crate::{
     io::{eventfd::EventFd, socket::Parts},
-    model::{refusal::Refusal, registry::KeyHasher, request::Request},
+    model::{audience::Audience, key::KeyHasher, request::Request},
     observe::counters::Snapshot,
 };
 
 /// What a shard tells another.
 pub enum Message {
-    /// A connection that now belongs to the receiver, with the request it has to serve first.
-    HandOver {
-        /// The socket.
-        socket: Parts,
-        /// The request, and all bytes that were read with it.
-        request: Box<Request>,
-    },
+    /// A connection that now belongs to the receiver.
+    HandOver(Box<Handover>),
     /// A question that the receiver answers to `from`.
     Ask {
         /// The shard that asks.
@@ -42,6 +37,16 @@ pub enum Message {
     },
     /// The server ends: take nothing new, finish what is under way.
     Drain,
+}
+
+/// A connection on its way to the shard that owns the channel of its request.
+pub struct Handover {
+    /// The socket.
+    pub transport: Parts,
+    /// Who is at the other end.
+    pub audience: Audience,
+    /// The request to serve first, and all bytes that were read with it.
+    pub request: Box<Request>,
 }
 
 /// What can be asked of all shards.
@@ -64,12 +69,7 @@ pub enum Answer {
     Deleted(usize),
     /// The counters.
     Metrics(Box<Snapshot>),
-    /// What the scribe made of all shares.
-    Written(Document),
 }
-
-/// A reply's media type and body, or why there is none.
-pub type Document = Result<(&'static str, Vec<u8>), Refusal>;
 
 /// All mailboxes, and the rule that says which shard owns a channel.
 pub struct Mesh {

@@ -1,238 +1,251 @@
-//! Replies on their way out: written into the shard's buffer, sent, and what becomes of the
-//! connection afterwards.
+//! A connection of a shard, and what it is told.
 //!
-//! Every function here answers the request that a connection has in hand and returns the step that
-//! its task takes next. It may be called by another task of the shard, which then hands the step
-//! over ([`Conn::hand`]).
+//! [`Session::say`] is the one place that sends a reply of the server's own, counts it, writes it to
+//! the access log, and decides how the connection goes on. Handlers return a [`Reply`] and say
+//! nothing themselves. A reply for another connection is sent at once by the task that decided it
+//! ([`Session::answer`]); that connection's task is woken only if there is something left for it to do.
 
-use std::{pin::pin, rc::Rc};
+use std::{cell::RefMut, pin::pin, rc::Rc, time::Duration};
+
+use bytes::Bytes;
 
 use crate::{
-    conn::{Close, Conn, Step},
-    http::reply::{self, Persistence},
-    io::socket::Sent,
+    conn::{
+        Conn, Waiting,
+        deadline::Due,
+        step::{Next, Step},
+    },
+    http::{
+        reply::{self, Persistence, ReplyBody},
+        status::Status,
+    },
+    io::{clock::Moment, socket::Sent},
     limits,
-    model::refusal::{Refusal, Status},
-    observe::access,
+    model::{
+        reply::{Meaning, Reply},
+        verdict::Close,
+    },
     shard::Shard,
 };
 
-/// What becomes of a connection once its reply is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum After {
-    /// It may send its next request.
-    Keep,
-    /// It ends so.
-    Close(Close),
+/// The pair that nearly everything works on.
+#[derive(Clone)]
+pub struct Session {
+    /// The shard.
+    pub shard: Rc<Shard>,
+    /// One of its connections.
+    pub conn: Rc<Conn>,
 }
 
-impl After {
-    /// What `persistence` has told the client. A close lingers: the client may be sending already.
+impl Session {
+    /// `conn`, a connection of `shard`.
     #[must_use]
-    pub const fn of(persistence: Persistence) -> Self {
+    pub fn new(shard: &Rc<Shard>, conn: Rc<Conn>) -> Self {
+        let shard = Rc::clone(shard);
+        Self { shard, conn }
+    }
+
+    /// Turns what a handler decided into what the connection's task does next: says what is to be said.
+    pub fn settle(&self, step: Step) -> Next {
+        match step {
+            Step::Reply(reply) => self.say(reply),
+            Step::Next(next) => next,
+        }
+    }
+
+    /// Answers the request in hand of a connection whose own task does not do so.
+    pub fn answer(&self, reply: Reply) {
+        self.conn.hand(self.say(reply));
+    }
+
+    /// Sends `reply`, counts and logs it, and returns what the connection does next. What the kernel
+    /// does not take at once, and a long body, is sent by the connection's own task.
+    #[must_use]
+    pub fn say(&self, reply: Reply) -> Next {
+        let persistence = self.persistence(reply.asked, reply.closes);
+        let (out, body) = self.write(&reply, persistence);
+        self.note(&reply);
+        self.conn.outbound.note_sent();
+        let sent = match self.conn.transport.send(&out, false) {
+            Sent::Bytes(sent) => sent,
+            Sent::PeerGone => return self.unheard(),
+        };
+        if sent == out.len() && body.is_none() {
+            return self.finish(persistence);
+        }
+        let rest = Bytes::copy_from_slice(&out[sent..]);
+        let parts = [rest, body.unwrap_or_default()];
+        Next::Work(Box::pin(send_rest(self.clone(), parts, persistence)))
+    }
+
+    /// What a reply says about the connection, given what the client asked for.
+    #[must_use]
+    pub fn persistence(&self, asked: Persistence, closes: bool) -> Persistence {
+        if closes || self.shard.draining.get() {
+            Persistence::Close
+        } else {
+            asked
+        }
+    }
+
+    /// Writes `reply` into the shard's buffer, with its body unless that is long.
+    fn write(
+        &self,
+        reply: &Reply,
+        persistence: Persistence,
+    ) -> (RefMut<'_, Vec<u8>>, Option<Bytes>) {
+        let mut out = self.shard.out.borrow_mut();
+        out.clear();
+        out.shrink_to(limits::COPY_BYTES);
+        self.shard.clock.with_date(|date| {
+            let (status, fields) = (reply.status, &reply.fields);
+            reply::own_head(
+                &mut out,
+                date,
+                status,
+                fields,
+                reply.body.len(),
+                persistence,
+            );
+        });
+        let long = match &reply.body {
+            _ if reply.head_only => None,
+            ReplyBody::Bytes(body) if body.len() > limits::COPY_BYTES => Some(body.clone()),
+            short => {
+                reply::own_body(&mut out, short);
+                None
+            }
+        };
+        (out, long)
+    }
+
+    /// Counts `reply` and notes it for the access log.
+    fn note(&self, reply: &Reply) {
+        self.shard.counters.replied(reply.status);
+        match reply.meaning {
+            Meaning::Refused(kind) => self.shard.counters.refused(kind),
+            Meaning::Done => self.conn.line.moved(reply.body.len().unwrap_or(0) as u64),
+            Meaning::Delivered => {}
+        }
+        self.note_answer(reply.status, reply.meaning.label());
+    }
+
+    /// Notes for the access log that the request in hand is answered.
+    pub fn note_answer(&self, status: Status, outcome: &'static str) {
+        let Self { shard, conn } = self;
+        if shard.shared.access.is_none() || conn.line.answered(status, outcome) {
+            return;
+        }
+        // A head that could not be parsed is answered too.
+        conn.arrived.set(shard.clock.read());
+        conn.line.begin(None, || conn.transport.peer_name());
+        conn.line.answered(status, outcome);
+    }
+
+    /// The client left and does not hear its reply.
+    fn unheard(&self) -> Next {
+        self.conn.line.left();
+        Next::Close(Close::Now)
+    }
+
+    /// The request in hand is answered, and the client was told `persistence`: the connection goes on
+    /// to its next request, or closes. A close lingers: the client may be sending already.
+    #[must_use]
+    pub fn finish(&self, persistence: Persistence) -> Next {
+        self.finish_line();
         match persistence {
-            Persistence::Implied | Persistence::KeepAlive => Self::Keep,
-            Persistence::Close => Self::Close(Close::Linger),
+            Persistence::Implied | Persistence::KeepAlive => self.next_request(),
+            Persistence::Close => Next::Close(Close::Linger),
         }
     }
-}
 
-/// `asked`, unless the server is about to end: then the connection closes.
-#[must_use]
-pub fn persistence(shard: &Shard, asked: Persistence) -> Persistence {
-    if shard.draining.get() {
-        Persistence::Close
-    } else {
-        asked
+    /// Writes the access log's line of the request in hand, if there is one.
+    pub fn finish_line(&self) {
+        let Self { shard, conn } = self;
+        conn.line.finish(conn.arrived.get(), || shard.clock.read());
     }
-}
 
-/// Tells a producer that its body was handed over whole.
-pub fn delivered(shard: &Rc<Shard>, conn: &Rc<Conn>, asked: Persistence) -> Step {
-    let persistence = persistence(shard, asked);
-    let write = |out: &mut Vec<u8>, date: &str| reply::delivered(out, date, persistence);
-    let after = After::of(persistence);
-    send(shard, conn, Status::Ok, access::DELIVERED, after, write)
-}
+    fn next_request(&self) -> Next {
+        let Self { shard, conn } = self;
+        if conn.outbound.is_half_closed() {
+            return Next::Close(Close::Linger);
+        }
+        conn.begin_reading();
+        self.limit(Due::KeepAlive, shard.config().timeouts.keep_alive);
+        if conn.inbound.has_unread() {
+            Next::Parse
+        } else {
+            Next::Wait
+        }
+    }
 
-/// Sends a whole reply with a body.
-pub fn document(
-    shard: &Rc<Shard>,
-    conn: &Rc<Conn>,
-    asked: Persistence,
-    status: Status,
-    content_type: &str,
-    body: &[u8],
-) -> Step {
-    let persistence = persistence(shard, asked);
-    let write = |out: &mut Vec<u8>, date: &str| {
-        reply::document(out, date, persistence, status, content_type, body);
-    };
-    conn.line.moved(body.len() as u64);
-    let after = After::of(persistence);
-    send(shard, conn, status, access::DONE, after, write)
-}
+    /// Puts the connection under a time limit that begins now.
+    pub fn limit(&self, due: Due, limit: Duration) {
+        self.limit_until(due, self.shard.clock.deadline(limit));
+    }
 
-/// As [`document`], for a body of any length: it is not copied, and other work has its turn while it
-/// is sent.
-pub fn long_document(
-    shard: &Rc<Shard>,
-    conn: &Rc<Conn>,
-    asked: Persistence,
-    status: Status,
-    content_type: &str,
-    body: Vec<u8>,
-) -> Step {
-    let persistence = persistence(shard, asked);
-    let mut head = Vec::new();
-    shard.clock.with_date(|date| {
-        let bytes = body.len();
-        reply::document_head(&mut head, date, persistence, status, content_type, bytes);
-    });
-    shard.counters.replied(status);
-    conn.line.moved(body.len() as u64);
-    note(shard, conn, status, access::DONE);
-    let (shard, conn) = (Rc::clone(shard), Rc::clone(conn));
-    Step::Work(Box::pin(async move {
-        for part in [head, body] {
-            if let Err(close) = send_all(&shard, &conn, &part).await {
-                return Step::Close(close);
+    /// As [`Self::limit`], where `None` means no limit.
+    pub fn limit_if(&self, due: Due, limit: Option<Duration>) {
+        self.limit_until(due, self.shard.clock.deadline_if(limit));
+    }
+
+    /// Puts the connection under a time limit that ends at `until`.
+    pub fn limit_until(&self, due: Due, until: Moment) {
+        self.shard.deadlines.set(&self.conn, due, until);
+    }
+
+    /// The request in hand waits in a queue from now on.
+    pub fn begin_waiting(&self, waiting: Waiting) {
+        self.limit_until(Due::Wait, self.conn.wait_until.get());
+        self.conn.begin_waiting(waiting);
+    }
+
+    /// Readability of the connection says nothing any more; if its task has nothing to do but to watch
+    /// its peer, the shard's peer watch does so from now on.
+    pub fn watch_peer(&self) {
+        let Self { shard, conn } = self;
+        conn.ignore_readability();
+        if conn.needs_peer_watch() {
+            let half_close = !conn.outbound.is_half_closed();
+            shard.peer_watch.watch(&conn.transport, conn.id, half_close);
+        }
+    }
+
+    /// Sends all of `bytes`, a part a turn, to a client that takes some of them within each
+    /// `--keep-alive-timeout`.
+    ///
+    /// # Errors
+    /// The client left or took nothing: how the connection ends.
+    async fn send_all(&self, bytes: &[u8]) -> Result<(), Next> {
+        let Self { shard, conn } = self;
+        let patience = shard.config().timeouts.keep_alive;
+        let mut sent = 0;
+        self.limit(Due::Idle, patience);
+        while sent < bytes.len() {
+            let writable = pin!(conn.transport.writable());
+            let poked = conn.signal.poked_or(writable).await.is_none();
+            if poked && conn.signal.take_stop().is_some() {
+                return Err(self.unheard());
+            }
+            let part = &bytes[sent..bytes.len().min(sent + limits::COPY_BYTES)];
+            match conn.transport.send(part, false) {
+                Sent::Bytes(0) => {}
+                Sent::Bytes(more) => {
+                    sent += more;
+                    self.limit(Due::Idle, patience);
+                }
+                Sent::PeerGone => return Err(self.unheard()),
             }
         }
-        finish(&shard, &conn, After::of(persistence))
-    }))
-}
-
-/// Says that there is nothing to say (204); `allow` where the methods were asked for.
-pub fn no_content(
-    shard: &Rc<Shard>,
-    conn: &Rc<Conn>,
-    asked: Persistence,
-    allow: Option<&str>,
-) -> Step {
-    let persistence = persistence(shard, asked);
-    let write = |out: &mut Vec<u8>, date: &str| reply::no_content(out, date, persistence, allow);
-    let after = After::of(persistence);
-    send(shard, conn, Status::NoContent, access::DONE, after, write)
-}
-
-/// Says no. `body_unread`: the request's body, or a part of it, was not read, so the connection
-/// cannot go on to another request.
-pub fn refuse(
-    shard: &Rc<Shard>,
-    conn: &Rc<Conn>,
-    asked: Persistence,
-    body_unread: bool,
-    refusal: &Refusal,
-) -> Step {
-    let persistence = if body_unread || refusal.closes {
-        Persistence::Close
-    } else {
-        persistence(shard, asked)
-    };
-    let write = |out: &mut Vec<u8>, date: &str| reply::refusal(out, date, persistence, refusal);
-    shard.counters.refused(refusal.kind);
-    let (after, outcome) = (After::of(persistence), refusal.kind.label());
-    send(shard, conn, refusal.status, outcome, after, write)
-}
-
-/// Writes a reply and sends it, with `outcome` for the access log; what the kernel does not take at
-/// once is sent by the connection's own task.
-fn send(
-    shard: &Rc<Shard>,
-    conn: &Rc<Conn>,
-    status: Status,
-    outcome: &'static str,
-    after: After,
-    write: impl FnOnce(&mut Vec<u8>, &str),
-) -> Step {
-    let mut out = shard.out.borrow_mut();
-    out.clear();
-    out.shrink_to(limits::COPY_BYTES);
-    shard.clock.with_date(|date| write(&mut out, date));
-    shard.counters.replied(status);
-    note(shard, conn, status, outcome);
-    match conn.socket.send(&out, false) {
-        Sent::Bytes(sent) if sent == out.len() => finish(shard, conn, after),
-        Sent::Bytes(sent) => Step::Work(Box::pin(send_rest(
-            Rc::clone(shard),
-            Rc::clone(conn),
-            out[sent..].to_vec(),
-            after,
-        ))),
-        Sent::PeerGone => unheard(conn),
+        Ok(())
     }
 }
 
-/// Notes for the access log that the request in hand was answered.
-pub fn note(shard: &Shard, conn: &Conn, status: Status, outcome: &'static str) {
-    if shard.shared.access.is_none() || conn.line.answered(status, outcome) {
-        return;
-    }
-    // A head that could not be parsed is answered too.
-    conn.arrived.set(shard.clock.read());
-    conn.line.begin(None, || conn.socket.peer_name());
-    conn.line.answered(status, outcome);
-}
-
-/// The client has gone and does not hear its reply.
-fn unheard(conn: &Conn) -> Step {
-    conn.line.left();
-    Step::Close(Close::Now)
-}
-
-/// The request in hand is answered: the connection goes on to its next one, or ends.
-pub fn finish(shard: &Shard, conn: &Conn, after: After) -> Step {
-    conn.line.finish(conn.arrived.get(), || shard.clock.read());
-    match after {
-        After::Keep => next_request(shard, conn),
-        After::Close(close) => Step::Close(close),
-    }
-}
-
-fn next_request(shard: &Shard, conn: &Conn) -> Step {
-    if conn.half_closed.get() {
-        return Step::Close(Close::Linger);
-    }
-    conn.begin_reading(shard.clock.deadline(shard.config().timeouts.keep_alive));
-    if conn.has_unread() {
-        Step::Parse
-    } else {
-        Step::Wait
-    }
-}
-
-async fn send_rest(shard: Rc<Shard>, conn: Rc<Conn>, rest: Vec<u8>, after: After) -> Step {
-    match send_all(&shard, &conn, &rest).await {
-        Ok(()) => finish(&shard, &conn, after),
-        Err(close) => Step::Close(close),
-    }
-}
-
-/// Sends all of `bytes`, a part a turn, to a client that takes some of them within each
-/// `--keep-alive-timeout`. An error is how the connection ends instead.
-async fn send_all(shard: &Shard, conn: &Conn, bytes: &[u8]) -> Result<(), Close> {
-    let mut sent = 0;
-    let patience = || shard.clock.deadline(shard.config().timeouts.keep_alive);
-    conn.deadline.set(patience());
-    while sent < bytes.len() {
-        let writable = pin!(conn.socket.writable());
-        if conn.poked_or(writable).await.is_none() && conn.take_stop().is_some() {
-            conn.line.left();
-            return Err(Close::Now);
-        }
-        let part = &bytes[sent..bytes.len().min(sent + limits::COPY_BYTES)];
-        match conn.socket.send(part, false) {
-            Sent::Bytes(0) => {}
-            Sent::Bytes(more) => {
-                sent += more;
-                conn.deadline.set(patience());
-            }
-            Sent::PeerGone => {
-                conn.line.left();
-                return Err(Close::Now);
-            }
+async fn send_rest(session: Session, parts: [Bytes; 2], persistence: Persistence) -> Step {
+    for part in parts {
+        if let Err(next) = session.send_all(&part).await {
+            return Step::Next(next);
         }
     }
-    Ok(())
+    Step::Next(session.finish(persistence))
 }

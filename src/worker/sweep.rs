@@ -1,17 +1,16 @@
-//! The sweep: a look at every connection of a shard, over and over, for what no event tells: a time
-//! limit that is over, a peer that left behind unread bytes or vanished, a server that ends.
+//! The sweep: what a shard does by the clock. Time limits that are over, peers that vanished, a server
+//! that shuts down.
 //!
-//! Must never: decide what a client hears (that is `serve`'s), or keep others from their turn.
+//! Must never: decide what a client hears (that is `task`'s), or keep others from their turn.
 
-use std::{cell::Cell, io, iter, rc::Rc, sync::atomic::Ordering};
-
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::{cell::Cell, io, rc::Rc, sync::atomic::Ordering};
 
 use crate::{
-    conn::{Close, Conn, Doing, Standing, Step, Stop},
-    io::{clock::Moment, socket::Peer, timer::TimerFd},
+    conn::{Conn, ConnId, Doing, step::Next},
+    io::{clock::Moment, fd, socket::Peer, timer::TimerFd},
     limits,
-    shard::Shard,
+    model::verdict::{Cause, Close},
+    shard::{Shard, session::Session},
     worker::task,
 };
 
@@ -19,64 +18,116 @@ use crate::{
 pub struct Sweep {
     shard: Rc<Shard>,
     timer: TimerFd,
+    /// When the next round begins: what is looked at once a [`limits::SWEEP_PERIOD`].
+    next_round: Cell<Moment>,
+    /// When to look next for peers that vanished while bytes were on their way to them.
+    next_look_for_lost: Cell<Moment>,
     /// When exchanges under way have had their time.
     drain_until: Cell<Moment>,
     /// When clients that have connected have had their time to say what they want.
-    greet_until: Cell<Moment>,
-    /// When to look next for peers that vanished while bytes were on their way to them.
-    look_for_lost_at: Cell<Moment>,
+    grace_until: Cell<Moment>,
 }
 
 impl Sweep {
     /// A sweep that has not begun.
     ///
     /// # Errors
-    /// No descriptor was free.
+    /// No descriptor is free.
     pub fn new(shard: &Rc<Shard>) -> io::Result<Self> {
         Ok(Self {
             shard: Rc::clone(shard),
             timer: TimerFd::new()?,
+            next_round: Cell::new(Moment::BEGINNING),
+            next_look_for_lost: Cell::new(Moment::BEGINNING),
             drain_until: Cell::new(Moment::NEVER),
-            greet_until: Cell::new(Moment::NEVER),
-            look_for_lost_at: Cell::new(Moment::BEGINNING),
+            grace_until: Cell::new(Moment::NEVER),
         })
     }
 
-    /// The server ends: what has to end is looked after from now on.
+    /// The server shuts down: whatever has to end is ended from now on.
     pub fn begin_drain(&self) {
         let clock = &self.shard.clock;
         let timeout = self.shard.config().timeouts.drain;
         self.drain_until.set(clock.deadline(timeout));
-        self.greet_until
-            .set(clock.deadline(limits::DRAIN_GREETING_TIME));
+        self.grace_until.set(clock.deadline(limits::DRAIN_GRACE));
+    }
+
+    /// Waits until a time limit is over or a round is due, and does what is due then.
+    pub async fn tick(&self) {
+        let due = self.shard.deadlines.next().min(self.next_round.get());
+        let wait = self.shard.clock.until(due);
+        self.timer
+            .arm(wait.clamp(limits::TICK_MIN, limits::SWEEP_PERIOD));
+        self.timer.fired().await;
+        self.heartbeat();
+        self.expire().await;
+        if self.shard.clock.now() >= self.next_round.get() {
+            let clock = &self.shard.clock;
+            self.next_round.set(clock.now().after(limits::SWEEP_PERIOD));
+            self.round().await;
+        }
     }
 
     /// The shard gets on with its sweep: it lives, and knows what time it is.
-    fn pulse(&self) {
+    fn heartbeat(&self) {
         self.shard.clock.advance();
-        self.shard.shared.pulses[self.shard.index].fetch_add(1, Ordering::Relaxed);
+        self.shard.shared.heartbeats[self.shard.index].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Looks after every connection over the length of a period, a part at each tick:
-    /// there may be tens of thousands, and thousands whose time is over, and those that have
-    /// something to do are not to wait for all of them.
-    pub async fn go_round(&self) {
-        let look_for_lost = self.is_time_to_look_for_lost();
-        let seats = self.shard.seats();
-        let parts = seats.div_ceil(limits::SWEPT_AT_ONCE).max(1);
-        for part in 0..parts {
-            self.timer.arm(limits::SWEEP_PERIOD.div_f64(parts as f64));
-            self.timer.fired().await;
-            self.pulse();
-            // Neighbours came, and expire, at about the same time: they are in different parts.
-            let ids = (part..seats).step_by(parts);
-            self.expire(ids.clone()).await;
-            if self.shard.draining.get() {
-                self.drain(ids.clone()).await;
+    /// Steps in wherever a time limit is over, a few a turn.
+    async fn expire(&self) {
+        let shard = &self.shard;
+        let mut expired = 0;
+        while let Some(id) = shard.deadlines.take_due(shard.clock.now()) {
+            let conn = shard.connections.get(id);
+            let at = conn.deadline.at();
+            if at > shard.clock.now() {
+                shard.deadlines.look_again(&conn, at);
+                continue;
             }
-            self.look_at_peers(ids.clone());
-            if look_for_lost {
-                self.look_for_lost(ids).await;
+            if conn.doing() == Doing::Handed {
+                // Its task is about to do what comes next, under a limit of its own.
+                let soon = shard.clock.now().after(limits::SWEEP_PERIOD);
+                shard.deadlines.look_again(&conn, soon);
+                continue;
+            }
+            shard.deadlines.look_again(&conn, Moment::NEVER);
+            conn.deadline.lift();
+            task::expire(&Session::new(shard, conn));
+            expired += 1;
+            if expired % limits::SENT_AWAY_AT_ONCE == 0 {
+                shard.yield_now().await;
+                self.heartbeat();
+            }
+        }
+    }
+
+    /// What is looked at once a period, however much or little there is.
+    async fn round(&self) {
+        let shard = &self.shard;
+        shard.pipes.try_again();
+        shard.connections.shrink();
+        fd::retry_waits();
+        shard.ticks.wake_all();
+        self.retry_peer_watch();
+        if shard.draining.get() {
+            self.drain().await;
+        }
+        if shard.clock.now() >= self.next_look_for_lost.get() {
+            let interval = shard.config().keepalive.interval;
+            self.next_look_for_lost.set(shard.clock.deadline(interval));
+            self.look_for_lost().await;
+        }
+    }
+
+    /// Looks at peers that the kernel had no room to watch.
+    fn retry_peer_watch(&self) {
+        for id in self.shard.peer_watch.take_refused() {
+            if let Some(conn) = self.shard.connections.find(id)
+                && conn.needs_peer_watch()
+            {
+                let peer = conn.transport.peer();
+                task::peer_seen(&Session::new(&self.shard, conn), peer);
             }
         }
     }
@@ -84,61 +135,43 @@ impl Sweep {
     /// Ends what goes on with a peer that vanished while bytes were on their way to it. Keepalive
     /// finds those of whom nothing is awaited; it rests while there is something to send again, and
     /// the kernel does that for a quarter of an hour and more (`tcp(7)`, `tcp_retries2`).
-    async fn look_for_lost(&self, ids: impl Iterator<Item = usize>) {
+    async fn look_for_lost(&self) {
         let shard = &self.shard;
         let long = shard.config().keepalive.gone_after();
-        let matters = |conn: &Conn| matches!(conn.doing(), Doing::Waiting | Doing::Consuming);
-        self.each_of(ids, limits::ASKED_AFTER_AT_ONCE, matters, |conn| {
-            if conn.socket.is_lost(long) {
-                task::peer_seen(shard, conn, Peer::Gone);
-            } else if let Some(producer) = conn.driver()
-                && producer.socket.is_lost(long)
+        // To a client that was sent nothing yet, nothing is on its way.
+        let matters = |conn: &Conn| match conn.doing() {
+            Doing::Waiting => conn.outbound.has_sent(),
+            Doing::Driven => true,
+            Doing::Reading | Doing::Working | Doing::Handed => false,
+        };
+        self.each(limits::ASKED_AFTER_AT_ONCE, matters, |conn| {
+            if conn.transport.is_lost(long) {
+                task::peer_seen(&Session::new(shard, Rc::clone(conn)), Peer::Gone);
+            } else if let Some(producer) = conn.outbound.driver()
+                && producer.transport.is_lost(long)
             {
-                producer.stop(Stop::ProducerLeft);
+                producer.signal.stop(Cause::ProducerLeft);
             }
         })
         .await;
     }
 
-    /// True once for each interval of TCP's own questions.
-    fn is_time_to_look_for_lost(&self) -> bool {
-        let clock = &self.shard.clock;
-        let due = clock.now() >= self.look_for_lost_at.get();
-        if due {
-            let interval = self.shard.config().keepalive.interval;
-            self.look_for_lost_at.set(clock.deadline(interval));
-        }
-        due
-    }
-
-    /// Steps in wherever a deadline has passed, among the connections with these ids.
-    async fn expire(&self, ids: impl Iterator<Item = usize>) {
+    /// Ends what has to end now that the server does. Operators are served to the end.
+    async fn drain(&self) {
         let now = self.shard.clock.now();
-        let is_due = |conn: &Conn| conn.deadline.get() <= now && conn.doing() != Doing::Handed;
-        self.each_of(ids, limits::SENT_AWAY_AT_ONCE, is_due, |conn| {
-            conn.deadline.set(Moment::NEVER);
-            task::expire(&self.shard, conn);
-        })
-        .await;
-    }
-
-    /// Ends what has to end now that the server does, among the connections with these ids.
-    /// Operators are looked after to the end.
-    async fn drain(&self, ids: impl Iterator<Item = usize>) {
-        let now = self.shard.clock.now();
-        let greeting = now < self.greet_until.get();
+        let grace = now < self.grace_until.get();
         let over = now >= self.drain_until.get();
         let has_to_end = |conn: &Conn| {
             let ends = match conn.doing() {
-                Doing::Reading => over || task::is_idle(conn, greeting),
+                Doing::Reading => over || task::is_idle(conn, grace),
                 Doing::Waiting => true,
                 Doing::Working => over,
-                Doing::Consuming | Doing::Handed => false,
+                Doing::Driven | Doing::Handed => false,
             };
-            ends && conn.standing != Standing::Operator
+            ends && conn.audience.has_clients()
         };
-        self.each_of(ids, limits::SENT_AWAY_AT_ONCE, has_to_end, |conn| {
-            task::drain(&self.shard, conn);
+        self.each(limits::SENT_AWAY_AT_ONCE, has_to_end, |conn| {
+            task::drain(&Session::new(&self.shard, Rc::clone(conn)));
             if over {
                 cut_short(conn);
             }
@@ -146,56 +179,41 @@ impl Sweep {
         .await;
     }
 
-    /// Calls `act` for those of the connections with these ids for which `holds` is true, so many
-    /// `at_once`.
-    async fn each_of(
-        &self,
-        ids: impl Iterator<Item = usize>,
-        at_once: usize,
-        holds: impl Fn(&Conn) -> bool,
-        act: impl Fn(&Rc<Conn>),
-    ) {
+    /// Calls `act` for all connections for which `holds` is true, so many `at_once`.
+    async fn each(&self, at_once: usize, holds: impl Fn(&Conn) -> bool, act: impl Fn(&Rc<Conn>)) {
         let shard = &self.shard;
-        let found = Vec::from_iter(shard.conns_if(ids, &holds).iter().map(|conn| conn.id));
-        for (nth, id) in found.into_iter().enumerate() {
-            if nth > 0 && nth % at_once == 0 {
-                shard.turn().await;
-                self.pulse();
+        let (mut from, mut acted) = (0, 0);
+        while from < shard.connections.slots() {
+            let to = from + limits::SLOTS_LOOKED_AT_ONCE;
+            for id in shard.connections.ids_if(from, to, &holds) {
+                // It may have ended since, or have got on, or another may have its id. None is held
+                // while other tasks run: whoever holds one keeps it from going to another shard.
+                if let Some(conn) = self.find_if(id, &holds) {
+                    act(&conn);
+                    acted += 1;
+                }
+                if acted == at_once {
+                    acted = 0;
+                    shard.yield_now().await;
+                    self.heartbeat();
+                }
             }
-            // It may have gone since, or have got on, or another may have its id. None is held while
-            // others have their turn: who holds one keeps it from going to another shard.
-            if let [conn] = &*shard.conns_if(iter::once(id as usize), &holds) {
-                act(conn);
-            }
+            from = to;
+            shard.yield_now().await;
         }
     }
 
-    /// Looks at the peers of connections whose readability is of no interest, because unread bytes
-    /// lie there: one `poll(2)` over all of those with these ids.
-    fn look_at_peers(&self, ids: impl Iterator<Item = usize>) {
-        let conns = self.shard.conns_if(ids, Conn::needs_sweep);
-        let mut fds = Vec::from_iter(
-            conns
-                .iter()
-                .map(|conn| PollFd::new(&conn.socket, PollFlags::RDHUP)),
-        );
-        let Ok(1..) = poll(&mut fds, Some(&Timespec::default())) else {
-            return;
-        };
-        let peers = Vec::from_iter(fds.iter().map(|fd| Peer::of(fd.revents())));
-        for (conn, peer) in conns.iter().zip(peers) {
-            if peer != Peer::There {
-                task::peer_seen(&self.shard, conn, peer);
-            }
-        }
+    fn find_if(&self, id: ConnId, holds: impl Fn(&Conn) -> bool) -> Option<Rc<Conn>> {
+        let conn = self.shard.connections.find(id)?;
+        holds(&conn).then_some(conn)
     }
 }
 
 /// The drain has lasted long enough: an exchange stops, whatever else goes on ends.
 fn cut_short(conn: &Rc<Conn>) {
     match conn.doing() {
-        Doing::Working => conn.stop(Stop::Drained),
-        Doing::Reading => conn.hand(Step::Close(Close::Now)),
-        Doing::Waiting | Doing::Consuming | Doing::Handed => {}
+        Doing::Working => conn.signal.stop(Cause::Drained),
+        Doing::Reading => conn.hand(Next::Close(Close::Now)),
+        Doing::Waiting | Doing::Driven | Doing::Handed => {}
     }
 }

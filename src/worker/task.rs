@@ -1,316 +1,322 @@
-//! The task of a connection: head after head, until it ends or goes to another shard.
+//! The life of a connection: head after head, until it ends or goes to another shard.
 //!
 //! There is one place where it waits ([`Conn::event`]); what takes longer than a turn is a boxed
-//! [`Step::Work`], so that a connection that only waits is small.
+//! [`Next::Work`], so that a connection that only waits is small.
 
-use std::{
-    any::Any,
-    future::{Future, poll_fn},
-    io,
-    os::fd::OwnedFd,
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::{Pin, pin},
-    rc::Rc,
-    task::Poll,
-};
+use std::{any::Any, io, os::fd::OwnedFd, panic::AssertUnwindSafe, pin::pin, rc::Rc};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 
 use crate::{
-    conn::{Close, Conn, Doing, Event, Standing, Step, Stop},
+    conn::{
+        Conn, Doing, Event,
+        deadline::Due,
+        step::{Next, Step, close_behind},
+    },
     exchange::waiting,
-    handle::{self, Target},
+    handle::{self, target::Target},
     http::{
-        head::{self, Parsed},
+        head::{self, HeadError, Parsed},
         reply::Persistence,
     },
-    io::socket::{Peer, Received},
+    io::{
+        runtime,
+        socket::{Peer, Received},
+    },
     limits,
-    model::{refusal::Refusal, request::Request},
+    model::{
+        refusal::Refusal,
+        reply::Reply,
+        request::Request,
+        verdict::{Cause, Close},
+    },
     observe::log,
-    shard::{Shard, mesh::Message, session},
+    shard::{
+        mesh::{Handover, Message},
+        session::Session,
+    },
 };
 
-/// Where a connection went when its task ended.
-enum Gone {
+/// How a connection's task ended.
+enum TaskEnd {
     Closed,
     HandedOver(usize, Box<Request>, Option<OwnedFd>),
 }
 
-/// Serves `conn` in a task of its own, beginning with `first` if it came with a request.
+/// Serves a connection in a task of its own, beginning with `first` if it came with a request.
 ///
 /// A panic in it ends this connection and no other: it is logged and counted, the queue that the
 /// connection stood in forgets it, and the exchange that it drove is cut.
-pub fn spawn(shard: Rc<Shard>, conn: Rc<Conn>, first: Option<Box<Request>>) {
-    monoio::spawn(async move {
-        let gone = {
-            let task = pin!(serve(&shard, &conn, first));
-            catch_panic(task).await
+pub fn spawn(session: Session, first: Option<Box<Request>>) {
+    runtime::spawn(async move {
+        let end = {
+            // Nothing is kept that a panic could leave half changed, but for what `after_panic` mends.
+            let task = AssertUnwindSafe(serve(&session, first));
+            pin!(task.catch_unwind()).await
         };
+        let Session { shard, conn } = session;
         shard.dismiss(&conn);
-        match gone {
-            Ok(Gone::Closed) => {
-                conn.line.finish(conn.arrived.get(), || shard.clock.read());
-                shard.count_closed(conn.standing);
+        match end {
+            Ok(TaskEnd::Closed) => {
+                shard.count_closed(conn.audience);
+                Session { shard, conn }.finish_line();
             }
-            Ok(Gone::HandedOver(owner, request, duplicate)) => {
-                hand_over(&shard, conn, owner, request, duplicate);
+            Ok(TaskEnd::HandedOver(owner, request, duplicate)) => {
+                hand_over(Session { shard, conn }, owner, request, duplicate);
             }
             Err(panic) => {
-                shard.count_closed(conn.standing);
-                bury(&shard, &conn, &*panic);
+                shard.count_closed(conn.audience);
+                after_panic(&Session { shard, conn }, &*panic);
             }
         }
     });
 }
 
-async fn serve(shard: &Rc<Shard>, conn: &Rc<Conn>, first: Option<Box<Request>>) -> Gone {
-    let mut step = match first {
-        Some(request) => begin(shard, conn, &request),
-        None => Step::Wait,
+async fn serve(session: &Session, first: Option<Box<Request>>) -> TaskEnd {
+    let mut next = match first {
+        Some(request) => session.settle(handle::begin_request(&Target::of_request(
+            session, &request,
+        ))),
+        None => Next::Wait,
     };
     let mut parsed = 0;
     loop {
-        step = match step {
-            Step::Wait => {
+        next = match next {
+            Next::Wait => {
                 parsed = 0;
-                react(shard, conn, conn.event().await)
+                let event = session.conn.event().await;
+                react(session, event)
             }
-            Step::Parse if parsed == limits::PARSED_AT_ONCE => {
+            Next::Parse if parsed == limits::PARSED_AT_ONCE => {
                 parsed = 0;
-                shard.turn().await;
-                conn.take_handed().unwrap_or(Step::Parse)
+                session.shard.yield_now().await;
+                session.conn.take_handed().unwrap_or(Next::Parse)
             }
-            Step::Parse => {
+            Next::Parse => {
                 parsed += 1;
-                parse(shard, conn, &conn.take_unread())
+                session.settle(parse_unread(session))
             }
-            Step::Work(work) => {
-                conn.begin_work();
-                work.await
+            Next::Work(work) => {
+                session.conn.begin_work();
+                session.settle(work.await)
             }
-            Step::HandOver(owner, request) => match conn.socket.duplicate_if_held() {
-                Ok(duplicate) => return Gone::HandedOver(owner, request, duplicate),
-                Err(error) => stay(shard, conn, &request, &error),
+            Next::HandOver(owner, request) => match session.conn.transport.duplicate_if_held() {
+                Ok(duplicate) => return TaskEnd::HandedOver(owner, request, duplicate),
+                Err(error) => session.settle(refuse_handover(session, &request, &error)),
             },
-            Step::Close(how) => {
-                close(shard, conn, how).await;
-                return Gone::Closed;
+            Next::Close(how) => {
+                close(session, how).await;
+                return TaskEnd::Closed;
             }
         }
     }
-}
-
-/// Serves the request that a connection brought from another shard.
-fn begin(shard: &Rc<Shard>, conn: &Rc<Conn>, request: &Request) -> Step {
-    handle::take_up(&target(shard, conn, request))
 }
 
 /// Refuses the request that was to take the connection to another shard.
-fn stay(shard: &Rc<Shard>, conn: &Rc<Conn>, request: &Request, error: &io::Error) -> Step {
-    if let Some(times) = shard.cannot_hand_over.came_up(&shard.clock) {
+fn refuse_handover(session: &Session, request: &Request, error: &io::Error) -> Step {
+    let shard = &session.shard;
+    if let Some(times) = shard.cannot_hand_over.record(&shard.clock) {
         tracing::warn!(
-            "cannot hand connections over between shards for now: {error}; they are answered with \
-             503 ({times} since this was last said)"
+            "cannot hand connections over between threads: {error}; their requests are answered with \
+             503 ({times} since the last line)"
         );
     }
-    target(shard, conn, request).refuse(&Refusal::NO_DESCRIPTOR)
-}
-
-fn target<'a>(shard: &'a Rc<Shard>, conn: &'a Rc<Conn>, request: &'a Request) -> Target<'a> {
-    Target {
-        shard,
-        conn,
-        head: &request.head,
-        bytes: &request.bytes,
-        held: Some(&request.bytes),
-    }
+    Target::of_request(session, request).refuse(&Refusal::NO_DESCRIPTOR)
 }
 
 /// What to do about `event`.
-fn react(shard: &Rc<Shard>, conn: &Rc<Conn>, event: Event) -> Step {
-    if let Some(step) = conn.take_handed() {
-        return step;
+fn react(session: &Session, event: Event) -> Next {
+    let conn = &session.conn;
+    if let Some(next) = conn.take_handed() {
+        return next;
     }
     match (event, conn.doing()) {
-        (Event::Readable, Doing::Reading) => receive(shard, conn),
-        (Event::Readable, Doing::Waiting | Doing::Consuming) => {
-            look_at_peer(shard, conn, conn.socket.peer())
+        (Event::Readable, Doing::Reading) => session.settle(receive(session)),
+        (Event::Readable, Doing::Waiting | Doing::Driven) => {
+            look_at_peer(session, conn.transport.peer())
         }
         (Event::Readable, Doing::Working) => {
-            // Another task is about to hand it a step, whatever the peer has done.
-            conn.watch(false);
-            Step::Wait
+            // Another task is about to hand over what comes next, whatever the peer has done.
+            conn.ignore_readability();
+            Next::Wait
         }
-        _ => Step::Wait,
+        _ => Next::Wait,
     }
 }
 
 /// Receives more of a head, and parses what there is.
-fn receive(shard: &Rc<Shard>, conn: &Rc<Conn>) -> Step {
+fn receive(session: &Session) -> Step {
+    let Session { shard, conn } = session;
     let mut scratch = shard.scratch.borrow_mut();
-    let begun = conn.take_unread();
+    let begun = conn.inbound.take_unread();
     scratch[..begun.len()].copy_from_slice(&begun);
-    let bytes_max = if conn.bulky.get() {
-        limits::HEAD_READ_BYTES_BEFORE_BULK
-    } else {
-        limits::HEAD_READ_BYTES
-    };
-    let room = begun.len()..begun.len() + bytes_max;
-    match conn.socket.receive(&mut scratch[room]) {
+    let room = begun.len()..begun.len() + conn.inbound.head_read_bytes();
+    match conn.transport.receive(&mut scratch[room]) {
         Received::Bytes(bytes) => {
             let resumed = !begun.is_empty();
-            parse_bytes(shard, conn, &scratch[..begun.len() + bytes], None, resumed)
+            parse(session, &scratch[..begun.len() + bytes], None, resumed)
         }
         Received::Nothing => {
-            conn.keep_unread(begun);
-            Step::Wait
+            conn.inbound.keep_unread(begun);
+            Step::WAIT
         }
-        Received::End if !begun.is_empty() => {
-            session::refuse(shard, conn, Persistence::Close, true, &Refusal::HEAD_CUT)
-        }
-        Received::End | Received::PeerGone => Step::Close(Close::Now),
+        Received::End if !begun.is_empty() => refuse_head(&Refusal::HEAD_CUT),
+        Received::End | Received::PeerGone => Step::close(Close::Now),
     }
 }
 
 /// Parses bytes that were read earlier.
-fn parse(shard: &Rc<Shard>, conn: &Rc<Conn>, unread: &Bytes) -> Step {
+fn parse_unread(session: &Session) -> Step {
+    let unread = session.conn.inbound.take_unread();
     if unread.is_empty() {
-        return Step::Wait;
+        return Step::WAIT;
     }
-    parse_bytes(shard, conn, unread, Some(unread), false)
+    parse(session, &unread, Some(&unread), false)
 }
 
 /// `held`: the same bytes, if they are shared ones. `resumed`: a part of the head came earlier.
-fn parse_bytes(
-    shard: &Rc<Shard>,
-    conn: &Rc<Conn>,
-    bytes: &[u8],
-    held: Option<&Bytes>,
-    resumed: bool,
-) -> Step {
+fn parse(session: &Session, bytes: &[u8], held: Option<&Bytes>, resumed: bool) -> Step {
     match head::parse(bytes) {
         Ok(Parsed::Complete(head)) => handle::request(&Target {
-            shard,
-            conn,
+            session,
             head: &head,
             bytes,
             held,
         }),
         Ok(Parsed::Partial) => {
-            // Empty lines between two requests begin no head (RFC 9112 §2.2).
-            if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n')) && bytes.ends_with(b"\n") {
-                return Step::Wait;
-            }
-            if !resumed {
-                conn.begin_head(shard.clock.deadline(shard.config().timeouts.header));
-            }
-            conn.keep_unread(
-                held.cloned()
-                    .unwrap_or_else(|| Bytes::copy_from_slice(bytes)),
-            );
-            Step::Wait
+            keep_partial(session, bytes, held, resumed);
+            Step::WAIT
         }
-        Err(error) => {
-            let refusal = Refusal {
-                head_only: bytes.trim_ascii_start().starts_with(b"HEAD "),
-                ..Refusal::from(error)
-            };
-            session::refuse(shard, conn, Persistence::Close, true, &refusal)
-        }
+        Err(error) => refuse_bad_head(bytes, error),
     }
 }
 
-/// What to do about `peer`, which waits for a counterpart or is being sent a body. Bytes that it
-/// sent stay where they are until its request is answered.
-fn look_at_peer(shard: &Rc<Shard>, conn: &Rc<Conn>, peer: Peer) -> Step {
-    conn.watch(false);
+/// Keeps the beginning of a head until more of it comes.
+fn keep_partial(session: &Session, bytes: &[u8], held: Option<&Bytes>, resumed: bool) {
+    // Empty lines between two requests begin no head (RFC 9112 §2.2).
+    if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n')) && bytes.ends_with(b"\n") {
+        return;
+    }
+    let Session { shard, conn } = session;
+    // The first head of a connection is due from the connection's start.
+    if !resumed && !conn.inbound.served_none() {
+        session.limit(Due::Head, shard.config().timeouts.header);
+    }
+    let bytes = held
+        .cloned()
+        .unwrap_or_else(|| Bytes::copy_from_slice(bytes));
+    conn.inbound.keep_unread(bytes);
+}
+
+fn refuse_bad_head(bytes: &[u8], error: HeadError) -> Step {
+    let refusal = Refusal::from(error);
+    Step::Reply(Reply {
+        head_only: bytes.trim_ascii_start().starts_with(b"HEAD "),
+        ..Reply::refuse(Persistence::Close, &refusal)
+    })
+}
+
+fn refuse_head(refusal: &Refusal) -> Step {
+    Step::Reply(Reply::refuse(Persistence::Close, refusal))
+}
+
+/// What to do about the peer of a connection that waits for a counterpart or is sent a body. Bytes that
+/// it sent stay where they are until its request is answered.
+fn look_at_peer(session: &Session, peer: Peer) -> Next {
+    let conn = &session.conn;
     match (conn.doing(), peer) {
         (_, Peer::There) => {}
         (Doing::Waiting, _) => {
-            waiting::leave(shard, conn);
-            return Step::Close(Close::behind(peer));
+            waiting::leave(session);
+            return Next::Close(close_behind(peer));
         }
-        (_, Peer::HalfClosed) => conn.half_closed_while_consuming(),
-        (_, Peer::Gone) => conn.stop_driver(Stop::ConsumerLeft),
+        (_, Peer::HalfClosed) => conn.consumer_half_closed(),
+        (_, Peer::Gone) => conn.consumer_left(),
     }
-    Step::Wait
+    session.watch_peer();
+    Next::Wait
 }
 
-/// What the sweep saw of a peer whose leaving readability does not tell: unread bytes lie there, or it
-/// vanished.
-pub fn peer_seen(shard: &Rc<Shard>, conn: &Rc<Conn>, peer: Peer) {
-    if let Step::Close(close) = look_at_peer(shard, conn, peer) {
-        conn.hand(Step::Close(close));
+/// What the shard saw of a peer whose leaving readability does not show: unread bytes lie there, or its
+/// host vanished.
+pub fn peer_seen(session: &Session, peer: Peer) {
+    if matches!(session.conn.doing(), Doing::Waiting | Doing::Driven)
+        && let Next::Close(close) = look_at_peer(session, peer)
+    {
+        session.conn.hand(Next::Close(close));
     }
 }
 
-/// The connection's deadline has passed.
-pub fn expire(shard: &Rc<Shard>, conn: &Rc<Conn>) {
-    match conn.doing() {
-        Doing::Reading if conn.has_unread() => {
-            conn.begin_work();
-            conn.hand(session::refuse(
-                shard,
-                conn,
-                Persistence::Close,
-                true,
-                &Refusal::HEAD_TOO_SLOW,
-            ));
-        }
+/// The connection's time limit is over.
+pub fn expire(session: &Session) {
+    match session.conn.deadline.due() {
+        Due::Head | Due::KeepAlive => expire_reading(session),
+        Due::Wait => waiting::turn_away(session, Cause::Expired),
+        Due::Idle | Due::Linger => session.conn.signal.stop(Cause::Expired),
+    }
+}
+
+fn expire_reading(session: &Session) {
+    let Session { shard, conn } = session;
+    if conn.doing() != Doing::Reading {
+        return;
+    }
+    if conn.inbound.has_unread() {
+        conn.begin_work();
+        session.answer(Reply::refuse(Persistence::Close, &Refusal::HEAD_TOO_SLOW));
+    } else if conn.transport.is_readable() {
         // Its request came in time; its task has yet to see it.
-        Doing::Reading if conn.socket.is_readable() => {
-            let header = shard.config().timeouts.header;
-            conn.deadline.set(shard.clock.deadline(header));
-        }
-        Doing::Reading => conn.hand(Step::Close(Close::Now)),
-        Doing::Waiting => waiting::turn_away(shard, conn, &Refusal::WAITED_TOO_LONG),
-        Doing::Working => conn.stop(Stop::Expired),
-        Doing::Consuming | Doing::Handed => {}
+        session.limit(Due::Head, shard.config().timeouts.header);
+    } else {
+        conn.hand(Next::Close(Close::Now));
     }
 }
 
-/// The server ends: `conn`, if it is idle, goes, and if it waits, is turned away; who moves a body goes
-/// on. Called again and again, because who moves a body now may be idle or wait later. Nobody is
-/// closed whose request has come and lies unread: a reset would be all that it hears.
-pub fn drain(shard: &Rc<Shard>, conn: &Rc<Conn>) {
+/// The server shuts down: a connection that is idle closes, a request that waits is turned away, and
+/// one that moves a body goes on. Called again and again, because one that moves a body now may be
+/// idle or wait later. Nobody is closed whose request has come and lies unread: a reset would be all
+/// that it hears.
+pub fn drain(session: &Session) {
+    let conn = &session.conn;
     match conn.doing() {
-        Doing::Reading if !conn.socket.is_readable() => conn.hand(Step::Close(Close::Now)),
-        Doing::Waiting => waiting::turn_away(shard, conn, &Refusal::DRAINING),
+        Doing::Reading if !conn.transport.is_readable() => conn.hand(Next::Close(Close::Now)),
+        Doing::Waiting => waiting::turn_away(session, Cause::Drained),
         _ => {}
     }
 }
 
-/// Whether a connection that reads heads has none begun. `greeting`: a client that has connected and
-/// not yet sent anything is still given time to.
+/// Whether a connection that reads heads has none begun. `grace`: a client that has connected and not
+/// yet sent anything is still given time to.
 #[must_use]
-pub fn is_idle(conn: &Conn, greeting: bool) -> bool {
-    !(conn.has_unread() || greeting && conn.fresh.get())
+pub fn is_idle(conn: &Conn, grace: bool) -> bool {
+    !(conn.inbound.has_unread() || grace && conn.inbound.served_none())
 }
 
-async fn close(shard: &Rc<Shard>, conn: &Rc<Conn>, how: Close) {
+async fn close(session: &Session, how: Close) {
     match how {
         Close::Now => {}
-        Close::Linger => linger(shard, conn).await,
+        Close::Linger => linger(session).await,
     }
 }
 
 /// Ends the sending direction and drops what the client still sends, for a bounded time and amount.
-async fn linger(shard: &Rc<Shard>, conn: &Rc<Conn>) {
+async fn linger(session: &Session) {
+    let Session { shard, conn } = session;
     conn.begin_work();
-    conn.socket.end_sending();
-    conn.deadline.set(shard.clock.deadline(limits::LINGER_TIME));
+    conn.transport.end_sending();
+    session.limit(Due::Linger, limits::LINGER_TIME);
     let mut dropped = 0;
-    while conn.take_stop() != Some(Stop::Expired) {
+    while conn.signal.take_stop() != Some(Cause::Expired) {
         if dropped >= limits::LINGER_BYTES_MAX {
-            conn.poked().await;
+            conn.signal.poked().await;
             continue;
         }
-        let readable = pin!(conn.socket.readable());
-        if conn.poked_or(readable).await.is_none() {
+        let readable = pin!(conn.transport.readable());
+        if conn.signal.poked_or(readable).await.is_none() {
             continue;
         }
-        match conn.socket.receive(&mut shard.scratch.borrow_mut()) {
+        match conn.transport.receive(&mut shard.scratch.borrow_mut()) {
             Received::Bytes(bytes) => dropped += bytes,
             Received::Nothing => {}
             Received::End | Received::PeerGone => return,
@@ -319,50 +325,38 @@ async fn linger(shard: &Rc<Shard>, conn: &Rc<Conn>) {
 }
 
 /// Gives the connection to the shard that owns the channel of its request.
-fn hand_over(
-    shard: &Shard,
-    conn: Rc<Conn>,
-    owner: usize,
-    request: Box<Request>,
-    duplicate: Option<OwnedFd>,
-) {
+fn hand_over(session: Session, owner: usize, request: Box<Request>, duplicate: Option<OwnedFd>) {
+    let Session { shard, conn } = session;
+    let audience = conn.audience;
     let Some(conn) = Rc::into_inner(conn) else {
         // Nobody but its own task holds a connection between two requests.
         tracing::error!("a connection to be handed over is still in use; it is closed");
-        return shard.count_closed(Standing::Client);
+        return shard.count_closed(audience);
     };
-    let socket = conn.socket.into_parts(duplicate);
     shard.counters.handovers.add(1);
+    let handover = Handover {
+        transport: conn.transport.into_parts(duplicate),
+        audience,
+        request,
+    };
     shard
         .shared
         .mesh
-        .send(owner, Message::HandOver { socket, request });
+        .send(owner, Message::HandOver(Box::new(handover)));
 }
 
-/// Cleans up behind a task that panicked.
-fn bury(shard: &Rc<Shard>, conn: &Rc<Conn>, panic: &(dyn Any + Send)) {
+/// Cleans up after a task that panicked.
+fn after_panic(session: &Session, panic: &(dyn Any + Send)) {
+    let Session { shard, conn } = session;
     shard.counters.panics.add(1);
     conn.line.panicked();
-    conn.line.finish(conn.arrived.get(), || shard.clock.read());
+    session.finish_line();
     let reason = log::reason(panic);
     tracing::error!(connection = conn.id, doing = ?conn.doing(), "a connection's task panicked: {reason}");
-    waiting::leave(shard, conn);
-    conn.stop_driver(Stop::ConsumerLeft);
-    // An exchange that it was to drive ends with the step.
+    waiting::leave(session);
+    conn.consumer_left();
+    // An exchange that it was to drive ends with what was handed over.
     drop(conn.take_handed());
-}
-
-/// Runs `future` to its end or to its panic.
-fn catch_panic<F: Future>(
-    mut future: Pin<&mut F>,
-) -> impl Future<Output = Result<F::Output, Box<dyn Any + Send>>> {
-    poll_fn(
-        move |context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
-            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
-            Ok(Poll::Pending) => Poll::Pending,
-            Err(panic) => Poll::Ready(Err(panic)),
-        },
-    )
 }
 
 #[cfg(test)]
@@ -380,14 +374,13 @@ mod tests {
     use super::*;
     use crate::{
         config::{Config, cli::Cli},
-        conn::Standing,
         io::{
             clock::Moment,
-            runtime::{self, Driver},
+            runtime::{Driver, Pool},
             socket::{Kind, Transport},
         },
-        model::registry::Side,
-        shard::{Shared, mesh::Answer},
+        model::{audience::Audience, registry::Side},
+        shard::{Shard, shared::Shared},
     };
 
     /// Long enough for anything here; never waited for when all goes well.
@@ -419,7 +412,7 @@ mod tests {
     fn run_logged<F: Future<Output = ()>>(driver: Driver, test: impl Fn(Rc<Shard>) -> F) -> String {
         let cli = Cli::parse_from(["httpipe", "--threads", "1"]);
         let config = Config::from_cli(cli).expect("options that can be kept");
-        let shared = Shared::new(config, &[]).expect("descriptors and a thread");
+        let shared = Shared::new(config, 0, None).expect("descriptors and a thread");
         let log = Log::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -427,7 +420,7 @@ mod tests {
             .with_writer(move || writer.clone())
             .finish();
         tracing::subscriber::with_default(subscriber, || {
-            let ran = runtime::run(driver, async {
+            let ran = runtime::run(driver, Pool::start(), async {
                 let shard = Shard::new(0, Arc::new(shared)).expect("descriptors");
                 test(Rc::new(shard)).await;
             });
@@ -446,11 +439,11 @@ mod tests {
             .expect("a bound");
         let (accepted, _) = listener.accept().expect("it has connected");
         accepted.set_nonblocking(true).expect("a socket option");
-        let socket = Transport::new(OwnedFd::from(accepted), Kind::Tcp).expect("a socket");
+        let transport = Transport::new(OwnedFd::from(accepted), Kind::Tcp).expect("a socket");
         shard.shared.connections.fetch_add(1, Ordering::Relaxed);
-        let conn = shard.admit(socket, Standing::Client);
+        let conn = shard.admit(transport, Audience::Everyone, false);
         let id = conn.id as usize;
-        spawn(Rc::clone(shard), conn, None);
+        spawn(Session::new(shard, conn), None);
         (client, id)
     }
 
@@ -459,7 +452,7 @@ mod tests {
         let began = Instant::now();
         while !holds() {
             assert!(began.elapsed() < FAILURE_BOUND, "waited in vain");
-            shard.turn().await;
+            shard.yield_now().await;
         }
     }
 
@@ -482,7 +475,7 @@ mod tests {
         while let Err(error) = client.read_to_end(&mut all) {
             assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
             assert!(began.elapsed() < FAILURE_BOUND, "no end of stream");
-            shard.turn().await;
+            shard.yield_now().await;
         }
         all
     }
@@ -505,12 +498,12 @@ mod tests {
             check_served(&shard, &mut unlucky).await;
             check_served(&shard, &mut other).await;
             let fault = async { panic!("a fault made for this test") };
-            let conn = shard.conn(u32::try_from(id).expect("an id"));
-            conn.hand(Step::Work(Box::pin(fault)));
+            let conn = shard.connections.get(u32::try_from(id).expect("an id"));
+            conn.hand(Next::Work(Box::pin(fault)));
             drop(conn);
             until(&shard, || shard.counters.panics.get() == 1).await;
             assert!(read_to_end(&shard, &mut unlucky).await.is_empty());
-            assert_eq!(shard.connections(), 1);
+            assert_eq!(shard.connections.clients(), 1);
             assert_eq!(shard.shared.connections.load(Ordering::Relaxed), 1);
             check_served(&shard, &mut other).await;
             let (mut next, _) = connect(&shard);
@@ -537,7 +530,10 @@ mod tests {
             let request = b"GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n";
             client.write_all(request).expect("the connection is open");
             // Its time is over before its task had its turn to look.
-            expire(&shard, &shard.conn(u32::try_from(id).expect("an id")));
+            expire(&Session::new(
+                &shard,
+                shard.connections.get(u32::try_from(id).expect("an id")),
+            ));
             let served = shard.counters.requests.get() + 1;
             until(&shard, || shard.counters.requests.get() == served).await;
             let reply = read_until(&mut client, b"\r\n\r\n");
@@ -549,36 +545,26 @@ mod tests {
         });
     }
 
-    /// Puts `document` in the place of the one that the scribe makes, as soon as that is there.
-    async fn deliver(shard: &Shard, document: Vec<u8>) {
-        let mut came = Vec::new();
-        let began = Instant::now();
-        while came.is_empty() {
-            assert!(began.elapsed() < FAILURE_BOUND, "waited in vain");
-            shard.turn().await;
-            came = shard.shared.mesh.take(shard.index);
-        }
-        let Some(Message::Answer { ticket, .. }) = came.pop() else {
-            panic!("something else than the scribe's answer");
-        };
-        let answer = Answer::Written(Ok(("text/plain", document)));
-        shard.answered(ticket, answer);
-    }
-
     #[test]
     fn a_listing_that_takes_longer_than_a_head_may_is_sent_all_the_same() {
         on_a_shard(|shard| async move {
             let (mut client, id) = connect(&shard);
+            // More than a megabyte of names, and more slices than the time of a head is looked at.
+            for nth in 0..5000 {
+                let name = format!("{nth:0250}");
+                let opened = shard.registry.borrow_mut().open(nth, "a", &name);
+                let channel = opened.expect("there is room");
+                shard.registry.borrow_mut().begin_exchange(channel, 0);
+            }
             let request = b"GET /state HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n";
             client.write_all(request).expect("it is read");
             until(&shard, || shard.counters.requests.get() == 1).await;
-            let conn = shard.conn(u32::try_from(id).expect("an id"));
-            // What a sweep does once the first head's time is over.
-            if conn.deadline.get() < Moment::NEVER {
-                expire(&shard, &conn);
+            let conn = shard.connections.get(u32::try_from(id).expect("an id"));
+            // What the sweep does once the first head's time is over.
+            if conn.deadline.at() < Moment::NEVER {
+                expire(&Session::new(&shard, Rc::clone(&conn)));
             }
             drop(conn);
-            deliver(&shard, vec![b'.'; 1 << 20]).await;
             let reply = read_to_end(&shard, &mut client).await;
             assert!(
                 reply.starts_with(b"HTTP/1.1 200 OK\r\n"),
@@ -615,14 +601,14 @@ mod tests {
             producer.write_all(b"1\r\nb\r\n").expect("it is read");
             until(&shard, || shard.counters.panics.get() == 1).await;
             drop(in_use);
-            until(&shard, || shard.connections() == 1).await;
+            until(&shard, || shard.connections.clients() == 1).await;
             assert_eq!((exchanging(), shard.registry.borrow().channels()), (0, 0));
             // The consumer sees the end without the last chunk; its connection lingers until it
             // closes too.
             let rest = read_to_end(&shard, &mut consumer).await;
             assert!(rest.is_empty(), "{}", rest.escape_ascii());
             drop(consumer);
-            until(&shard, || shard.connections() == 0).await;
+            until(&shard, || shard.connections.clients() == 0).await;
             let (mut next, _) = connect(&shard);
             check_served(&shard, &mut next).await;
         });
@@ -650,7 +636,7 @@ mod tests {
             producer.write_all(b"some").expect("it is read");
             until(&shard, || shard.counters.panics.get() == 1).await;
             drop(in_use);
-            until(&shard, || shard.connections() == 0).await;
+            until(&shard, || shard.connections.clients() == 0).await;
             let said = read_to_end(&shard, &mut consumer).await;
             assert!(said.is_empty(), "{}", said.escape_ascii());
             assert_eq!(shard.registry.borrow().channels(), 0);

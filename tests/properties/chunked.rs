@@ -1,7 +1,7 @@
 //! What holds for every run of bytes that is read as a body in the chunked coding. Pure.
 
 use super::input::Input;
-use httpipe::{
+use httpipe::testing::{
     http::{
         chunked::{ChunkedDecoder, ChunkedError},
         decode::BodyDecoder,

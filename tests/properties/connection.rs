@@ -1,7 +1,7 @@
 //! What holds for whatever two clients send to a server over whole connections. Owns its own reading
 //! of replies, because a client that sends noise does not know what each reply answers.
 
-use httpipe::http::{
+use httpipe::testing::http::{
     decode::BodyDecoder,
     head::{Method, Parsed, parse},
 };

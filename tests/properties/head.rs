@@ -1,6 +1,6 @@
 //! What holds for every run of bytes that is parsed as a request's head. Pure.
 
-use httpipe::{
+use httpipe::testing::{
     http::head::{BodyLength, HeadError, Parsed, RequestHead, Version, parse},
     limits::{HEAD_BYTES_MAX, TARGET_BYTES_MAX},
 };

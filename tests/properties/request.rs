@@ -2,7 +2,7 @@
 //! Pure.
 
 use super::input::Input;
-use httpipe::{
+use httpipe::testing::{
     http::{
         chunked::ChunkedError,
         head::{BodyLength, Parsed, RequestHead, parse},

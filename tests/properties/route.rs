@@ -1,9 +1,12 @@
 //! What holds for every method on every target. Pure.
 
-use httpipe::{
+use httpipe::testing::{
     http::head::Method,
     limits::NAME_BYTES_MAX,
-    model::route::{self, ChannelName, Offer, Route, RouteError},
+    model::{
+        audience::Audience,
+        route::{self, ChannelName, Route, RouteError},
+    },
 };
 use std::borrow::Cow;
 
@@ -145,14 +148,15 @@ fn check_as_name(name: &str) {
 
 /// As a listener that offers everything reads it.
 fn parse(method: Method, target: &[u8]) -> Result<Route<'_>, RouteError> {
-    route::parse(Offer::All, method, target)
+    route::parse(Audience::Everyone, method, target)
 }
 
 /// A listener that offers less never reads a target as something else, and each of the two is given
 /// what the other is not.
 fn check_offers(method: Method, target: &[u8]) {
     let all = parse(method, target);
-    let parts = [Offer::Public, Offer::Admin].map(|offer| route::parse(offer, method, target));
+    let parts =
+        [Audience::Clients, Audience::Operators].map(|offer| route::parse(offer, method, target));
     for part in &parts {
         let differs_in_methods = matches!(
             (&all, part),

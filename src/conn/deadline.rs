@@ -1,0 +1,78 @@
+//! The time limit that a connection is under.
+
+use std::cell::Cell;
+
+use crate::io::clock::Moment;
+
+/// What a connection's deadline limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// A head, from the connection's start or from the head's first byte (`--header-timeout`).
+    Head,
+    /// The pause between two requests (`--keep-alive-timeout`).
+    KeepAlive,
+    /// The wait for a counterpart (`--request-timeout`).
+    Wait,
+    /// An exchange in which nothing moves (`--idle-timeout`), and whatever else a task does until it
+    /// is stopped: a body that is dropped, a long reply.
+    Idle,
+    /// The time for a client to close after its last reply.
+    Linger,
+}
+
+/// When the sweep steps in, and why.
+#[derive(Debug)]
+pub struct Deadline {
+    at: Cell<Moment>,
+    due: Cell<Due>,
+    /// When the shard's deadlines look at this connection: not later than `at`, which moves on far more
+    /// often than it comes.
+    entry: Cell<Moment>,
+}
+
+impl Deadline {
+    /// None.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            at: Cell::new(Moment::NEVER),
+            due: Cell::new(Due::Head),
+            entry: Cell::new(Moment::NEVER),
+        }
+    }
+
+    /// When it is.
+    #[must_use]
+    pub fn at(&self) -> Moment {
+        self.at.get()
+    }
+
+    /// What it limits.
+    #[must_use]
+    pub fn due(&self) -> Due {
+        self.due.get()
+    }
+
+    /// Moves it. Returns whether the shard's deadlines have to look earlier than they would.
+    pub fn set(&self, due: Due, at: Moment) -> bool {
+        self.due.set(due);
+        self.at.set(at);
+        at < self.entry.get()
+    }
+
+    /// There is none until it is set again.
+    pub fn lift(&self) {
+        self.at.set(Moment::NEVER);
+    }
+
+    /// When the shard's deadlines look at this connection.
+    #[must_use]
+    pub fn entry(&self) -> Moment {
+        self.entry.get()
+    }
+
+    /// The shard's deadlines look at this connection then.
+    pub fn set_entry(&self, at: Moment) {
+        self.entry.set(at);
+    }
+}

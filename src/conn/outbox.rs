@@ -1,0 +1,131 @@
+//! What is on its way to a peer and not yet taken by the kernel, and how it is framed.
+//!
+//! Bounded: nothing is received for a sink that has unsent bytes, so there is at most one piece
+//! ([`crate::limits::COPY_BYTES`]) with its framing.
+
+use std::io::IoSlice;
+
+use bytes::{Buf, Bytes};
+
+use crate::{
+    http::encode::{Encoder, Frame},
+    io::socket::{Sent, Transport},
+};
+
+/// The way out of one body.
+#[derive(Debug)]
+pub struct Outbox {
+    /// How the body is framed.
+    pub encoder: Encoder,
+    /// Bytes that the kernel did not take yet, framing included.
+    unsent: Bytes,
+    /// The kernel may hold back a short segment for bytes that follow at once. Whoever waits flushes
+    /// first.
+    corked: bool,
+}
+
+/// The peer's connection is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerGone;
+
+impl Outbox {
+    /// Nothing was sent yet.
+    #[must_use]
+    pub const fn new(encoder: Encoder) -> Self {
+        Self {
+            encoder,
+            unsent: Bytes::new(),
+            corked: false,
+        }
+    }
+
+    /// Whether the kernel took everything.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.unsent.is_empty()
+    }
+
+    /// `more` of the bytes just sent were announced to follow at once.
+    pub const fn set_corked(&mut self, more: bool) {
+        self.corked = more;
+    }
+
+    /// Bytes that another call tried to send and the kernel did not take.
+    pub fn keep_unsent(&mut self, bytes: Bytes) {
+        debug_assert!(self.unsent.is_empty(), "earlier bytes go first");
+        self.unsent = bytes;
+    }
+
+    /// Sends what is unsent, as far as the kernel takes it. Returns how many bytes it took.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub fn send_unsent(&mut self, to: &Transport) -> Result<usize, PeerGone> {
+        match to.send(&self.unsent, false) {
+            Sent::Bytes(sent) => {
+                self.unsent.advance(sent);
+                Ok(sent)
+            }
+            Sent::PeerGone => Err(PeerGone),
+        }
+    }
+
+    /// Sends `payload` in its `frame`; keeps what the kernel does not take. `more`: further bytes
+    /// follow at once. Call only while nothing is unsent.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub fn send_framed(
+        &mut self,
+        to: &Transport,
+        frame: &Frame,
+        payload: &[u8],
+        more: bool,
+    ) -> Result<(), PeerGone> {
+        debug_assert!(self.unsent.is_empty(), "earlier bytes go first");
+        let parts = [frame.front(), payload, frame.back];
+        if parts.iter().all(|part| part.is_empty()) {
+            return Ok(());
+        }
+        let sent = to.send_parts(&parts.map(IoSlice::new), more);
+        self.corked = more;
+        match sent {
+            Sent::Bytes(sent) => {
+                self.unsent = behind(&parts, sent);
+                Ok(())
+            }
+            Sent::PeerGone => Err(PeerGone),
+        }
+    }
+
+    /// Nothing is held back any longer.
+    pub fn uncork(&mut self, to: &Transport) {
+        if std::mem::take(&mut self.corked) {
+            to.flush();
+        }
+    }
+}
+
+/// What is left of `parts` behind their first `sent` bytes.
+fn behind(parts: &[&[u8]], mut sent: usize) -> Bytes {
+    let mut left = Vec::new();
+    for part in parts {
+        let skipped = sent.min(part.len());
+        left.extend_from_slice(&part[skipped..]);
+        sent -= skipped;
+    }
+    Bytes::from(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_begins_behind_what_was_sent_whichever_part_that_ends_in() {
+        let parts: [&[u8]; 3] = [b"ab", b"", b"cde"];
+        for sent in 0..=5 {
+            assert_eq!(behind(&parts, sent), &b"abcde"[sent..]);
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Matching: [`meet`] is the one routine for a match, whether a request has just arrived or both sides
+//! have waited behind an exchange.
+
+use std::rc::Rc;
+
+use super::{
+    Exchange, matched,
+    offer::Offer,
+    sink::{Sink, Start, Started},
+    waiting::{claim_consumer, claim_producer, wait_on},
+};
+use crate::{
+    conn::{
+        ConnId, Party, Waiting,
+        step::{Next, Step},
+    },
+    limits,
+    model::{
+        refusal::Refusal,
+        registry::{Arrival, ChannelId, Match, Side},
+        reply::Reply,
+        request::ConsumerRequest,
+        verdict::{Close, Outcome},
+    },
+    observe::counters::Path,
+    shard::{Shard, session::Session},
+};
+
+/// A request that arrives.
+pub enum Arriving<'a> {
+    /// It brings a body.
+    Producer(Offer<'a>),
+    /// It takes one.
+    Consumer(ConsumerRequest),
+}
+
+/// What follows from a match.
+struct Met<'a> {
+    /// The producer's next step, or its offer if that stands: the consumer was gone.
+    producer: Result<Step, Offer<'a>>,
+    /// The consumer's next step; `None` if the producer's task sends to it from now on.
+    consumer: Option<Step>,
+}
+
+/// A request arrives on `channel`: it meets its counterpart, or waits for one, or is refused.
+pub fn arrive(session: &Session, channel: ChannelId, mut arriving: Arriving<'_>) -> Step {
+    let Session { shard, conn } = session;
+    let timeout = shard.config().timeouts.request;
+    conn.wait_until.set(shard.clock.deadline_if(timeout));
+    loop {
+        let side = match &arriving {
+            Arriving::Producer(_) => Side::Producer,
+            Arriving::Consumer(_) => Side::Consumer,
+        };
+        let arrived = shard.registry.borrow_mut().arrive(channel, side, conn.id);
+        let found = match arrived {
+            Ok(Arrival::Matches(found)) => found,
+            Ok(Arrival::Waits(place)) => {
+                session.begin_waiting(Waiting {
+                    channel,
+                    place,
+                    party: party_of(arriving),
+                });
+                return Step::WAIT;
+            }
+            Err(full) => return refuse_arrival(session, arriving, &Refusal::from(full)),
+        };
+        match meet_arriving(session, channel, &found, arriving) {
+            Ok(step) => {
+                shard.registry.borrow_mut().close_if_unused(channel);
+                return step;
+            }
+            // Its counterpart had left: there may be another.
+            Err(again) => arriving = again,
+        }
+    }
+}
+
+fn party_of(arriving: Arriving<'_>) -> Party {
+    match arriving {
+        Arriving::Producer(offer) => Party::Producer(offer.into_request()),
+        Arriving::Consumer(want) => Party::Consumer(want),
+    }
+}
+
+fn refuse_arrival(session: &Session, arriving: Arriving<'_>, refusal: &Refusal) -> Step {
+    Step::Reply(match arriving {
+        Arriving::Producer(offer) => {
+            let unread = offer.whole_body().is_none();
+            let reply = Reply::refuse(offer.persistence(), refusal).closing_if(unread);
+            session.conn.inbound.keep_unread(offer.into_rest());
+            reply
+        }
+        Arriving::Consumer(want) => Reply::refuse(want.persistence, refusal),
+    })
+}
+
+/// Lets the request that arrives on `session` meet the counterpart that waited.
+///
+/// # Errors
+/// The counterpart had left; the request is given back.
+fn meet_arriving<'a>(
+    session: &Session,
+    channel: ChannelId,
+    found: &Match<ConnId>,
+    arriving: Arriving<'a>,
+) -> Result<Step, Arriving<'a>> {
+    let shard = &session.shard;
+    match arriving {
+        Arriving::Producer(offer) => {
+            let Some((consumer, want)) = claim_consumer(shard, found.consumers[0]) else {
+                return Err(Arriving::Producer(offer));
+            };
+            let met = meet(channel, session, offer, &consumer, want);
+            tell(&consumer, met.consumer);
+            met.producer.map_err(Arriving::Producer)
+        }
+        Arriving::Consumer(want) => {
+            let Some((producer, request)) = claim_producer(shard, found.producer) else {
+                return Err(Arriving::Consumer(want));
+            };
+            let met = meet(channel, &producer, Offer::Kept(request), session, want);
+            tell_producer(&producer, channel, met.producer);
+            Ok(met.consumer.unwrap_or(Step::WAIT))
+        }
+    }
+}
+
+/// Matches those who wait on both sides of `channel`, which is not busy, until one exchange takes more
+/// than a turn. Whoever waits behind many bodies that are in hand whole goes on in a later turn.
+pub fn go_on(shard: &Rc<Shard>, channel: ChannelId) {
+    for _ in 0..limits::MATCHED_AT_ONCE {
+        let found = shard.registry.borrow_mut().next_match(channel);
+        let Some(found) = found else {
+            return shard.registry.borrow_mut().close_if_unused(channel);
+        };
+        meet_waiting(shard, channel, &found);
+    }
+    let mut registry = shard.registry.borrow_mut();
+    if registry.has_match(channel) {
+        registry.begin_backlog(channel);
+        shard.backlog.put(channel);
+    } else {
+        registry.close_if_unused(channel);
+    }
+}
+
+/// The turn of a channel with a backlog has come.
+pub fn go_on_with_backlog(shard: &Rc<Shard>, channel: ChannelId) {
+    shard.registry.borrow_mut().end_backlog(channel);
+    go_on(shard, channel);
+}
+
+/// Lets two meet who have both waited.
+fn meet_waiting(shard: &Rc<Shard>, channel: ChannelId, found: &Match<ConnId>) {
+    let producer = claim_producer(shard, found.producer);
+    let consumer = claim_consumer(shard, found.consumers[0]);
+    match (producer, consumer) {
+        (Some((producer, request)), Some((consumer, want))) => {
+            let met = meet(channel, &producer, Offer::Kept(request), &consumer, want);
+            tell(&consumer, met.consumer);
+            tell_producer(&producer, channel, met.producer);
+        }
+        (Some((producer, request)), None) => {
+            wait_on(&producer, channel, Party::Producer(request));
+        }
+        (None, Some((consumer, want))) => wait_on(&consumer, channel, Party::Consumer(want)),
+        (None, None) => {}
+    }
+}
+
+/// Hands `step` to the task of `session`.
+fn tell(session: &Session, step: Option<Step>) {
+    if let Some(step) = step {
+        session.conn.hand(session.settle(step));
+    }
+}
+
+/// Hands a producer its step, or lets it wait on if its offer stands.
+fn tell_producer(session: &Session, channel: ChannelId, met: Result<Step, Offer<'_>>) {
+    match met {
+        Ok(step) => tell(session, Some(step)),
+        Err(offer) => wait_on(session, channel, Party::Producer(offer.into_request())),
+    }
+}
+
+/// A producer and a consumer have met on `channel`, which is not busy. A body that is in hand whole
+/// leaves with the consumer's head in one send, within this turn; for any other an exchange begins.
+fn meet<'a>(
+    channel: ChannelId,
+    producer: &Session,
+    offer: Offer<'a>,
+    consumer: &Session,
+    want: ConsumerRequest,
+) -> Met<'a> {
+    let mut sink = Sink::new(consumer, want, offer.head());
+    let Some(body) = offer.whole_body().filter(|_| sink.shows_cut()) else {
+        let exchange = Exchange::begin(channel, producer, offer.into_request(), sink, go_on);
+        return under_way(exchange);
+    };
+    let bytes = body.len() as u64;
+    let started = sink.send_start(&Start {
+        head: offer.head(),
+        head_bytes: offer.head_bytes(),
+        payload: body,
+        last: true,
+        more: false,
+    });
+    match started {
+        Err(_) => Met {
+            producer: Err(offer),
+            consumer: Some(Step::close(Close::Now)),
+        },
+        Ok(Started::All) => {
+            count_delivery(producer, consumer, bytes);
+            let consumer = Some(Step::Next(sink.finish()));
+            let reply = Reply::delivered(offer.persistence());
+            producer.conn.inbound.keep_unread(offer.into_rest());
+            Met {
+                producer: Ok(Step::Reply(reply)),
+                consumer,
+            }
+        }
+        Ok(Started::Part) => {
+            let mut exchange =
+                Exchange::begin(channel, producer, offer.into_request(), sink, go_on);
+            exchange.started();
+            under_way(exchange)
+        }
+        Ok(Started::Nothing) => {
+            let exchange = Exchange::begin(channel, producer, offer.into_request(), sink, go_on);
+            under_way(exchange)
+        }
+    }
+}
+
+fn under_way<'a>(exchange: Exchange) -> Met<'a> {
+    Met {
+        producer: Ok(Step::Next(Next::Work(exchange.into_work()))),
+        consumer: None,
+    }
+}
+
+/// Counts a body of `bytes` that was delivered within one turn, so that it took no time that the clock
+/// could show.
+fn count_delivery(producer: &Session, consumer: &Session, bytes: u64) {
+    let counters = &producer.shard.counters;
+    counters.moved(Path::WithHead, bytes);
+    matched(producer, consumer);
+    counters.exchange_ended(Outcome::Delivered, 0);
+    producer.conn.line.moved(bytes);
+    consumer.conn.line.moved(bytes);
+    producer.conn.inbound.expect_large(false);
+}

@@ -1,0 +1,185 @@
+//! A consumer's side of an exchange: where the body goes.
+
+use bytes::Bytes;
+
+use crate::{
+    conn::{
+        outbox::{Outbox, PeerGone},
+        step::Next,
+    },
+    http::{
+        encode::{Encoder, Framing},
+        head::RequestHead,
+        reply::{self, Persistence},
+        status::Status,
+    },
+    io::socket::Sent,
+    model::{
+        reply::Meaning,
+        request::ConsumerRequest,
+        verdict::{Cause, Fate, Stage, rule},
+    },
+    shard::session::Session,
+};
+
+/// Where the body goes.
+pub struct Sink {
+    /// The consumer.
+    pub session: Session,
+    /// What it asked for.
+    pub want: ConsumerRequest,
+    /// What is on its way to it.
+    pub out: Outbox,
+    /// What its reply says about the connection; decided when the reply starts.
+    persistence: Persistence,
+}
+
+/// How far the start of a reply got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Started {
+    /// All of it was sent.
+    All,
+    /// A part was sent; the rest is in the outbox.
+    Part,
+    /// Nothing could be sent yet.
+    Nothing,
+}
+
+/// The start of a consumer's reply: the producer's head, and the payload in hand.
+pub struct Start<'a> {
+    /// The producer's head.
+    pub head: &'a RequestHead,
+    /// The bytes that its spans point into.
+    pub head_bytes: &'a [u8],
+    /// The payload in hand.
+    pub payload: &'a [u8],
+    /// The body ends with it.
+    pub last: bool,
+    /// Payload to splice follows at once: that is tried before the start leaves, so that one segment
+    /// and one wake do instead of two.
+    pub more: bool,
+}
+
+impl Sink {
+    /// The consumer of a body whose producer sent `head`.
+    #[must_use]
+    pub fn new(session: &Session, want: ConsumerRequest, head: &RequestHead) -> Self {
+        Self {
+            session: session.clone(),
+            want,
+            out: Outbox::new(Encoder::new(head.body, want.version)),
+            persistence: want.persistence,
+        }
+    }
+
+    /// How the body is framed.
+    #[must_use]
+    pub const fn framing(&self) -> Framing {
+        self.out.encoder.framing()
+    }
+
+    /// Whether the consumer could tell a cut body from a whole one. A truncated body must never look
+    /// whole: better none than one whose cut would not show.
+    #[must_use]
+    pub fn shows_cut(&self) -> bool {
+        self.framing() != Framing::Close || self.session.conn.transport.can_reset()
+    }
+
+    /// Sends the head of the consumer's reply with the payload in hand.
+    ///
+    /// # Errors
+    /// The consumer's connection is broken.
+    pub fn send_start(&mut self, start: &Start<'_>) -> Result<Started, PeerGone> {
+        let session = self.session.clone();
+        let untouched = self.out.encoder;
+        let mut out = session.shard.out.borrow_mut();
+        self.write_start(&mut out, start);
+        self.guard()?;
+        match session.conn.transport.send(&out, start.more) {
+            Sent::PeerGone => Err(PeerGone),
+            Sent::Bytes(0) => {
+                self.out.encoder = untouched;
+                self.unguard();
+                Ok(Started::Nothing)
+            }
+            Sent::Bytes(sent) => {
+                self.out.set_corked(start.more);
+                session.conn.outbound.note_sent();
+                session.shard.counters.replied(Status::Ok);
+                session.note_answer(Status::Ok, Meaning::Delivered.label());
+                if sent == out.len() {
+                    return Ok(Started::All);
+                }
+                self.out.keep_unsent(Bytes::copy_from_slice(&out[sent..]));
+                Ok(Started::Part)
+            }
+        }
+    }
+
+    fn write_start(&mut self, out: &mut Vec<u8>, start: &Start<'_>) {
+        let ends_connection = self.framing() == Framing::Close;
+        self.persistence = self
+            .session
+            .persistence(self.want.persistence, ends_connection);
+        out.clear();
+        self.session.shard.clock.with_date(|date| {
+            reply::consumer_head(
+                out,
+                date,
+                &self.out.encoder,
+                self.persistence,
+                start.head,
+                start.head_bytes,
+            );
+        });
+        self.out.encoder.write(out, start.payload, start.last);
+    }
+
+    /// From before its first byte to behind its last, the end of the connection shows a body that ends
+    /// with it as cut, even if this process ends.
+    fn guard(&self) -> Result<(), PeerGone> {
+        if self.framing() == Framing::Close {
+            let guarded = self.session.conn.transport.reset_on_close(true);
+            return guarded.map_err(|_| PeerGone);
+        }
+        Ok(())
+    }
+
+    /// The body is whole, or was not begun.
+    fn unguard(&self) {
+        if self.framing() == Framing::Close {
+            // Where the kernel refuses, the connection is broken and ends as it does.
+            let _ = self.session.conn.transport.reset_on_close(false);
+        }
+    }
+
+    /// The kernel took the whole body. Returns what the connection does next.
+    ///
+    /// # Panics
+    /// The body is not whole: a fault of the caller.
+    #[must_use]
+    pub fn finish(&self) -> Next {
+        self.out.encoder.end().expect("the decoder came to its end");
+        self.unguard();
+        self.session.finish(self.persistence)
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        let conn = &self.session.conn;
+        // Only a panic of the task that drives the exchange leaves the consumer without a word.
+        if conn.outbound.is_driven() {
+            let stage = if conn.outbound.is_started() {
+                Stage::Moving
+            } else {
+                Stage::Matched
+            };
+            conn.outbound.end_driven();
+            conn.line.panicked();
+            if let Fate::Cut(close) = rule(Cause::Panicked, stage, self.framing()).consumer {
+                conn.hand(Next::Close(close));
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The producer's side of an exchange: where the body comes from.
+
+use std::rc::Rc;
+
+use crate::{
+    conn::Conn,
+    http::{decode::BodyDecoder, reply::CONTINUE},
+    io::{
+        low_water::LowWater,
+        pipe::{Pipe, Pipes},
+        socket::{Received, Sent},
+    },
+    limits,
+    model::{request::ProducerRequest, verdict::Cause},
+    shard::{Shard, session::Session},
+};
+
+/// Where the body comes from.
+pub struct Source {
+    /// The producer. The exchange runs in this connection's task.
+    pub conn: Rc<Conn>,
+    /// Its request: what is in hand of the body, and what is still to come.
+    pub request: Box<ProducerRequest>,
+    /// How much is read before others have their turn.
+    pub budget: Budget,
+    /// Between two payloads that are spliced.
+    pub pipe: Option<Pipe>,
+    /// Set while the body flows fast.
+    pub low_water: LowWater<Rc<Conn>>,
+    chunk_head: ChunkHeadLength,
+}
+
+/// Read budget. After a full read we read again without polling, until `bytes` are used up; then the
+/// task yields.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// The last read gave all that was asked of it, or there was none yet.
+    full: bool,
+    bytes: usize,
+}
+
+/// How long the head of the next chunk is taken to be, the end of the chunk before it included: as long
+/// as the last one.
+#[derive(Clone, Copy, Debug)]
+struct ChunkHeadLength {
+    expected: usize,
+    /// How much of the head was received.
+    seen: usize,
+}
+
+impl Budget {
+    const fn new(bytes: usize) -> Self {
+        Self { full: true, bytes }
+    }
+
+    /// Whether the socket is read without waiting for it.
+    #[must_use]
+    pub const fn reads_on(self) -> bool {
+        self.full && self.bytes > 0
+    }
+
+    /// Most bytes of the next read.
+    #[must_use]
+    pub const fn bytes(self) -> usize {
+        self.bytes
+    }
+
+    /// A read that asked for `asked` bytes gave `bytes`.
+    pub const fn spend(&mut self, bytes: usize, asked: usize) {
+        self.full = bytes == asked;
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
+impl Source {
+    /// A source that has given nothing yet.
+    #[must_use]
+    pub fn new(shard: &Shard, conn: &Rc<Conn>, request: Box<ProducerRequest>) -> Self {
+        Self {
+            conn: Rc::clone(conn),
+            request,
+            budget: Budget::new(shard.pipes.budget_bytes()),
+            pipe: None,
+            low_water: LowWater::new(&shard.low_waters),
+            chunk_head: ChunkHeadLength {
+                expected: limits::CHUNK_HEAD_READ_BYTES,
+                seen: 0,
+            },
+        }
+    }
+
+    /// Reads until payload is in hand or the body is known to be empty, after asking for it.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn first_payload(&mut self, session: &Session) -> Result<(), Cause> {
+        ask_for_body(&self.conn, &mut self.request).await?;
+        while self.request.payload().is_empty() && !self.request.is_whole() {
+            read_more(session, &mut self.request).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the payload that is known to follow is long enough to be spliced, and there is a pipe
+    /// for it, which is got now if need be.
+    pub fn get_pipe(&mut self, pipes: &Pipes) -> bool {
+        if self.request.decoder.payload_left() < limits::SPLICE_BYTES_MIN
+            || !self.conn.transport.can_splice()
+        {
+            return false;
+        }
+        if self.pipe.is_none() {
+            self.pipe = pipes.get();
+        }
+        self.pipe.is_some()
+    }
+
+    /// Most bytes to receive at once into the shard's buffer.
+    #[must_use]
+    pub fn copy_bytes(&self) -> usize {
+        let wanted = match self.request.decoder {
+            // A declared length says where the next request begins: nothing of it is read here.
+            BodyDecoder::Length(left) => usize::try_from(left).unwrap_or(usize::MAX),
+            // Behind a chunk that was spliced, just the next one's head is wanted.
+            BodyDecoder::Chunked(_) if self.pipe.is_some() => self.chunk_head.expected,
+            BodyDecoder::Chunked(_) => usize::MAX,
+        };
+        wanted.min(limits::COPY_BYTES)
+    }
+
+    /// Learns from a read of `framing` and `payload` bytes how long chunk heads are; `splices`: the rest
+    /// of the chunk is spliced.
+    pub fn learn_chunk_head(&mut self, framing: usize, payload: usize, splices: bool) {
+        self.chunk_head.seen += framing;
+        if splices {
+            let seen = self.chunk_head.seen;
+            self.chunk_head.expected = seen.clamp(1, limits::CHUNK_HEAD_READ_BYTES);
+            self.chunk_head.seen = 0;
+        } else if payload > 0 {
+            // The chunks have become small: they are received many at a time.
+            self.pipe = None;
+            self.chunk_head.seen = 0;
+        }
+    }
+
+    /// Waits until the producer's socket gives something.
+    ///
+    /// # Errors
+    /// Why the task was stopped.
+    pub async fn readable(&mut self, shard: &Shard) -> Result<(), Cause> {
+        self.budget = Budget {
+            full: false,
+            bytes: shard.pipes.budget_bytes(),
+        };
+        let transport = &self.conn.transport;
+        self.conn.ready_or_stopped(|| transport.readable()).await
+    }
+}
+
+/// Asks a client that expects it to send its body (RFC 9110 §10.1.1): once, and only if it did not
+/// begin to.
+///
+/// # Errors
+/// The client left, or somebody stopped its task.
+pub async fn ask_for_body(conn: &Conn, request: &mut ProducerRequest) -> Result<(), Cause> {
+    if !request.head.expect_continue || request.continued || request.is_begun() {
+        return Ok(());
+    }
+    request.continued = true;
+    conn.outbound.note_sent();
+    let mut ask = CONTINUE;
+    loop {
+        match conn.transport.send(ask, false) {
+            Sent::Bytes(sent) => ask = &ask[sent..],
+            Sent::PeerGone => return Err(Cause::ProducerLeft),
+        }
+        if ask.is_empty() {
+            return Ok(());
+        }
+        conn.ready_or_stopped(|| conn.transport.writable()).await?;
+    }
+}
+
+/// Reads one bounded piece of a body as soon as there is one.
+///
+/// # Errors
+/// The client left, broke its framing, or somebody stopped its task.
+pub async fn read_more(session: &Session, request: &mut ProducerRequest) -> Result<(), Cause> {
+    let Session { shard, conn } = session;
+    conn.ready_or_stopped(|| conn.transport.readable()).await?;
+    let mut scratch = shard.scratch.borrow_mut();
+    let buffer = &mut scratch[..limits::HEAD_READ_BYTES];
+    match conn.transport.receive(buffer) {
+        Received::Bytes(bytes) => request.push(&buffer[..bytes]).map_err(Cause::BadBody),
+        Received::Nothing => Ok(()),
+        Received::End | Received::PeerGone => Err(Cause::ProducerLeft),
+    }
+}

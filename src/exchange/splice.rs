@@ -1,0 +1,124 @@
+//! Moving payload through a pipe, from socket to socket, without a copy.
+//!
+//! The only place that splices. A direct non-blocking `splice(2)` behind a wait for readiness:
+//! `IORING_OP_SPLICE` would go to a kernel thread each time.
+
+use std::rc::Rc;
+
+use super::Exchange;
+use crate::{
+    http::encode::Frame,
+    io::{
+        pipe::{Pipe, Spliced},
+        socket::Received,
+    },
+    limits,
+    model::verdict::Cause,
+    observe::counters::Path,
+};
+
+impl Exchange {
+    /// Moves all payload that is known to follow through the pipe.
+    pub(super) async fn splice(&mut self) -> Result<(), Cause> {
+        if !self.sink().out.encoder.takes_unframed() {
+            self.send_payload(b"")?;
+            self.send_unsent().await?;
+        }
+        // Held here, so that a pipe with bytes in it is not kept if this ends early.
+        let mut pipe = self.source.pipe.take().expect("the plan got one");
+        self.source.conn.inbound.expect_large(true);
+        while self.source.request.decoder.payload_left() > 0 {
+            let waits = !self.source.budget.reads_on();
+            self.readable().await?;
+            let filled = self.fill(&mut pipe)?;
+            if filled == 0 && waits {
+                self.copy_unspliced().await?;
+            }
+            self.adjust_low_water(filled);
+            self.drain(&mut pipe).await?;
+        }
+        self.source.low_water.lift();
+        self.source.pipe = Some(pipe);
+        Ok(())
+    }
+
+    fn adjust_low_water(&mut self, filled: usize) {
+        let source = &mut self.source;
+        if source.conn.transport.has_low_water() {
+            let left = source.request.decoder.payload_left();
+            let conn = &source.conn;
+            source.low_water.adjust(|| Rc::clone(conn), filled, left);
+        }
+    }
+
+    /// Fills the pipe with what the producer's socket has, and returns how many bytes that is. None at
+    /// the end of the stream either: a receive tells whether it has ended.
+    fn fill(&mut self, pipe: &mut Pipe) -> Result<usize, Cause> {
+        let source = &mut self.source;
+        let left = source.request.decoder.payload_left();
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        let room = source.budget.bytes().min(left);
+        match pipe.fill(&source.conn.transport, room) {
+            Spliced::Bytes(bytes) => {
+                source.budget.spend(bytes, room);
+                source.request.decoder.took(bytes as u64);
+                self.count(Path::Spliced, bytes as u64);
+                self.progressed();
+                Ok(bytes)
+            }
+            Spliced::Nothing | Spliced::End => {
+                source.budget.spend(0, room);
+                Ok(0)
+            }
+            Spliced::PeerGone => Err(Cause::ProducerLeft),
+        }
+    }
+
+    /// Receives and sends on what is there although there was nothing to splice: the kernel splices no
+    /// byte that its sender marked as urgent, nor any behind it, until that one was received, and says
+    /// all the while that the socket is readable (`tcp(7)`). To wait for it again would be to spin.
+    async fn copy_unspliced(&mut self) -> Result<(), Cause> {
+        self.receive_unspliced()?;
+        self.send_unsent().await
+    }
+
+    fn receive_unspliced(&mut self) -> Result<(), Cause> {
+        let shard = Rc::clone(&self.session.shard);
+        let mut scratch = shard.scratch.borrow_mut();
+        let left = usize::try_from(self.source.request.decoder.payload_left());
+        let left = left.unwrap_or(usize::MAX);
+        let buffer = &mut scratch[..left.min(limits::COPY_BYTES)];
+        match self.source.conn.transport.receive(buffer) {
+            Received::Nothing => Ok(()),
+            Received::End | Received::PeerGone => Err(Cause::ProducerLeft),
+            Received::Bytes(bytes) => {
+                self.source.request.decoder.took(bytes as u64);
+                self.count(Path::Copied, bytes as u64);
+                let sink = self.sink();
+                sink.out.encoder.passed(bytes as u64);
+                let (payload, to) = (&buffer[..bytes], &sink.session.conn.transport);
+                sink.out.send_framed(to, &Frame::NONE, payload, false)?;
+                self.progressed();
+                Ok(())
+            }
+        }
+    }
+
+    /// Empties the pipe into the consumer's socket.
+    async fn drain(&mut self, pipe: &mut Pipe) -> Result<(), Cause> {
+        let more = self.source.budget.reads_on() && !self.source.request.is_whole();
+        while pipe.held() > 0 {
+            let sink = self.sink();
+            match pipe.drain(&sink.session.conn.transport, more) {
+                Spliced::Bytes(bytes) => {
+                    sink.out.encoder.passed(bytes as u64);
+                    sink.out.set_corked(more);
+                    self.progressed();
+                }
+                Spliced::Nothing => self.writable().await?,
+                Spliced::End | Spliced::PeerGone => return Err(Cause::ConsumerLeft),
+            }
+        }
+        Ok(())
+    }
+}

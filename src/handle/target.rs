@@ -1,0 +1,104 @@
+//! A request in hand, and where: what a handler works on.
+
+use bytes::Bytes;
+
+use crate::{
+    conn::step::Step,
+    http::{
+        head::{BodyLength, Method, RequestHead},
+        reply::Persistence,
+    },
+    model::{refusal::Refusal, reply::Reply, request::Request},
+    shard::session::Session,
+};
+
+/// The connection that a request came on, its head, and all bytes that were read with it.
+#[derive(Clone, Copy)]
+pub struct Target<'a> {
+    /// The connection.
+    pub session: &'a Session,
+    /// The head; its spans point into `bytes`.
+    pub head: &'a RequestHead,
+    /// The head's bytes and what was read along with them.
+    pub bytes: &'a [u8],
+    /// The same bytes where they are shared ones, so that keeping some costs no copy.
+    pub held: Option<&'a Bytes>,
+}
+
+impl<'a> Target<'a> {
+    /// A request that was kept.
+    #[must_use]
+    pub fn of_request(session: &'a Session, request: &'a Request) -> Self {
+        Self {
+            session,
+            head: &request.head,
+            bytes: &request.bytes,
+            held: Some(&request.bytes),
+        }
+    }
+
+    /// What the client asked for its connection.
+    #[must_use]
+    pub fn persistence(&self) -> Persistence {
+        Persistence::of(self.head)
+    }
+
+    /// The bytes behind the head.
+    fn behind_head(&self) -> &[u8] {
+        &self.bytes[usize::from(self.head.head_bytes)..]
+    }
+
+    /// The request as one that can leave this turn.
+    #[must_use]
+    pub fn to_request(self) -> Request {
+        Request {
+            head: *self.head,
+            bytes: self
+                .held
+                .map_or_else(|| Bytes::copy_from_slice(self.bytes), Bytes::clone),
+        }
+    }
+
+    /// How many bytes head and body have together, if all of them are in hand.
+    #[must_use]
+    pub fn whole_bytes(&self) -> Option<usize> {
+        let BodyLength::Exact(body) = self.head.body else {
+            return None;
+        };
+        let body = usize::try_from(body)
+            .ok()
+            .filter(|&body| body <= self.behind_head().len())?;
+        Some(usize::from(self.head.head_bytes) + body)
+    }
+
+    /// Keeps what was read behind a request whose body, if it had one, is in hand.
+    pub fn keep_rest(&self) {
+        if let Some(used) = self.whole_bytes()
+            && used < self.bytes.len()
+        {
+            self.session.conn.inbound.keep_unread(match self.held {
+                Some(held) => held.slice(used..),
+                None => Bytes::copy_from_slice(&self.bytes[used..]),
+            });
+        }
+    }
+
+    /// An error response.
+    #[must_use]
+    pub fn refuse(&self, refusal: &Refusal) -> Step {
+        self.keep_rest();
+        // Behind a CONNECT comes whatever the client would have sent through the tunnel.
+        let unread = self.whole_bytes().is_none() || self.head.method == Method::Connect;
+        Step::Reply(Reply {
+            head_only: self.head.method == Method::Head,
+            ..Reply::refuse(self.persistence(), refusal).closing_if(unread)
+        })
+    }
+
+    /// A 200 with a short body of text.
+    #[must_use]
+    pub fn text(&self, text: impl Into<Bytes>) -> Step {
+        const TEXT: &str = "text/plain; charset=utf-8";
+        Step::Reply(Reply::document(self.persistence(), TEXT, text.into()))
+    }
+}

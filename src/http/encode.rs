@@ -1,0 +1,323 @@
+//! How a body is framed on its way out: the mirror of [`super::decode`]. Holds no bytes. Pure.
+
+use std::fmt;
+
+use super::{
+    chunked::{CHUNK_END, ChunkHead, LAST_CHUNK},
+    head::{BodyLength, Version},
+};
+
+/// Frames one body (RFC 9112 §6.3), and counts what was promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoder {
+    /// This many bytes of a declared length are still to be sent.
+    Length(u64),
+    /// The chunked coding: an HTTP/1.1 consumer, and a producer that declared no length.
+    Chunked(Gap),
+    /// The end of the connection ends the body: an HTTP/1.0 consumer, and a producer that declared no
+    /// length.
+    Close,
+}
+
+/// Where the chunked coding stands between two sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gap {
+    /// Between two chunks.
+    Closed,
+    /// Inside a chunk: this many bytes of its payload are still to be sent, unframed.
+    Promised(u64),
+    /// Behind the payload of a chunk, whose CRLF goes out with whatever follows.
+    Owed,
+    /// Behind the last chunk.
+    Ended,
+}
+
+/// An [`Encoder`] without what it counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumIter)]
+pub enum Framing {
+    /// By `Content-Length`.
+    Length,
+    /// By the chunked coding.
+    Chunked,
+    /// By the end of the connection.
+    Close,
+}
+
+/// A body ended before its end: this many bytes of a declared length or of a chunk are missing, or,
+/// if 0, the last chunk is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Short(pub u64);
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a body ended {} bytes short of its framing", self.0)
+    }
+}
+
+/// What goes out around a piece of payload.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame {
+    front: [u8; Self::FRONT_BYTES_MAX],
+    front_bytes: u8,
+    /// What goes out behind the payload.
+    pub back: &'static [u8],
+}
+
+/// The end of a chunk and the last chunk, as they follow the payload of the last one.
+const CHUNK_END_AND_LAST: &[u8] = b"\r\n0\r\n\r\n";
+
+impl Frame {
+    /// The end of the chunk before, and the head of this one.
+    const FRONT_BYTES_MAX: usize = CHUNK_END.len() + ChunkHead::BYTES_MAX;
+
+    /// No framing.
+    pub const NONE: Self = Self {
+        front: [0; Self::FRONT_BYTES_MAX],
+        front_bytes: 0,
+        back: b"",
+    };
+
+    /// What goes out in front of the payload.
+    #[must_use]
+    pub fn front(&self) -> &[u8] {
+        &self.front[..usize::from(self.front_bytes)]
+    }
+
+    fn push_front(&mut self, bytes: &[u8]) {
+        let begin = usize::from(self.front_bytes);
+        self.front[begin..begin + bytes.len()].copy_from_slice(bytes);
+        self.front_bytes += bytes.len() as u8;
+    }
+}
+
+impl Encoder {
+    /// The encoder for a body of `length` on its way to a consumer of `version`.
+    #[must_use]
+    pub const fn new(length: BodyLength, version: Version) -> Self {
+        match (length, version) {
+            (BodyLength::Exact(bytes), _) => Self::Length(bytes),
+            (BodyLength::Chunked, Version::Http11) => Self::Chunked(Gap::Closed),
+            (BodyLength::Chunked, Version::Http10) => Self::Close,
+        }
+    }
+
+    /// How it frames.
+    #[must_use]
+    pub const fn framing(&self) -> Framing {
+        match self {
+            Self::Length(_) => Framing::Length,
+            Self::Chunked(_) => Framing::Chunked,
+            Self::Close => Framing::Close,
+        }
+    }
+
+    /// The framing of `payload` bytes that go out now. `promised`: this many more bytes of payload
+    /// follow behind them, unframed, and are reported to [`Self::passed`]; 0 if none. `last`: the body
+    /// ends with this piece; then nothing is promised.
+    ///
+    /// # Panics
+    /// The promise before is not kept yet, or more is sent than the declared length: faults of the
+    /// caller.
+    pub fn frame(&mut self, payload: usize, promised: u64, last: bool) -> Frame {
+        debug_assert!(!last || promised == 0, "nothing follows the last piece");
+        match self {
+            Self::Length(_) => {
+                self.passed(payload as u64);
+                Frame::NONE
+            }
+            Self::Chunked(gap) => gap.frame(payload as u64, promised, last),
+            Self::Close => Frame::NONE,
+        }
+    }
+
+    /// `bytes` of payload went out unframed: part of a declared length, or of what was promised.
+    ///
+    /// # Panics
+    /// They are more than that: a fault of the caller.
+    pub fn passed(&mut self, bytes: u64) {
+        match self {
+            Self::Length(left) => {
+                *left = left.checked_sub(bytes).expect("within the declared length");
+            }
+            Self::Chunked(Gap::Promised(left)) => {
+                *left = left.checked_sub(bytes).expect("within the promise");
+                if *left == 0 {
+                    *self = Self::Chunked(Gap::Owed);
+                }
+            }
+            Self::Chunked(_) => assert!(bytes == 0, "nothing was promised"),
+            Self::Close => {}
+        }
+    }
+
+    /// Whether payload may go out unframed now.
+    #[must_use]
+    pub const fn takes_unframed(&self) -> bool {
+        match self {
+            Self::Length(_) | Self::Close => true,
+            Self::Chunked(gap) => matches!(gap, Gap::Promised(_)),
+        }
+    }
+
+    /// Checks that the body is whole.
+    ///
+    /// # Errors
+    /// It is not: to end the reply here would cut it.
+    pub const fn end(&self) -> Result<(), Short> {
+        match self {
+            Self::Length(0) | Self::Chunked(Gap::Ended) | Self::Close => Ok(()),
+            Self::Length(left) | Self::Chunked(Gap::Promised(left)) => Err(Short(*left)),
+            Self::Chunked(Gap::Closed | Gap::Owed) => Err(Short(0)),
+        }
+    }
+
+    /// Writes `payload`, framed, behind `out`; `last` as in [`Self::frame`].
+    pub fn write(&mut self, out: &mut Vec<u8>, payload: &[u8], last: bool) {
+        let frame = self.frame(payload.len(), 0, last);
+        out.extend_from_slice(frame.front());
+        out.extend_from_slice(payload);
+        out.extend_from_slice(frame.back);
+    }
+}
+
+impl Gap {
+    /// `[ CRLF ] [ chunk-size CRLF ]` in front, and behind the payload what follows it (RFC 9112
+    /// §7.1). A piece without payload that promises nothing and is not the last has no framing.
+    fn frame(&mut self, payload: u64, promised: u64, last: bool) -> Frame {
+        assert!(
+            matches!(self, Self::Closed | Self::Owed),
+            "a chunk begins only where none is open"
+        );
+        let mut frame = Frame::NONE;
+        let chunk = payload + promised;
+        if chunk == 0 && !last {
+            return frame;
+        }
+        if *self == Self::Owed {
+            frame.push_front(CHUNK_END);
+        }
+        if chunk > 0 {
+            frame.push_front(ChunkHead::new(chunk).as_bytes());
+        }
+        (*self, frame.back) = match (last, payload, promised) {
+            (true, 0, _) => (Self::Ended, LAST_CHUNK),
+            (true, _, _) => (Self::Ended, CHUNK_END_AND_LAST),
+            (false, _, 0) => (Self::Closed, CHUNK_END),
+            (false, _, _) => (Self::Promised(promised), b"".as_slice()),
+        };
+        frame
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::http::decode::BodyDecoder;
+
+    fn framed(encoder: &mut Encoder, payload: &[u8], last: bool) -> Vec<u8> {
+        let mut out = Vec::new();
+        encoder.write(&mut out, payload, last);
+        out
+    }
+
+    #[test]
+    fn a_declared_length_is_counted_down_and_its_end_is_checked() {
+        let mut encoder = Encoder::new(BodyLength::Exact(5), Version::Http11);
+        assert_eq!(encoder.end(), Err(Short(5)));
+        assert_eq!(framed(&mut encoder, b"abc", false), b"abc");
+        assert_eq!(encoder.end(), Err(Short(2)));
+        encoder.passed(2);
+        assert_eq!(encoder.end(), Ok(()));
+    }
+
+    #[test]
+    #[should_panic(expected = "within the declared length")]
+    fn more_than_the_declared_length_is_a_fault() {
+        Encoder::new(BodyLength::Exact(2), Version::Http10).frame(3, 0, true);
+    }
+
+    #[test]
+    #[should_panic(expected = "within the promise")]
+    fn more_than_was_promised_is_a_fault() {
+        let mut encoder = Encoder::new(BodyLength::Chunked, Version::Http11);
+        encoder.frame(1, 4, false);
+        encoder.passed(5);
+    }
+
+    #[test]
+    #[should_panic(expected = "a chunk begins only where none is open")]
+    fn a_chunk_inside_a_promised_one_is_a_fault() {
+        let mut encoder = Encoder::new(BodyLength::Chunked, Version::Http11);
+        encoder.frame(1, 4, false);
+        encoder.frame(1, 0, false);
+    }
+
+    #[test]
+    fn a_promised_chunk_owes_its_end_until_something_follows() {
+        let mut encoder = Encoder::new(BodyLength::Chunked, Version::Http11);
+        let frame = encoder.frame(2, 3, false);
+        assert_eq!((frame.front(), frame.back), (b"5\r\n".as_slice(), &b""[..]));
+        assert!(encoder.takes_unframed());
+        assert_eq!(encoder.end(), Err(Short(3)));
+        encoder.passed(3);
+        assert!(!encoder.takes_unframed());
+        assert_eq!(encoder.end(), Err(Short(0)));
+        assert_eq!(framed(&mut encoder, b"", false), b"");
+        assert_eq!(framed(&mut encoder, b"x", false), b"\r\n1\r\nx\r\n");
+        assert_eq!(framed(&mut encoder, b"", true), b"0\r\n\r\n");
+        assert_eq!(encoder.end(), Ok(()));
+    }
+
+    #[test]
+    fn the_last_piece_brings_the_last_chunk() {
+        for (pieces, expected) in [
+            (&[&b""[..]][..], &b"0\r\n\r\n"[..]),
+            (&[b"ab"], b"2\r\nab\r\n0\r\n\r\n"),
+            (&[b"ab", b"c"], b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"),
+        ] {
+            let mut encoder = Encoder::new(BodyLength::Chunked, Version::Http11);
+            let mut out = Vec::new();
+            for (nth, piece) in pieces.iter().enumerate() {
+                encoder.write(&mut out, piece, nth + 1 == pieces.len());
+            }
+            assert_eq!(out, expected);
+            assert_eq!(encoder.end(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn without_a_framing_of_its_own_a_body_goes_out_as_it_is() {
+        let mut encoder = Encoder::new(BodyLength::Chunked, Version::Http10);
+        assert_eq!(framed(&mut encoder, b"abc", true), b"abc");
+        assert_eq!(encoder.end(), Ok(()));
+    }
+
+    proptest! {
+        /// The decoder reads back what was encoded, however it was cut into pieces and promises.
+        #[test]
+        fn what_is_encoded_is_decoded(pieces in prop::collection::vec((0usize..40, 0u64..40), 0..12)) {
+            let mut encoder = Encoder::new(BodyLength::Chunked, Version::Http11);
+            let (mut wire, mut sent, mut next) = (Vec::new(), Vec::new(), 0u8);
+            let mut payload = |bytes: usize| {
+                Vec::from_iter((0..bytes).map(|_| { next = next.wrapping_add(1); next }))
+            };
+            for (now, promised) in pieces {
+                let frame = encoder.frame(now, promised, false);
+                let (now, later) = (payload(now), payload(promised as usize));
+                for part in [frame.front(), &now, frame.back, &later] {
+                    wire.extend_from_slice(part);
+                }
+                encoder.passed(promised);
+                sent.extend(now.into_iter().chain(later));
+            }
+            encoder.write(&mut wire, b"", true);
+            prop_assert_eq!(encoder.end(), Ok(()));
+            let mut decoder = BodyDecoder::new(BodyLength::Chunked);
+            let stripped = decoder.strip(&mut wire).expect("good framing");
+            prop_assert!(decoder.is_end());
+            prop_assert_eq!(&wire[..stripped.payload], &sent[..]);
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Tasks of a shard that wait for something that happens to all of them at once.
+
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    mem,
+    task::{Poll, Waker},
+};
+
+/// Those that wait. Bounded by who may wait: each loop of a shard once.
+#[derive(Debug, Default)]
+pub struct Wakers(RefCell<Vec<Waker>>);
+
+impl Wakers {
+    /// Waits for the next [`Self::wake_all`].
+    pub async fn next(&self) {
+        let mut asked = false;
+        poll_fn(|context| {
+            if mem::replace(&mut asked, true) {
+                return Poll::Ready(());
+            }
+            self.0.borrow_mut().push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Wakes everybody who waits.
+    pub fn wake_all(&self) {
+        self.0.take().into_iter().for_each(Waker::wake);
+    }
+}
