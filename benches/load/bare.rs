@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use memchr::memmem;
 use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, pipe, splice};
 
-use crate::Result;
+use crate::error::Result;
 use crate::sys::wake_at;
 
 const PIPE_BYTES: usize = 1 << 20;

@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::Write;
 
-use crate::Result;
+use crate::error::Result;
 
 /// How many bytes there are before the counters begin anew.
 pub const PERIOD_BYTES: u64 = 64 << 20;

@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-use crate::Result;
 use crate::body;
 use crate::client::{self, Dechunker, Framing};
+use crate::error::Result;
 use crate::poller::{Interest, Poller};
 use crate::process::CpuMeter;
 use crate::row::{Measure, Run, Sample};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use memchr::memmem;
 
-use crate::Result;
+use crate::error::Result;
 use crate::poller::SILENCE_MAX;
 use crate::target::Target;
 

@@ -4,9 +4,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::Result;
 use crate::bulk::{self, Job, Moved, Sending, Taking};
 use crate::client;
+use crate::error::Result;
 use crate::process;
 use crate::row::{Measure, Run, Sample};
 use crate::target::Target;

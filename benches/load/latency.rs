@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use crate::Result;
 use crate::client;
-use crate::pairs::{BODY_BYTES, post};
+use crate::error::Result;
 use crate::process::CpuMeter;
 use crate::row::{Measure, Run, Sample};
+use crate::small_body::{BODY_BYTES, post};
 
 /// Longer than any server is expected to spin.
 const SILENCE: Duration = Duration::from_millis(2);

@@ -8,7 +8,7 @@ use std::time::Instant;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use crate::Result;
+use crate::error::Result;
 
 /// Raises the limit of open files to the hard limit, because the rows with many waiting or
 /// exchanging clients need every descriptor there is. Children inherit it.

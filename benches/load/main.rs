@@ -33,6 +33,7 @@ mod body;
 mod bulk;
 mod client;
 mod crowd;
+mod error;
 mod latency;
 mod machine;
 mod mixed;
@@ -46,6 +47,7 @@ mod rows;
 mod scale;
 mod server;
 mod siege;
+mod small_body;
 mod sys;
 mod table;
 mod target;
@@ -53,8 +55,7 @@ mod waiting;
 
 use std::process::ExitCode;
 
-/// Anything that makes a row fail; the text goes into the table.
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+use crate::error::Result;
 
 fn main() -> ExitCode {
     let Some(options) = options::from_command_line() else {

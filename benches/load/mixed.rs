@@ -20,13 +20,13 @@ use rustix::time::{
     timerfd_settime,
 };
 
-use crate::Result;
 use crate::bulk::{self, Job, Sending, Taking};
 use crate::client;
+use crate::error::Result;
 use crate::latency::{histogram, micros};
-use crate::pairs::{post, stamp, verify};
 use crate::poller::{Interest, Poller};
 use crate::row::{Measure, Run, Sample};
+use crate::small_body::{post, stamp, verify};
 use crate::sys;
 
 const BULK_EXCHANGES: usize = 8;

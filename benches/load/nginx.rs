@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::Result;
+use crate::error::Result;
 use crate::machine::Cores;
-use crate::pairs::BODY_BYTES;
 use crate::process;
 use crate::server::{Daemon, Running};
+use crate::small_body::BODY_BYTES;
 use crate::target::Target;
 
 const START_MAX: Duration = Duration::from_secs(5);

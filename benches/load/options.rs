@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use crate::Result;
+use crate::error::Result;
 use crate::target::Target;
 
 /// Drives httpipe, and others beside it, through the table of goals.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
-use crate::Result;
+use crate::error::Result;
 
 /// No row waits longer than this for any sign of life. More than a server's default header timeout,
 /// which is the first that besiegers hear of it.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::Result;
+use crate::error::Result;
 
 /// The unit of time in `/proc/PID/stat`: what the kernel calls `USER_HZ`, 100 everywhere on Linux.
 pub fn ticks_per_second() -> f64 {

@@ -4,12 +4,13 @@
 use std::fs::File;
 use std::path::PathBuf;
 
+use crate::error::Result;
 use crate::machine::{Cores, on_cores};
 use crate::options::Options;
 use crate::scale::Scale;
 use crate::server::{self, Running, User};
 use crate::target::Target;
-use crate::{Result, body, nginx};
+use crate::{body, nginx};
 
 /// A figure that a row may yield.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -365,23 +366,18 @@ impl Entrant {
 }
 
 fn start(label: &str, kind: &Kind, arena: &Arena) -> Result<Running> {
+    let own = |options: &[&'static str], user, cores| {
+        let more = arena.server_options.iter().map(String::as_str);
+        let options: Vec<_> = options.iter().copied().chain(more).collect();
+        server::start(label, &arena.executable, &options, user, cores)
+    };
     match kind {
-        Kind::Started {
-            host: Host::Own(options),
-            cores,
-        } => server::start(arena, label, options, User::Same, *cores),
-        Kind::Started {
-            host: Host::OwnAsOrdinaryUser(options),
-            cores,
-        } => server::start(arena, label, options, User::Ordinary, *cores),
-        Kind::Started {
-            host: Host::Nginx,
-            cores,
-        } => nginx::start(label, *cores),
-        Kind::Started {
-            host: Host::BareLoop,
-            cores,
-        } => server::start_bare_loop(label, *cores),
+        Kind::Started { host, cores } => match host {
+            Host::Own(options) => own(options, User::Same, *cores),
+            Host::OwnAsOrdinaryUser(options) => own(options, User::Ordinary, *cores),
+            Host::Nginx => nginx::start(label, *cores),
+            Host::BareLoop => server::start_bare_loop(label, *cores),
+        },
         Kind::Attached(target) => Ok(Running::attached(target.clone())),
     }
 }

@@ -1,8 +1,9 @@
 //! The table of goals: every row with its contestants and what must hold. The numbers here are the
 //! promises of the project; a change to one of them is a change of what is promised.
 
+use crate::error::Result;
 use crate::row::{Bound, Contestant, Goal, Host, Measure, Row, Run, Sample};
-use crate::{Result, bulk, crowd, latency, mixed, pairs, siege, waiting};
+use crate::{bulk, crowd, latency, mixed, pairs, siege, waiting};
 
 /// Nothing but the address: what somebody gets who just starts it.
 const DEFAULT: Host = Host::Own(&[]);

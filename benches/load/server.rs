@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -15,9 +16,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::Result;
+use crate::error::Result;
 use crate::machine::{Cores, on_cores};
-use crate::row::Arena;
 use crate::target::Target;
 
 const START_MAX: Duration = Duration::from_secs(10);
@@ -147,13 +147,13 @@ impl Drop for Daemon {
 
 /// Starts httpipe on a free port of the loopback and waits until it says where it listens.
 pub fn start(
-    arena: &Arena,
     label: &str,
+    executable: &Path,
     options: &[&str],
     user: User,
     cores: Cores,
 ) -> Result<Running> {
-    let (command, folder) = command(arena, options, user)?;
+    let (command, folder) = command(executable, options, user)?;
     let (daemon, said, address) = launch(command, cores)?;
     Ok(Running {
         target: Target::own(label, address, daemon.pid()),
@@ -195,15 +195,15 @@ fn launch(mut command: Command, cores: Cores) -> Result<(Daemon, Lines, SocketAd
     }
 }
 
-fn command(arena: &Arena, options: &[&str], user: User) -> Result<(Command, Option<TempDir>)> {
+fn command(executable: &Path, options: &[&str], user: User) -> Result<(Command, Option<TempDir>)> {
     let (mut command, folder) = match user {
-        User::Same => (Command::new(&arena.executable), None),
+        User::Same => (Command::new(executable), None),
         User::Ordinary => {
             // Where it was built, an ordinary user may have no business.
             let folder = TempDir::new()?;
             fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
             let copy = folder.path().join("httpipe");
-            fs::copy(&arena.executable, &copy)?;
+            fs::copy(executable, &copy)?;
             let mut command = Command::new(copy);
             command.uid(NOBODY).gid(NOBODY);
             (command, Some(folder))
@@ -213,7 +213,6 @@ fn command(arena: &Arena, options: &[&str], user: User) -> Result<(Command, Opti
         .env_clear()
         .args(["--host", "127.0.0.1", "--port", "0"])
         .args(options)
-        .args(&arena.server_options)
         .current_dir("/");
     Ok((command, folder))
 }

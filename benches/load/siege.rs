@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
-use crate::Result;
 use crate::client;
+use crate::error::Result;
 use crate::latency::micros;
 use crate::machine;
 use crate::mixed;

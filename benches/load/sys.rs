@@ -6,7 +6,7 @@ use std::io;
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 
-use crate::Result;
+use crate::error::Result;
 
 /// socket(7), `SO_RCVLOWAT`: how many bytes have to be there before a reader is woken.
 pub fn wake_at(socket: &TcpStream, bytes: u64) -> Result<()> {

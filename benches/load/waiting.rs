@@ -4,12 +4,12 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::Result;
 use crate::client;
+use crate::error::Result;
 use crate::machine;
-use crate::pairs::{post, stamp, verify};
 use crate::process;
 use crate::row::{Measure, Run, Sample};
+use crate::small_body::{post, stamp, verify};
 
 /// Descriptors that the harness and the server need for other things.
 const FILES_SPARE: usize = 500;

@@ -1,0 +1,34 @@
+//! The body of a small pair: which pair sent it at which turn, so that every single one is verified.
+
+use crate::error::Result;
+use crate::target::Target;
+
+/// The body of a small pair.
+pub const BODY_BYTES: usize = 100;
+
+/// A whole producer's request; the first bytes of its body are stamped before each use.
+pub fn post(target: &Target, channel: &str) -> Vec<u8> {
+    let mut request = target.post(channel, &format!("Content-Length: {BODY_BYTES}"));
+    request.extend_from_slice(&[b'.'; BODY_BYTES]);
+    request
+}
+
+/// Puts `pair` and `turn` into the body at the end of a request.
+pub fn stamp(request: &mut [u8], pair: usize, turn: u64) {
+    let body = request.len() - BODY_BYTES;
+    request[body..][..8].copy_from_slice(&(pair as u64).to_le_bytes());
+    request[body + 8..][..8].copy_from_slice(&turn.to_le_bytes());
+}
+
+/// Fails unless `body` is the one that `pair` sent at `turn`.
+pub fn verify(body: &[u8], pair: usize, turn: u64) -> Result<()> {
+    let stamped = body.len() == BODY_BYTES
+        && body[..8] == (pair as u64).to_le_bytes()
+        && body[8..16] == turn.to_le_bytes()
+        && body[16..].iter().all(|&byte| byte == b'.');
+    if stamped {
+        Ok(())
+    } else {
+        Err(format!("pair {pair} received a wrong body at turn {turn}").into())
+    }
+}
