@@ -27,35 +27,28 @@
 //! thrown away unread, so rows that do so are preceded by a pass that reads and compares it all.
 //!
 //! `cargo test` runs this executable too (without `--bench`), which makes it a smoke run.
+//!
+//! Imports go one way, from a module to those behind it:
+//! main, table, rows, contest and loads, options, servers, row, client, system, error.
 
-mod bare;
-mod body;
-mod bulk;
 mod client;
-mod crowd;
+mod contest;
 mod error;
-mod latency;
-mod machine;
-mod mixed;
-mod nginx;
+mod loads;
 mod options;
-mod pairs;
-mod poller;
-mod process;
 mod row;
 mod rows;
-mod scale;
-mod server;
-mod siege;
-mod small_body;
-mod sys;
+mod servers;
+mod system;
 mod table;
-mod target;
-mod waiting;
 
 use std::process::ExitCode;
 
+use crate::contest::arena::Arena;
 use crate::error::Result;
+use crate::servers::bare_loop;
+use crate::system::disturbance::Quiet;
+use crate::system::machine;
 
 fn main() -> ExitCode {
     let Some(options) = options::from_command_line() else {
@@ -66,7 +59,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if options.bare_loop {
-        return match bare::serve() {
+        return match bare_loop::serve() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&*error),
         };
@@ -88,10 +81,10 @@ fn fail(error: &dyn std::error::Error) -> ExitCode {
 fn run(options: &options::Options) -> Result<bool> {
     machine::raise_open_files()?;
     let wanted = rows::select(&options.rows)?;
-    let arena = row::Arena::new(options)?;
+    let arena = Arena::new(options)?;
     table::print_preface(&arena);
-    let quiet = machine::Quiet::begin();
-    let results: Vec<_> = wanted.iter().map(|row| row.run(&arena)).collect();
+    let quiet = Quiet::begin();
+    let results: Vec<_> = wanted.iter().map(|row| contest::run(row, &arena)).collect();
     table::print(&arena, &results);
     table::print_footer(&quiet.end());
     Ok(results.iter().all(|result| result.failures.is_empty()))

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use crate::client::target::Target;
 use crate::error::Result;
-use crate::target::Target;
 
 /// Drives httpipe, and others beside it, through the table of goals.
 #[derive(Parser, Debug)]

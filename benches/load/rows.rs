@@ -2,8 +2,11 @@
 //! promises of the project; a change to one of them is a change of what is promised.
 
 use crate::error::Result;
-use crate::row::{Bound, Contestant, Goal, Host, Measure, Row, Run, Sample};
-use crate::{bulk, crowd, latency, mixed, pairs, siege, waiting};
+use crate::loads::{bulk, crowd, latency, mixed, pairs, siege, waiting};
+use crate::row::goal::{Bound, Goal};
+use crate::row::measure::{Measure, Sample};
+use crate::row::run::Run;
+use crate::row::{Contestant, Host, Row};
 
 /// Nothing but the address: what somebody gets who just starts it.
 const DEFAULT: Host = Host::Own(&[]);

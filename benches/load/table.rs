@@ -1,8 +1,12 @@
 //! Turns outcomes into the one table that the harness prints. It judges: a goal is met or not by
 //! the figures of this run and nothing else.
 
-use crate::machine::{self, Disturbance};
-use crate::row::{Arena, Bound, Goal, Measure, Measured, Outcome};
+use crate::contest::arena::Arena;
+use crate::contest::outcome::{Measured, Outcome};
+use crate::row::goal::{Bound, Goal};
+use crate::row::measure::Measure;
+use crate::system::disturbance::Disturbance;
+use crate::system::machine;
 
 /// The part of the machine that others may take before the table warns of it.
 const DISTURBED: f64 = 0.05;

@@ -15,11 +15,13 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use crate::client;
+use crate::client::small_body::{BODY_BYTES, post};
+use crate::client::{connection, reply};
 use crate::error::Result;
-use crate::process::CpuMeter;
-use crate::row::{Measure, Run, Sample};
-use crate::small_body::{BODY_BYTES, post};
+use crate::loads::histogram::{histogram, micros};
+use crate::row::measure::{Measure, Sample};
+use crate::row::run::Run;
+use crate::system::process::CpuMeter;
 
 /// Longer than any server is expected to spin.
 const SILENCE: Duration = Duration::from_millis(2);
@@ -40,22 +42,12 @@ pub fn one_at_a_time(run: &Run) -> Result<Sample> {
     ])
 }
 
-/// A histogram's quantile in microseconds.
-pub fn micros(latencies: &Histogram<u64>, quantile: f64) -> f64 {
-    latencies.value_at_quantile(quantile) as f64 / 1e3
-}
-
-/// A histogram for nanoseconds up to a minute, to three digits.
-pub fn histogram() -> Result<Histogram<u64>> {
-    Ok(Histogram::new_with_bounds(1, 60_000_000_000, 3)?)
-}
-
 /// `pairs` pairs on the run's channel number `channel`; the producer waits for `pause` before each.
 fn exchange(run: &Run, channel: usize, pairs: u64, pause: Duration) -> Result<Histogram<u64>> {
     let channel = run.channel(channel);
     let (get, post) = (run.target.get(&channel), post(run.target, &channel));
-    let producer = client::connect(run.target.address)?;
-    let consumer = client::connect(run.target.address)?;
+    let producer = connection::connect(run.target.address)?;
+    let consumer = connection::connect(run.target.address)?;
     let epoch = Instant::now();
     std::thread::scope(|scope| {
         let producing = scope.spawn(move || produce(&producer, post, pairs, pause, epoch));
@@ -83,7 +75,7 @@ fn produce(
         let now = u64::try_from(epoch.elapsed().as_nanos())?;
         post[body..][..8].copy_from_slice(&now.to_le_bytes());
         socket.write_all(&post)?;
-        client::read_small(socket, &mut reply)?;
+        reply::read_small(socket, &mut reply)?;
     }
     Ok(())
 }
@@ -98,7 +90,7 @@ fn consume(
     let mut latencies = histogram()?;
     for _ in 0..pairs {
         socket.write_all(get)?;
-        let body = client::read_small(socket, &mut reply)?;
+        let body = reply::read_small(socket, &mut reply)?;
         let now = u64::try_from(epoch.elapsed().as_nanos())?;
         let stamp = reply[body]
             .first_chunk()

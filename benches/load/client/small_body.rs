@@ -1,7 +1,7 @@
 //! The body of a small pair: which pair sent it at which turn, so that every single one is verified.
 
+use crate::client::target::Target;
 use crate::error::Result;
-use crate::target::Target;
 
 /// The body of a small pair.
 pub const BODY_BYTES: usize = 100;

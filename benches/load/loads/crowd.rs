@@ -4,12 +4,14 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::bulk::{self, Job, Moved, Sending, Taking};
-use crate::client;
+use crate::client::metrics;
+use crate::client::target::Target;
 use crate::error::Result;
-use crate::process;
-use crate::row::{Measure, Run, Sample};
-use crate::target::Target;
+use crate::loads::transfer;
+use crate::loads::transfer::job::{Job, Moved, Sending, Taking};
+use crate::row::measure::{Measure, Sample};
+use crate::row::run::Run;
+use crate::system::process;
 
 /// Without a bound a thousand clients would let the kernel fill gigabytes of socket buffers, and the
 /// row would measure how TCP copes with its own limits.
@@ -35,7 +37,7 @@ pub fn exchanges(run: &Run) -> Result<Sample> {
     let over = AtomicBool::new(false);
     let (moved, pipes) = std::thread::scope(|scope| {
         let looking = scope.spawn(|| most_pipes(run.target, &over));
-        let moved = bulk::two_threads(run, job);
+        let moved = transfer::two_threads(run, job);
         over.store(true, Ordering::Relaxed);
         let pipes = looking.join().map_err(|_| "the looking thread panicked")?;
         Ok::<_, Box<dyn std::error::Error + Send + Sync>>((moved?, pipes))
@@ -60,7 +62,7 @@ fn sample(moved: Moved, pipes: Option<f64>, grown_mib: f64) -> Sample {
 /// Holds the producers back until every exchange has begun.
 fn all_at_once(target: &Target, exchanges: usize) -> Result<()> {
     if target.has_metrics {
-        return client::await_metric(target, "httpipe_exchanging", exchanges as f64);
+        return metrics::await_at_least(target, "httpipe_exchanging", exchanges as f64);
     }
     std::thread::sleep(HEAD_START);
     Ok(())
@@ -73,7 +75,7 @@ fn most_pipes(target: &Target, over: &AtomicBool) -> Result<Option<f64>> {
     }
     let mut most: f64 = 0.0;
     while !over.load(Ordering::Relaxed) {
-        most = most.max(client::metric(target, "httpipe_pipes")?);
+        most = most.max(metrics::value(target, "httpipe_pipes")?);
         std::thread::sleep(LOOK_EVERY);
     }
     Ok(Some(most))

@@ -4,12 +4,13 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::client;
+use crate::client::small_body::{post, stamp, verify};
+use crate::client::{connection, metrics, reply};
 use crate::error::Result;
-use crate::machine;
-use crate::process;
-use crate::row::{Measure, Run, Sample};
-use crate::small_body::{post, stamp, verify};
+use crate::row::measure::{Measure, Sample};
+use crate::row::run::Run;
+use crate::system::machine;
+use crate::system::process;
 
 /// Descriptors that the harness and the server need for other things.
 const FILES_SPARE: usize = 500;
@@ -35,7 +36,7 @@ pub fn memory(run: &Run) -> Result<Sample> {
         .map(|channel| wait_on(run, channel))
         .collect::<Result<_>>()?;
     if run.target.has_metrics {
-        client::await_metric(
+        metrics::await_at_least(
             run.target,
             "httpipe_waiting{side=\"consumer\"}",
             count as f64,
@@ -50,7 +51,7 @@ pub fn memory(run: &Run) -> Result<Sample> {
 }
 
 fn wait_on(run: &Run, channel: &str) -> Result<TcpStream> {
-    let mut consumer = client::connect(run.target.address)?;
+    let mut consumer = connection::connect(run.target.address)?;
     // Thousands of ports in TIME_WAIT would be in the way of the next round: leave with a reset.
     rustix::net::sockopt::set_socket_linger(&consumer, Some(Duration::ZERO))?;
     consumer.write_all(&run.target.get(channel))?;
@@ -60,12 +61,12 @@ fn wait_on(run: &Run, channel: &str) -> Result<TcpStream> {
 fn serve(run: &Run, channel: &str, consumer: TcpStream, index: usize) -> Result<()> {
     let mut request = post(run.target, channel);
     stamp(&mut request, index, 0);
-    let mut producer = client::connect(run.target.address)?;
+    let mut producer = connection::connect(run.target.address)?;
     producer.write_all(&request)?;
     let mut reply = [0; 1024];
-    let body = client::read_small(&consumer, &mut reply)?;
+    let body = reply::read_small(&consumer, &mut reply)?;
     verify(&reply[body], index, 0)?;
-    client::read_small(&producer, &mut reply)?;
+    reply::read_small(&producer, &mut reply)?;
     Ok(())
 }
 

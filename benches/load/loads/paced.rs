@@ -1,9 +1,6 @@
-//! Small pairs while bulk exchanges run: how long a body of 100 bytes is under way then.
+//! Small pairs by the clock.
 //!
-//! The bulk clients are one thread with zero-copy clients, the small ones another, so that neither
-//! crowds the server out, and the small one runs before all others if the harness is privileged to
-//! arrange that: otherwise its own waiting for a core is what it would measure (on two cores, 5 to
-//! 40 ms at the 99th percentile). Small pairs begin by the clock, not when the one before is through, and
+//! They begin when it is time, not when the one before is through, and
 //! their time runs from when they should have begun: a stall of the server is felt by every pair
 //! that falls into it, as it is by users, and not by one alone.
 
@@ -11,7 +8,6 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -20,54 +16,19 @@ use rustix::time::{
     timerfd_settime,
 };
 
-use crate::bulk::{self, Job, Sending, Taking};
-use crate::client;
+use crate::client::poller::{Interest, Poller};
+use crate::client::small_body::{post, stamp, verify};
+use crate::client::{connection, reply};
 use crate::error::Result;
-use crate::latency::{histogram, micros};
-use crate::poller::{Interest, Poller};
-use crate::row::{Measure, Run, Sample};
-use crate::small_body::{post, stamp, verify};
-use crate::sys;
+use crate::loads::histogram::histogram;
+use crate::row::run::Run;
 
-const BULK_EXCHANGES: usize = 8;
 /// Pairs of connections that take turns.
 const PAIRS: usize = 16;
 /// A pair begins this often: 1,000 a second.
 const PERIOD: Duration = Duration::from_millis(1);
 /// What the poller calls the timer; the connections have the numbers from 0.
 const METRONOME: usize = usize::MAX;
-
-/// The latency of small pairs beside eight endless bulk exchanges, and what those moved meanwhile.
-pub fn small_beside_bulk(run: &Run) -> Result<Sample> {
-    let stop = AtomicBool::new(false);
-    let job = Job {
-        exchanges: BULK_EXCHANGES,
-        bodies: u64::MAX,
-        bytes: run.scale.bulk_bytes,
-        sending: Sending::File,
-        taking: Taking::Discard,
-        socket_buffer_bytes: None,
-        stop: Some(&stop),
-        gate: None,
-    };
-    let (latencies, moved) = std::thread::scope(|scope| {
-        let bulk = scope.spawn(|| bulk::one_thread(run, job));
-        std::thread::sleep(run.scale.warm_up);
-        // This turn's thread is its own, so nothing has to be undone.
-        sys::run_before_others();
-        let latencies = paced(run, BULK_EXCHANGES);
-        stop.store(true, Ordering::Relaxed);
-        let moved = bulk
-            .join()
-            .map_err(|_| "the bulk clients' thread panicked")??;
-        Ok::<_, Box<dyn std::error::Error + Send + Sync>>((latencies?, moved))
-    })?;
-    Ok(vec![
-        (Measure::P99Micros, micros(&latencies, 0.99)),
-        (Measure::MedianMicros, micros(&latencies, 0.5)),
-        (Measure::GibPerSecond, moved.gib() / moved.seconds),
-    ])
-}
 
 struct Pair {
     producer: TcpStream,
@@ -86,7 +47,7 @@ struct Pair {
 
 /// Small pairs for as long as the run's window, 1,000 a second by the clock, on the run's channels
 /// from number `first_channel` on: how long each was under way since it should have begun.
-pub fn paced(run: &Run, first_channel: usize) -> Result<Histogram<u64>> {
+pub fn pairs(run: &Run, first_channel: usize) -> Result<Histogram<u64>> {
     let mut pairs: Vec<_> = (0..PAIRS)
         .map(|index| Pair::new(run, first_channel + index))
         .collect::<Result<_>>()?;
@@ -146,8 +107,8 @@ impl Pair {
     fn new(run: &Run, channel: usize) -> Result<Self> {
         let channel = run.channel(channel);
         Ok(Self {
-            producer: client::connect_nonblocking(run.target.address)?,
-            consumer: client::connect_nonblocking(run.target.address)?,
+            producer: connection::connect_nonblocking(run.target.address)?,
+            consumer: connection::connect_nonblocking(run.target.address)?,
             post: post(run.target, &channel),
             get: run.target.get(&channel),
             due: VecDeque::new(),
@@ -176,9 +137,9 @@ impl Pair {
     fn hear(&mut self, index: usize) -> Result<()> {
         let mut reply = [0; 1024];
         match self.producer.read(&mut reply) {
-            Ok(count) if client::small_body(&reply[..count])?.is_some() => self.producing = false,
+            Ok(count) if reply::small_body(&reply[..count])?.is_some() => self.producing = false,
             Ok(_) => return Err("a producer's reply is not whole".into()),
-            Err(error) if client::would_block(&error) => {}
+            Err(error) if connection::would_block(&error) => {}
             Err(error) => return Err(error.into()),
         }
         self.produce(index)
@@ -189,10 +150,10 @@ impl Pair {
         match self.consumer.read(&mut self.reply[self.filled..]) {
             Ok(0) => return Err("the server closed a consumer's connection".into()),
             Ok(count) => self.filled += count,
-            Err(error) if client::would_block(&error) => return Ok(()),
+            Err(error) if connection::would_block(&error) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
-        let Some(body) = client::small_body(&self.reply[..self.filled])? else {
+        let Some(body) = reply::small_body(&self.reply[..self.filled])? else {
             return Ok(());
         };
         verify(&self.reply[body], index, self.consumed)?;

@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use crate::client;
+use crate::client::poller::{Interest, Poller};
+use crate::client::small_body::{BODY_BYTES, post, stamp, verify};
+use crate::client::target::Target;
+use crate::client::{connection, metrics, reply};
 use crate::error::Result;
-use crate::poller::{Interest, Poller};
-use crate::process::CpuMeter;
-use crate::row::{Measure, Run, Sample};
-use crate::small_body::{BODY_BYTES, post, stamp, verify};
-use crate::target::Target;
+use crate::row::measure::{Measure, Sample};
+use crate::row::run::Run;
+use crate::system::process::CpuMeter;
 
 /// How many pairs of connections there are.
 pub const PAIRS: usize = 64;
@@ -34,7 +35,7 @@ pub fn steady(run: &Run) -> Result<Sample> {
 
 /// As [`steady`], on a server that may log each request: the pairs are two lines each.
 pub fn logged(run: &Run) -> Result<Sample> {
-    let lost = || client::metric(run.target, "httpipe_log_lines_dropped_total");
+    let lost = || metrics::value(run.target, "httpipe_log_lines_dropped_total");
     let before = lost()?;
     let mut sample = steady(run)?;
     sample.push((Measure::LogLinesLost, lost()? - before));
@@ -100,7 +101,7 @@ enum Progress {
 impl Connection {
     fn new(target: &Target, role: Role, pair: usize, requests: Vec<Vec<u8>>) -> Result<Self> {
         Ok(Self {
-            socket: client::connect_nonblocking(target.address)?,
+            socket: connection::connect_nonblocking(target.address)?,
             role,
             pair,
             requests,
@@ -140,10 +141,10 @@ impl Connection {
         match self.socket.read(&mut self.reply[self.filled..]) {
             Ok(0) => return Err("the server closed a connection, or sent too long a reply".into()),
             Ok(count) => self.filled += count,
-            Err(error) if client::would_block(&error) => return Ok(Progress::Partial),
+            Err(error) if connection::would_block(&error) => return Ok(Progress::Partial),
             Err(error) => return Err(error.into()),
         }
-        let Some(body) = client::small_body(&self.reply[..self.filled])? else {
+        let Some(body) = reply::small_body(&self.reply[..self.filled])? else {
             return Ok(Progress::Partial);
         };
         match self.role {

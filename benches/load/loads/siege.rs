@@ -12,14 +12,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
-use crate::client;
+use crate::client::poller::{Interest, Poller};
+use crate::client::{connection, metrics, reply};
 use crate::error::Result;
-use crate::latency::micros;
-use crate::machine;
-use crate::mixed;
-use crate::poller::{Interest, Poller};
-use crate::row::{Measure, Run, Sample};
-use crate::sys;
+use crate::loads::histogram::micros;
+use crate::loads::paced;
+use crate::row::measure::{Measure, Sample};
+use crate::row::run::Run;
+use crate::system::machine;
+use crate::system::sys;
 
 /// The server's `--header-timeout` unless it is told another.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,7 +40,7 @@ const HEAD: &[u8] = b"GET /channels/bench/siege HTTP/1.1\r\nX: ";
 /// Pairs on a server that has nothing else to do.
 pub fn alone(run: &Run) -> Result<Sample> {
     sys::run_before_others();
-    let latencies = mixed::paced(run, 0)?;
+    let latencies = paced::pairs(run, 0)?;
     Ok(vec![
         (Measure::P99Micros, micros(&latencies, 0.99)),
         (Measure::MedianMicros, micros(&latencies, 0.5)),
@@ -102,7 +103,7 @@ impl<'run> Siege<'run> {
             return Err(format!("{files_max} open files are too few for twice {each}").into());
         }
         let idle = (0..each).map(|_| idle(run)).collect::<Result<Vec<_>>>()?;
-        client::await_metric(run.target, "httpipe_connections", each as f64)?;
+        metrics::await_at_least(run.target, "httpipe_connections", each as f64)?;
         Ok(Self {
             run,
             poller: Poller::new()?,
@@ -157,7 +158,7 @@ impl<'run> Siege<'run> {
 
     /// But for those that the server has cut and that have not come again yet.
     fn check_that_all_are_inside(&self) -> Result<()> {
-        let inside = client::metric(self.run.target, "httpipe_connections")?;
+        let inside = metrics::value(self.run.target, "httpipe_connections")?;
         if inside < 1.98 * self.each as f64 {
             return Err(format!(
                 "only {inside} besiegers are inside, not twice {}",
@@ -170,7 +171,7 @@ impl<'run> Siege<'run> {
 
     /// Somebody who is about to send a slow head.
     fn come(&self, token: usize) -> Result<TcpStream> {
-        let comer = client::connect_nonblocking(self.run.target.address)?;
+        let comer = connection::connect_nonblocking(self.run.target.address)?;
         leave_by_reset(&comer)?;
         self.poller.add(&comer, token, Interest::Read)?;
         Ok(comer)
@@ -199,7 +200,7 @@ impl<'run> Siege<'run> {
                 let said = String::from_utf8_lossy(&reply[..count]);
                 return Err(format!("a slow head was answered with {said}").into());
             }
-            Err(error) if client::would_block(&error) => return Ok(()),
+            Err(error) if connection::would_block(&error) => return Ok(()),
             Err(error) if is_cut(&error) => {}
             Err(error) => return Err(error.into()),
         }
@@ -211,11 +212,11 @@ impl<'run> Siege<'run> {
 
 /// Somebody who was served once and stays.
 fn idle(run: &Run) -> Result<TcpStream> {
-    let mut idle = client::connect(run.target.address)?;
+    let mut idle = connection::connect(run.target.address)?;
     leave_by_reset(&idle)?;
     let host = run.target.address;
     idle.write_all(format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())?;
-    client::read_small(&idle, &mut [0; 1024])?;
+    reply::read_small(&idle, &mut [0; 1024])?;
     Ok(idle)
 }
 

@@ -7,17 +7,30 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::process::Command;
 
 use memchr::memmem;
 use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, pipe, splice};
 
+use crate::client::target::Target;
 use crate::error::Result;
-use crate::sys::wake_at;
+use crate::servers::running::Running;
+use crate::system::cores::Cores;
+use crate::system::sys::wake_at;
 
 const PIPE_BYTES: usize = 1 << 20;
 /// Below this many bytes the producer's socket does not wake the loop.
 const WAKE_BYTES: u64 = 128 << 10;
 const REPLY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+
+/// Starts the bare splice loop: this very executable.
+pub fn start(label: &str, cores: Cores) -> Result<Running> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("--bare-loop");
+    Running::launch(command, cores, None, |address, pid| {
+        Target::attached(label, address, "/{channel}", pid)
+    })
+}
 
 /// Says where it listens and serves one pair of connections after the other, until it is killed.
 pub fn serve() -> Result<()> {

@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::client::small_body::BODY_BYTES;
+use crate::client::target::Target;
 use crate::error::Result;
-use crate::machine::Cores;
-use crate::process;
-use crate::server::{Daemon, Running};
-use crate::small_body::BODY_BYTES;
-use crate::target::Target;
+use crate::servers::daemon::Daemon;
+use crate::servers::running::Running;
+use crate::system::cores::Cores;
+use crate::system::process;
 
 const START_MAX: Duration = Duration::from_secs(5);
 

@@ -1,0 +1,29 @@
+//! Connections of the clients.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream};
+
+use crate::client::poller::SILENCE_MAX;
+use crate::error::Result;
+
+/// A connection without Nagle's delay that gives up after [`SILENCE_MAX`].
+pub fn connect(address: SocketAddr) -> Result<TcpStream> {
+    let socket = TcpStream::connect_timeout(&address, SILENCE_MAX)
+        .map_err(|error| format!("no connection to {address}: {error}"))?;
+    socket.set_nodelay(true)?;
+    socket.set_read_timeout(Some(SILENCE_MAX))?;
+    socket.set_write_timeout(Some(SILENCE_MAX))?;
+    Ok(socket)
+}
+
+/// The same, for use with a poller.
+pub fn connect_nonblocking(address: SocketAddr) -> Result<TcpStream> {
+    let socket = connect(address)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// True if a socket operation has to wait for readiness.
+pub fn would_block(error: &std::io::Error) -> bool {
+    error.kind() == ErrorKind::WouldBlock
+}

@@ -1,0 +1,122 @@
+//! A contestant as it takes part: its server is started when its first turn comes.
+
+use crate::client::target::Target;
+use crate::contest::arena::Arena;
+use crate::error::Result;
+use crate::row::measure::Sample;
+use crate::row::run::Run;
+use crate::row::{Contestant, Host, Row};
+use crate::servers::httpipe::{self, User};
+use crate::servers::running::Running;
+use crate::servers::{bare_loop, nginx};
+use crate::system::cores::{Cores, on_cores};
+
+/// A contestant as it takes part.
+pub struct Entrant {
+    pub label: String,
+    pub place: Option<usize>,
+    kind: Kind,
+    pub running: Option<Running>,
+    drive: fn(&Run) -> Result<Sample>,
+    clients: Cores,
+    pub samples: Vec<Sample>,
+    pub failed: bool,
+}
+
+enum Kind {
+    Started { host: Host, cores: Cores },
+    Attached(Target),
+}
+
+impl Entrant {
+    pub fn started(place: usize, contestant: &Contestant) -> Self {
+        let (server, clients) = match contestant.clients_apart {
+            true => (Cores::ServerSide, Cores::ClientSide),
+            false => (Cores::Any, Cores::Any),
+        };
+        let kind = Kind::Started {
+            host: contestant.host,
+            cores: server,
+        };
+        let entrant = Self::new(contestant.label, kind, contestant.drive, clients);
+        Self {
+            place: Some(place),
+            ..entrant
+        }
+    }
+
+    pub fn attached(target: &Target, first: &Contestant) -> Self {
+        let clients = if first.clients_apart {
+            Cores::ClientSide
+        } else {
+            Cores::Any
+        };
+        Self::new(
+            &target.name,
+            Kind::Attached(target.clone()),
+            first.drive,
+            clients,
+        )
+    }
+
+    fn new(label: &str, kind: Kind, drive: fn(&Run) -> Result<Sample>, clients: Cores) -> Self {
+        Self {
+            label: label.to_owned(),
+            place: None,
+            kind,
+            running: None,
+            drive,
+            clients,
+            samples: Vec::new(),
+            failed: false,
+        }
+    }
+
+    pub fn take_turn(&mut self, row: &Row, arena: &Arena, round: u32) -> Result<()> {
+        if let Some(running) = self.running.take_if(|_| row.fresh) {
+            running.stop()?;
+        }
+        let running = match &mut self.running {
+            Some(running) => running,
+            none => none.insert(start(&self.label, &self.kind, arena)?),
+        };
+        let (target, drive) = (&running.target, self.drive);
+        let run = Run {
+            target,
+            scale: &arena.scale,
+            file: &arena.file,
+            round,
+            row: row.name,
+        };
+        let sample = on_cores(self.clients, || drive(&run))?;
+        if let Some((measure, value)) = sample.iter().find(|(_, value)| !value.is_finite()) {
+            return Err(format!("{measure:?} came out as {value}").into());
+        }
+        self.samples.push(sample);
+        Ok(())
+    }
+
+    /// Takes part no longer; says why, and what its server said last.
+    pub fn give_up(&mut self, error: &dyn std::error::Error) -> String {
+        self.failed = true;
+        let said = self.running.as_ref().map(Running::last_words);
+        format!("{}: {error}{}", self.label, said.unwrap_or_default())
+    }
+}
+
+fn start(label: &str, kind: &Kind, arena: &Arena) -> Result<Running> {
+    let own = |options: &[&'static str], user, cores| {
+        let more = arena.server_options.iter().map(String::as_str);
+        let options: Vec<_> = options.iter().copied().chain(more).collect();
+        httpipe::start(label, &arena.executable, &options, user, cores)
+    };
+    match kind {
+        Kind::Started { host, cores } => match host {
+            Host::Own(options) => own(options, User::Same, *cores),
+            Host::OwnAsOrdinaryUser(options) => own(options, User::Ordinary, *cores),
+            Host::Nginx => nginx::start(label, *cores),
+            Host::BareLoop => bare_loop::start(label, *cores),
+        },
+        Kind::Attached(target) => Ok(Running::attached(target.clone())),
+    }
+}

@@ -1,0 +1,77 @@
+//! Runs a row: every contestant in every round, next to each other. Must never know what is measured.
+
+pub mod arena;
+mod entrant;
+pub mod outcome;
+
+use crate::contest::arena::Arena;
+use crate::contest::entrant::Entrant;
+use crate::contest::outcome::{Measured, Outcome};
+use crate::row::{Host, Row};
+use crate::servers::nginx;
+use crate::servers::running::Running;
+use crate::system::machine;
+
+/// Runs the row from starting the servers to stopping them. What fails is noted in the outcome
+/// and takes part no longer; the others go on.
+pub fn run(row: &'static Row, arena: &Arena) -> Outcome {
+    eprintln!("{}: {}", row.name, row.work);
+    let mut outcome = Outcome {
+        row,
+        measured: Vec::new(),
+        failures: Vec::new(),
+        notes: Vec::new(),
+    };
+    let mut entrants = entrants(row, arena, &mut outcome.notes);
+    for round in 0..arena.rounds {
+        let turns: Vec<_> = entrants.iter_mut().collect();
+        // Every other round backwards, so that nobody always comes after the same one.
+        let ordered: Box<dyn Iterator<Item = _>> = match round % 2 {
+            0 => Box::new(turns.into_iter()),
+            _ => Box::new(turns.into_iter().rev()),
+        };
+        for entrant in ordered.filter(|entrant| !entrant.failed) {
+            if let Err(error) = entrant.take_turn(row, arena, round) {
+                outcome.failures.push(entrant.give_up(&*error));
+            }
+        }
+    }
+    for entrant in entrants {
+        let label = entrant.label;
+        if let Some(Err(error)) = entrant.running.map(Running::stop) {
+            outcome.failures.push(format!("{label}: {error}"));
+        }
+        outcome.measured.push(Measured {
+            label,
+            place: entrant.place,
+            samples: entrant.samples,
+        });
+    }
+    outcome
+}
+
+fn entrants(row: &Row, arena: &Arena, notes: &mut Vec<String>) -> Vec<Entrant> {
+    let mut entrants = Vec::new();
+    for (place, contestant) in row.contestants.iter().enumerate() {
+        match contestant.host {
+            Host::Nginx if !nginx::is_installed() => {
+                notes.push("nginx is not installed: nothing to compare with".to_owned());
+            }
+            Host::OwnAsOrdinaryUser(_) if !machine::is_root() => {
+                notes.push("already an ordinary user: see the row before".to_owned());
+            }
+            Host::Own(_) | Host::OwnAsOrdinaryUser(_) if !arena.own => {}
+            _ => entrants.push(Entrant::started(place, contestant)),
+        }
+    }
+    if row.attachable {
+        let first = &row.contestants[0];
+        entrants.extend(
+            arena
+                .attached
+                .iter()
+                .map(|target| Entrant::attached(target, first)),
+        );
+    }
+    entrants
+}
