@@ -1,14 +1,14 @@
-//! Micro-benchmarks of what every request passes: heads, routes, chunks, matching, the mailbox; and
-//! of listings, which must not keep the others waiting.
+//! Micro-benchmarks of the code that every request runs (heads, routes, chunks, matching, the mailbox) and
+//! of listings, which must not delay other requests.
 //!
 //! ```text
 //! cargo bench --bench micro                all of them
 //! cargo bench --bench micro -- matching    those whose path contains a word
 //! ```
 //!
-//! They count allocations too: what may allocate is a channel's key, a name that had to be decoded,
-//! and a mailbox that fills. What matters in the end is the load harness; these tell where a
-//! difference comes from.
+//! They count allocations too: only a channel's key, a name that had to be decoded, and a mailbox that
+//! grows may allocate. The load harness decides what is fast; these benchmarks show where a difference
+//! comes from.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -34,7 +34,6 @@ fn main() {
     divan::main();
 }
 
-/// Parsing a request's head, which happens once for each request.
 mod heads {
     use super::*;
 
@@ -64,7 +63,7 @@ mod heads {
             .bench(|| head::parse(black_box(head.as_bytes())));
     }
 
-    /// What a head costs that comes in two pieces: the first piece is parsed for nothing.
+    /// A head that arrives in two pieces is parsed twice; this is the first time.
     #[divan::bench]
     fn all_but_its_last_byte(bencher: Bencher) {
         let most = &CURL_POST.as_bytes()[..CURL_POST.len() - 1];
@@ -84,7 +83,6 @@ mod heads {
     }
 }
 
-/// Finding the payload in a chunked body.
 mod chunks {
     use super::*;
 
@@ -114,7 +112,7 @@ mod chunks {
     }
 }
 
-/// Two requests meeting on a channel, from the names to the end of their exchange.
+/// The match of two requests, from the names to the end of the exchange.
 mod matching {
     use super::*;
 
@@ -153,7 +151,7 @@ mod matching {
                 .expect("below the limits")
         }
 
-        /// A consumer comes, then its producer; the exchange ends and nobody waits behind it.
+        /// A consumer arrives, then its producer; the exchange ends and no request waits.
         fn pair(&mut self, name: &str) {
             let channel = self.open(name);
             self.registry
@@ -175,7 +173,7 @@ mod matching {
         bencher.bench_local(|| shard.pair(black_box("pair-17")));
     }
 
-    /// A waiter gives up from the middle of a queue, and another joins at its end.
+    /// A waiter leaves from the middle of the queue, and another joins at the back.
     #[divan::bench(args = [10, 10_000])]
     fn leave_and_join_in_a_queue_of(bencher: Bencher, waiters: u32) {
         let mut shard = Shard::with_waiters(0);
@@ -200,7 +198,6 @@ mod matching {
     }
 }
 
-/// From one shard to another.
 mod mailbox {
     use super::*;
 
@@ -212,7 +209,7 @@ mod mailbox {
         }
     }
 
-    /// Put in, ring, hear, take out: all on one thread, so without the wake.
+    /// On one thread, so without a wakeup.
     #[divan::bench(args = [1, 64])]
     fn send_and_take(bencher: Bencher, messages: usize) {
         let mesh = Mesh::new(2).expect("descriptors for two bells");
@@ -224,7 +221,7 @@ mod mailbox {
         });
     }
 
-    /// To a thread that sleeps until its bell rings, and back to one that does the same.
+    /// Includes the wakeups of both threads.
     #[divan::bench]
     fn there_and_back_between_sleeping_threads(bencher: Bencher) {
         let mesh = Mesh::new(2).expect("descriptors for two bells");
@@ -243,7 +240,7 @@ mod mailbox {
         });
     }
 
-    /// Sleeps until something is in the mailbox of `shard`; false if that is the end.
+    /// Sleeps until the mailbox of `shard` has messages; false at the end.
     fn receive(mesh: &Mesh, shard: usize, bell: &OwnedFd) -> bool {
         let mut waiting = [PollFd::new(bell, PollFlags::IN)];
         poll(&mut waiting, None).expect("a bell can be polled");
@@ -255,8 +252,8 @@ mod mailbox {
     }
 }
 
-/// A listing of many channels, in the turns that it takes: what matters is the slowest, because a
-/// shard does nothing else meanwhile.
+/// A listing of many channels, slice by slice. The slowest slice matters, because the shard does nothing
+/// else during it.
 mod listings {
     use super::*;
     use httpipe::testing::{handle::list, limits::LISTED_AT_ONCE, shard::mesh::Answer};
@@ -281,7 +278,7 @@ mod listings {
         registry
     }
 
-    /// One turn of a shard: a slice of its channels is copied out.
+    /// Copies one slice of the channels.
     fn slice(
         registry: &Registry<u32>,
         from: usize,
@@ -304,14 +301,14 @@ mod listings {
             Some(next) => from = next,
             None => {
                 from = 0;
-                // Dropped on the scribe's thread, in a server.
+                // A server drops it on another thread.
                 let room = Vec::with_capacity(CHANNELS as usize);
                 std::mem::forget(std::mem::replace(&mut found, room));
             }
         });
     }
 
-    /// On the scribe's thread, where no shard waits for it.
+    /// Runs outside the shards, so no request waits for it.
     #[divan::bench(
         name = "100,000 channels written out, off the shards",
         sample_size = 1,

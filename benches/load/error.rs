@@ -1,4 +1,4 @@
 //! The error of the harness.
 
-/// Anything that makes a row fail; the text goes into the table.
+/// The error is whatever makes a row fail; its text is printed below the table.
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;

@@ -1,35 +1,35 @@
 //! The load harness: `cargo bench --bench load`, with options after `--`.
 //!
-//! It starts the server's executable, drives every row of the table of goals (`rows.rs`),
-//! verifies the bodies, and prints one table in which each goal is marked as met or not from this
-//! very run. Goals that compare do so within a round: the two sides of a ratio are measured one
-//! after the other, again and again, so that a slow minute of the machine hits both alike.
+//! It starts the server, runs every row of the table of goals (`rows.rs`), verifies the bodies and
+//! prints one table. A goal is judged by the figures of this run only. Where a goal compares two
+//! contestants, both take a turn in every round, so that a slow minute of the machine affects both.
 //!
 //! ```text
 //! cargo bench --bench load                              every row
-//! cargo bench --bench load -- --list                    what the rows are
-//! cargo bench --bench load -- --row pairs-1 --rounds 7  one of them, more carefully
-//! cargo bench --bench load -- --smoke                   does it all still work? (seconds)
+//! cargo bench --bench load -- --list                    list the rows
+//! cargo bench --bench load -- --row pairs-1 --rounds 7  one row, with more rounds
+//! cargo bench --bench load -- --smoke                   everything tiny, a few seconds
 //! cargo bench --bench load -- --attach http://127.0.0.1:8080 --pid 4711 \
 //!     --url-pattern '/queue/{channel}' --name other     another server beside it
 //! ```
 //!
-//! How fast the loopback is depends on the congestion control (the table says which one is on): one
-//! that paces, such as BBR, costs a timer for every few segments, on small replies little, on large
-//! bodies four times as much as the bytes. To see the server and not the timers, give the run a
-//! network of its own: `sudo unshare --net sh -c 'ip link set lo up; sysctl -w
-//! net.ipv4.tcp_congestion_control=reno; cargo bench --bench load'`. The row of zero-copy bodies is accompanied
-//! by a bare splice loop, which shows what the machine is capable of under whatever is on.
+//! The congestion control of the loopback decides the figures of large bodies (the table prints which
+//! one is on). One that paces, such as BBR, sets a timer every few segments: it costs little for small
+//! replies, but four times as much as the bytes for large bodies. To measure the server instead, run
+//! in a network namespace: `sudo unshare --net sh -c 'ip link set lo up; sysctl -w
+//! net.ipv4.tcp_congestion_control=reno; cargo bench --bench load'`. The zero-copy row also runs a bare
+//! splice loop, which shows what the machine can do with the congestion control that is on.
 //!
-//! "CPU" is always the server process's user plus system time. How the clients spend theirs must
-//! not decide a figure, so they are cheap: few threads, non-blocking sockets, requests formatted
-//! beforehand, and for large bodies `sendfile` in and `MSG_TRUNC` out. Nobody sees a body that is
-//! thrown away unread, so rows that do so are preceded by a pass that reads and compares it all.
+//! "CPU" is the user plus system time of the server process. The clients must not decide a figure,
+//! so they are cheap: few threads, non-blocking sockets, requests formatted in advance; for large
+//! bodies `sendfile` to send and `MSG_TRUNC` to receive. `MSG_TRUNC` discards the body unseen, so such
+//! a row first runs a pass that reads and compares every byte.
 //!
-//! `cargo test` runs this executable too (without `--bench`), which makes it a smoke run.
+//! `cargo test` runs this executable too, without `--bench`: that is a smoke run.
 //!
-//! Imports go one way, from a module to those behind it:
-//! main, table, rows, contest and loads, options, servers, row, client, system, error.
+//! Layers: each imports only from those to its right, and inside a folder imports form no circle.
+//!
+//! main → table → rows → contest, loads → options → servers → row → client → system → error
 
 mod client;
 mod contest;
@@ -76,8 +76,8 @@ fn fail(error: &dyn std::error::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Runs the rows that were asked for and prints the table; false if a row failed to yield its
-/// figures. (A goal that is not met is a result, not a failure.)
+/// Runs the selected rows and prints the table. False if a row failed to produce its figures; a goal
+/// that is not met is a result, not a failure.
 fn run(options: &options::Options) -> Result<bool> {
     machine::raise_open_files()?;
     let wanted = rows::select(&options.rows)?;

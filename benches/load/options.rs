@@ -1,4 +1,4 @@
-//! The harness's command line. It says what to run; it must never start anything.
+//! The harness's command line. Must never start anything.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,48 +8,48 @@ use clap::Parser;
 use crate::client::target::Target;
 use crate::error::Result;
 
-/// Drives httpipe, and others beside it, through the table of goals.
+/// Measures httpipe, and other servers beside it, against the table of goals.
 #[derive(Parser, Debug)]
 #[command(name = "load")]
 pub struct Options {
-    /// Only the rows whose name starts with NAME (may be given several times).
+    /// Run only the rows whose names start with NAME (repeatable).
     #[arg(long = "row", value_name = "NAME")]
     pub rows: Vec<String>,
-    /// Name the rows and what they do, run nothing.
+    /// List the rows and run nothing.
     #[arg(long)]
     pub list: bool,
-    /// Everything tiny: proves that the harness works, its figures mean nothing.
+    /// Run everything at a tiny size: proves that the harness works; the figures mean nothing.
     #[arg(long)]
     pub smoke: bool,
-    /// How often each row is repeated; figures are medians.
+    /// Rounds per row; the table shows medians.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
     pub rounds: u32,
-    /// The server to run instead of the one that cargo built.
+    /// Measure this httpipe instead of the one that cargo built.
     #[arg(long, value_name = "EXECUTABLE")]
     pub server: Option<PathBuf>,
-    /// An option for every server that the harness starts, e.g. `--server-option=--threads=1`.
+    /// Pass OPTION to every httpipe that the harness starts, e.g. `--server-option=--threads=1`.
     #[arg(
         long = "server-option",
         value_name = "OPTION",
         allow_hyphen_values = true
     )]
     pub server_options: Vec<String>,
-    /// Another server to drive beside it, by address: http://HOST:PORT (may be repeated).
+    /// Also measure a server that is already running, at http://ADDRESS:PORT (repeatable).
     #[arg(long, value_name = "URL")]
     attach: Vec<String>,
-    /// Where it pairs POST with GET; `{channel}` stands for the channel. One for each --attach.
+    /// Path on which it pairs POST with GET, with `{channel}` for the channel. One per --attach.
     #[arg(long, value_name = "PATH")]
     url_pattern: Vec<String>,
-    /// Its process, to read CPU and memory from. One for each --attach.
+    /// Its process, whose CPU and memory are read. One per --attach.
     #[arg(long)]
     pid: Vec<u32>,
-    /// What the table calls it. One for each --attach, or none.
+    /// Its name in the table. One per --attach, or none at all.
     #[arg(long)]
     name: Vec<String>,
-    /// Do not start httpipe: measure the attached servers only.
+    /// Measure only the attached servers; start no httpipe.
     #[arg(long)]
     pub only_attached: bool,
-    /// Be the bare splice loop (the harness starts itself for that).
+    /// Run as the bare splice loop; the harness starts itself with this.
     #[arg(long, hide = true)]
     pub bare_loop: bool,
     /// Passed by `cargo bench`.
@@ -57,11 +57,11 @@ pub struct Options {
     bench: bool,
 }
 
-/// The options as given, or `None` if there is nothing to do.
+/// Parses the command line; `None` if there is nothing to run.
 ///
-/// `cargo test` runs the harness as it runs a test binary: without `--bench`, with whatever
-/// arguments libtest takes. Then it is one test named `load_smoke`, which a filter may leave out.
-/// Exits with clap's message and code on a bad command line of `cargo bench`.
+/// `cargo test` runs the harness like a test binary: without `--bench` and with libtest's arguments.
+/// The harness then acts as one test named `load_smoke`, which a filter can exclude.
+/// A bad command line of `cargo bench` exits with clap's message and code.
 pub fn from_command_line() -> Option<Options> {
     let arguments: Vec<String> = std::env::args().collect();
     let by_cargo_bench = arguments.iter().any(|argument| argument == "--bench");
@@ -78,7 +78,7 @@ pub fn from_command_line() -> Option<Options> {
     }
 }
 
-/// Options of libtest whose value comes as an argument of its own: it is no filter.
+/// Options of libtest that take their value as a separate argument, which is not a filter.
 const LIBTEST_VALUES: [&str; 6] = [
     "--test-threads",
     "--format",
@@ -104,14 +104,14 @@ fn smoke_unless_filtered_out(arguments: &[String]) -> Option<Options> {
 }
 
 impl Options {
-    /// The attached servers, checked for completeness; the error says what is missing.
+    /// The attached servers. The error says which option is missing or malformed.
     pub fn attached(&self) -> Result<Vec<Target>> {
         let count = self.attach.len();
         let names_fit = self.name.is_empty() || self.name.len() == count;
         if self.url_pattern.len() != count || self.pid.len() != count || !names_fit {
             return Err(
-                "each --attach needs its --url-pattern and --pid, in the same order \
-                        (and its --name, or no names at all)"
+                "each --attach needs its own --url-pattern and --pid, in the same order \
+                        (and its own --name, unless no name is given)"
                     .into(),
             );
         }
@@ -126,12 +126,13 @@ impl Options {
             .trim_end_matches('/');
         let address: SocketAddr = authority
             .parse()
-            .map_err(|_| format!("--attach {url}: give it as http://ADDRESS:PORT"))?;
+            .map_err(|_| format!("--attach {url}: expected http://ADDRESS:PORT"))?;
         let pattern = &self.url_pattern[index];
         if !pattern.starts_with('/') || !pattern.contains("{channel}") {
-            return Err(
-                format!("--url-pattern {pattern}: a path that contains {{channel}}").into(),
-            );
+            return Err(format!(
+                "--url-pattern {pattern}: expected a path that contains {{channel}}"
+            )
+            .into());
         }
         let name = self.name.get(index).map_or(authority, String::as_str);
         Ok(Target::attached(name, address, pattern, self.pid[index]))

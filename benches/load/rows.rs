@@ -1,5 +1,5 @@
-//! The table of goals: every row with its contestants and what must hold. The numbers here are the
-//! promises of the project; a change to one of them is a change of what is promised.
+//! The table of goals. The numbers are promises of the project: who changes one changes what the
+//! project promises.
 
 use crate::error::Result;
 use crate::loads::{bulk, crowd, latency, mixed, pairs, siege, waiting};
@@ -8,11 +8,11 @@ use crate::row::measure::{Measure, Sample};
 use crate::row::run::Run;
 use crate::row::{Contestant, Host, Row};
 
-/// Nothing but the address: what somebody gets who just starts it.
+/// No options: what users get who just start it.
 const DEFAULT: Host = Host::Own(&[]);
 const ONE_SHARD: Host = Host::Own(&["--threads", "1"]);
 const TWO_SHARDS: Host = Host::Own(&["--threads", "2"]);
-/// Looks for the next request longer than one takes to come.
+/// Longer than the next request takes to arrive.
 const BUSY_POLL: Host = Host::Own(&["--busy-poll", "200"]);
 const HASTY: Host = Host::Own(siege::HASTY);
 const COPY_LOOP: Host = Host::Own(&["--no-splice"]);
@@ -32,7 +32,7 @@ const fn contestant(
     }
 }
 
-/// A server with one thread, on the first cores; its clients have the last one to themselves.
+/// A server with one thread; the last core is reserved for its clients.
 const fn apart(label: &'static str, host: Host, drive: fn(&Run) -> Result<Sample>) -> Contestant {
     Contestant {
         label,
@@ -46,7 +46,6 @@ const fn goal(measure: Measure, bound: Bound) -> Goal {
     Goal { measure, bound }
 }
 
-/// Every row, in the order of the table.
 pub static ROWS: &[Row] = &[
     Row {
         name: "pairs-1",
@@ -72,7 +71,7 @@ pub static ROWS: &[Row] = &[
     },
     Row {
         name: "pairs-random",
-        work: "100-byte pairs, another channel every time, 2 shards; against 64 channels, 1 shard",
+        work: "100-byte pairs, a different channel each time, 2 shards; against 64 channels, 1 shard",
         contestants: &[
             contestant("2 shards, random", TWO_SHARDS, pairs::random),
             apart("1 shard, steady", ONE_SHARD, pairs::steady),
@@ -83,14 +82,14 @@ pub static ROWS: &[Row] = &[
     },
     Row {
         name: "access-log",
-        work: "100-byte pairs, 64 channels, 1 shard, a line for each request; against none",
+        work: "100-byte pairs, 64 channels, 1 shard, access log on; against off",
         contestants: &[
             apart("text", ACCESS_TEXT, pairs::logged),
             apart("off", ONE_SHARD, pairs::logged),
             apart("json", ACCESS_JSON, pairs::logged),
         ],
-        // No promise, but worth to know. Whoever compares has to look whether lines were lost: a line
-        // that is lost is not written. The harness reads what the server logs all the time.
+        // No promise, for information. Compare only while no lines are lost: a lost line is not
+        // written and costs less. The harness reads the log continuously.
         goals: &[],
         fresh: false,
         attachable: false,
@@ -206,7 +205,7 @@ pub static ROWS: &[Row] = &[
     },
     Row {
         name: "crowd-user",
-        work: "1,000 exchanges of 4 MiB at once, the server being an ordinary user's",
+        work: "1,000 exchanges of 4 MiB at once, server run by an ordinary user",
         contestants: &[contestant(
             "httpipe",
             Host::OwnAsOrdinaryUser(&[]),
@@ -218,27 +217,26 @@ pub static ROWS: &[Row] = &[
     },
 ];
 
-/// "All progress, pipes and memory bounded", in numbers: nobody starves, at most one pipe for each
-/// exchange, at most 64 KiB of memory for each.
+/// No exchange starves; at most one pipe and 64 KiB of memory per exchange.
 const CROWD_GOALS: &[Goal] = &[
     goal(Measure::LongestPauseMillis, Bound::AtMost(5000.0)),
     goal(Measure::PipesMax, Bound::AtMost(1000.0)),
     goal(Measure::GrowthMib, Bound::AtMost(64.0)),
 ];
 
-/// The rows whose names begin with one of `names`, or all of them. An error if a name fits none.
+/// The rows whose names start with one of `names`; all rows if `names` is empty. A name that matches
+/// no row is an error.
 pub fn select(names: &[String]) -> Result<Vec<&'static Row>> {
     let fits = |row: &Row, name: &String| row.name.starts_with(name.as_str());
     for name in names {
         if !ROWS.iter().any(|row| fits(row, name)) {
-            return Err(format!("no row begins with {name}; --list names them all").into());
+            return Err(format!("no row starts with {name}; see --list").into());
         }
     }
     let wanted = |row: &&Row| names.is_empty() || names.iter().any(|name| fits(row, name));
     Ok(ROWS.iter().filter(wanted).collect())
 }
 
-/// Prints every row's name and what it is about.
 pub fn list() {
     for row in ROWS {
         println!("{:<15} {}", row.name, row.work);

@@ -1,5 +1,4 @@
-//! Turns outcomes into the one table that the harness prints. It judges: a goal is met or not by
-//! the figures of this run and nothing else.
+//! The table that the harness prints. Goals are judged by the figures of this run only.
 
 use crate::contest::arena::Arena;
 use crate::contest::outcome::{Measured, Outcome};
@@ -8,10 +7,9 @@ use crate::row::measure::Measure;
 use crate::system::disturbance::Disturbance;
 use crate::system::machine;
 
-/// The part of the machine that others may take before the table warns of it.
+/// Share of the CPU that other processes and the hypervisor may take before the table warns.
 const DISTURBED: f64 = 0.05;
 
-/// What a reader must know before the figures.
 pub fn print_preface(arena: &Arena) {
     println!(
         "httpipe load harness, commit {}, {}",
@@ -27,7 +25,7 @@ pub fn print_preface(arena: &Arena) {
         println!("WARNING: a debug build. Its figures say nothing about speed.");
     }
     if arena.smoke {
-        println!("Smoke run: everything is tiny, only that it works means anything.");
+        println!("Smoke run: everything is tiny; the figures mean nothing.");
     } else {
         println!(
             "Medians of {} rounds [lowest to highest]; CPU is the server's.",
@@ -37,7 +35,6 @@ pub fn print_preface(arena: &Arena) {
     println!();
 }
 
-/// What may have disturbed the run.
 pub fn print_footer(disturbance: &Disturbance) {
     let Disturbance {
         available,
@@ -49,12 +46,12 @@ pub fn print_footer(disturbance: &Disturbance) {
     );
     if (others + stolen) / available > DISTURBED {
         println!(
-            "WARNING: the machine was busy with other things; absolute figures are worse for it."
+            "WARNING: the machine was busy with other work, which makes absolute figures worse."
         );
     }
 }
 
-/// Prints the table, and below it whatever went wrong or is missing.
+/// Prints the table, and below it all notes and failures.
 pub fn print(arena: &Arena, outcomes: &[Outcome]) {
     let mut lines = vec![
         [
@@ -122,14 +119,15 @@ fn figure_line(arena: &Arena, outcome: &Outcome, measured: &Measured, measure: M
     line(outcome.row.name, &measured.label, figures)
 }
 
-/// The goal that `measured` has to keep in this figure. Only the row's first contestant has any.
+/// The goal for this figure. Only the row's first contestant has goals.
 fn goal<'row>(outcome: &'row Outcome, measured: &Measured, measure: Measure) -> Option<&'row Goal> {
     let mut goals = outcome.row.goals.iter();
     goals.find(|goal| goal.measure == measure && measured.place == Some(0))
 }
 
-/// What the row's first contestant is compared with: the second, or, in a row that has none, the
-/// first attached server. Never an attached server in the place of a second that is missing.
+/// What the row's first contestant is compared with: the second contestant or, if the row has only
+/// one, the first attached server. An attached server never replaces a second contestant that is
+/// missing.
 fn comparator(outcome: &Outcome) -> Option<&Measured> {
     let place = (outcome.row.contestants.len() > 1).then_some(1);
     outcome
@@ -164,8 +162,7 @@ fn verdict(bound: Bound, figure: f64, ratio: Option<f64>, complete: bool) -> &'s
     if met { "met" } else { "NOT met" }
 }
 
-/// The median of the rounds' ratios, each within its round; `None` where rounds are missing or
-/// there was nothing to divide by.
+/// Median of the ratios within each round; `None` if rounds are missing or a divisor is zero.
 fn ratio(measured: &Measured, other: &Measured, measure: Measure) -> Option<f64> {
     let (values, others) = (values(measured, measure), values(other, measure));
     let usable = values.len() == others.len() && others.iter().all(|&other| other > 0.0);

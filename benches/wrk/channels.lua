@@ -1,22 +1,22 @@
--- What produce.lua and consume.lua share: which channels there are, in which order they are used,
--- and what counts as an error at the end.
+-- Shared by produce.lua and consume.lua: the channels, the order of their use, and what counts as an
+-- error.
 --
--- wrk does not say which of its connections asks for a request, so request number k of a thread
--- simply goes to channel number k modulo their count. Both processes count alike, therefore neither
--- can wait for the other forever: whichever has asked less often finds a counterpart for every
--- request that it has out. That holds for any number of connections, but only if both processes
--- have the same number of threads, because each thread has channels of its own.
+-- wrk does not tell which connection a request is for, so request k of a thread uses channel k modulo the
+-- number of channels. Both processes count the same way, so neither waits for ever: the process that has
+-- sent fewer requests has a counterpart for each of its requests in flight. This holds for any number of
+-- connections, but both processes need the same number of threads, because each thread has its own
+-- channels.
 
 local channels_per_thread = 64
 
--- Called once for each thread, before it starts.
+-- wrk calls this once per thread, before the thread starts.
 local threads = {}
 function setup(thread)
   thread:set("id", #threads)
   threads[#threads + 1] = thread
 end
 
--- Called in each thread. `requests` is filled here, so that making one costs a look into a table.
+-- wrk calls this in each thread. All requests are formatted here, so that each one costs a table lookup.
 function init(args)
   requests, turn, wrong = {}, 0, 0
   for channel = 1, channels_per_thread do
@@ -31,13 +31,13 @@ function request()
   return requests[turn]
 end
 
--- Only with the argument "verify": it makes wrk hand every reply to Lua, which costs it a lot.
+-- Only with the argument "verify": wrk then passes every reply to Lua, which is slow.
 function verify(status, _, received)
   if status ~= 200 or received ~= expected then wrong = wrong + 1 end
 end
 
--- Called once, at the end. Requests still in flight are no errors: wrk does not count them, and
--- whichever process ends first leaves the other one waiting with some.
+-- wrk calls this once, at the end. Requests in flight are no errors: wrk does not count them, and the
+-- process that ends first leaves some of the other's without a counterpart.
 function done(summary)
   local errors = summary.errors
   local total = errors.connect + errors.read + errors.write + errors.status + errors.timeout

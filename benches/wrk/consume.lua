@@ -1,5 +1,4 @@
--- The consuming side of a pair of wrk processes: GETs from the channels that produce.lua fills.
--- How to run the two is said there.
+-- The consumers: GETs from the channels that produce.lua sends to, which also says how to run both.
 
 method = "GET"
 expected = string.rep(".", 100)

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use crate::client::poller::SILENCE_MAX;
 use crate::error::Result;
 
-/// A connection without Nagle's delay that gives up after [`SILENCE_MAX`].
+/// A blocking connection with TCP_NODELAY; its reads and writes time out after [`SILENCE_MAX`].
 pub fn connect(address: SocketAddr) -> Result<TcpStream> {
     let socket = TcpStream::connect_timeout(&address, SILENCE_MAX)
         .map_err(|error| format!("no connection to {address}: {error}"))?;
@@ -16,14 +16,13 @@ pub fn connect(address: SocketAddr) -> Result<TcpStream> {
     Ok(socket)
 }
 
-/// The same, for use with a poller.
+/// A non-blocking connection, for use with a poller.
 pub fn connect_nonblocking(address: SocketAddr) -> Result<TcpStream> {
     let socket = connect(address)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
 
-/// True if a socket operation has to wait for readiness.
 pub fn would_block(error: &std::io::Error) -> bool {
     error.kind() == ErrorKind::WouldBlock
 }

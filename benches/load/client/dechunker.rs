@@ -1,8 +1,8 @@
-//! The end of a chunked body.
+//! Decodes chunked bodies.
 
 use crate::error::Result;
 
-/// Follows a chunked body without keeping it.
+/// Decodes one chunked body and stores none of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Dechunker {
     state: Chunk,
@@ -13,20 +13,19 @@ enum Chunk {
     Size(u64),
     Payload(u64),
     PayloadEnd,
-    /// Bytes still to come of the empty line after the last chunk.
+    /// Bytes left of the empty line after the last chunk.
     Last(u8),
 }
 
 impl Dechunker {
-    /// At the beginning of a body.
     pub fn new() -> Self {
         Self {
             state: Chunk::Size(0),
         }
     }
 
-    /// Takes the next bytes of the connection, hands each run of payload to `payload`, and says
-    /// whether the body is over. Nothing may follow it.
+    /// Decodes the next bytes of the connection, passes each run of payload to `payload`, and returns
+    /// true at the end of the body. Bytes after the end are an error.
     pub fn feed(
         &mut self,
         mut bytes: &[u8],

@@ -1,20 +1,19 @@
-//! What large bodies consist of: 8-byte little-endian counters, so that every position in a body
-//! tells by itself whether it holds what it should. Pure, apart from the file that holds them.
+//! Large bodies: 8-byte little-endian counters, so that every position of a body can be verified by
+//! itself.
 //!
-//! The counters repeat after [`PERIOD_BYTES`]; a body is the stretch that begins at its own
-//! `start`, so that bodies of different exchanges differ at every position.
+//! The counters repeat after [`PERIOD_BYTES`]. The body of each exchange begins at its own `start`, so
+//! that bodies of different exchanges differ at every position.
 
 use std::fs::File;
 use std::io::Write;
 
 use crate::error::Result;
 
-/// How many bytes there are before the counters begin anew.
 pub const PERIOD_BYTES: u64 = 64 << 20;
 
 const WORD_BYTES: usize = 8;
 
-/// Fills `bytes` with what a body holds from `position` on (both multiples of 8).
+/// Fills `bytes` with the content from `position` on. The length and `position` are multiples of 8.
 pub fn fill(bytes: &mut [u8], position: u64) {
     let first = position / WORD_BYTES as u64;
     for (index, word) in bytes.chunks_exact_mut(WORD_BYTES).enumerate() {
@@ -23,8 +22,8 @@ pub fn fill(bytes: &mut [u8], position: u64) {
     }
 }
 
-/// Fails unless `bytes` are what a body holds from `position` on; both may be odd.
-/// `scratch` is room to work in.
+/// Fails unless `bytes` is the content from `position` on; any length and position. `scratch` is
+/// reused between calls.
 pub fn verify(bytes: &[u8], position: u64, scratch: &mut Vec<u8>) -> Result<()> {
     let skipped = (position % WORD_BYTES as u64) as usize;
     scratch.resize((skipped + bytes.len()).next_multiple_of(WORD_BYTES), 0);
@@ -32,12 +31,12 @@ pub fn verify(bytes: &[u8], position: u64, scratch: &mut Vec<u8>) -> Result<()> 
     if &scratch[skipped..][..bytes.len()] == bytes {
         return Ok(());
     }
-    Err(format!("a body is wrong somewhere behind position {position}").into())
+    Err(format!("a body has wrong bytes after position {position}").into())
 }
 
-/// A nameless temporary file that holds the counters of one period, for `sendfile`. It is written
-/// just now, so all of it is in the page cache; a memfd made senders and server slower (0.14 against
-/// 0.11 CPU seconds a GiB of the server), because its pages come one by one.
+/// An unnamed temporary file with one period of counters, for `sendfile`. It was just written, so all of
+/// it is in the page cache. A memfd costs the server more (0.14 instead of 0.11 CPU seconds a GiB),
+/// because it yields one page at a time.
 pub fn file() -> Result<File> {
     let mut file = tempfile::tempfile()?;
     let mut block = vec![0; 1 << 20];

@@ -1,4 +1,4 @@
-//! What a server says of itself under `/metrics`.
+//! Reads the server's `/metrics`.
 
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use crate::client::poller::SILENCE_MAX;
 use crate::client::target::Target;
 use crate::error::Result;
 
-/// The value of one line of `/metrics`, 0 if it is not there. `name` includes the labels.
+/// The value of one metric; 0 if it is missing. `name` includes the labels.
 pub fn value(target: &Target, name: &str) -> Result<f64> {
     let mut socket = connect(target.address)?;
     let host = target.address;
@@ -22,7 +22,7 @@ pub fn value(target: &Target, name: &str) -> Result<f64> {
     Ok(line.map_or(Ok(0.0), str::parse)?)
 }
 
-/// Asks for a metric until it is at least `wanted`; fails with what it was after [`SILENCE_MAX`].
+/// Polls a metric until it is at least `wanted`. Fails after [`SILENCE_MAX`].
 pub fn await_at_least(target: &Target, name: &str, wanted: f64) -> Result<()> {
     let deadline = Instant::now() + SILENCE_MAX;
     loop {

@@ -1,5 +1,5 @@
-//! The clients' side: the server that they drive, and as little HTTP as it needs of a client, as
-//! cheap as can be.
+//! What the clients share: the server under load, connections, replies, bodies. It implements only the
+//! HTTP that the loads need, as cheaply as possible.
 
 pub mod connection;
 pub mod dechunker;

@@ -1,5 +1,4 @@
-//! Replies: where the head of one ends, how its body is framed, where a small body lies. Anything
-//! unexpected is an error, never tolerated.
+//! Parses replies. Anything unexpected is an error, never tolerated.
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -9,28 +8,25 @@ use memchr::memmem;
 
 use crate::error::Result;
 
-/// How a reply's body ends.
+/// Framing of the body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Framing {
-    /// After this many bytes.
+    /// Content-Length.
     Length(u64),
-    /// With the last chunk.
     Chunked,
 }
 
-/// The head of a reply.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Head {
-    /// Where the body begins.
+    /// Length of the head, where the body begins.
     pub bytes: usize,
-    /// How it ends.
     pub framing: Framing,
 }
 
-/// The head at the front of `received`, `None` while it is not all there.
+/// Parses the head at the front of `received`; `None` while it is incomplete.
 ///
-/// Refuses every status but 200, and a reply after which the connection ends: the load is meant
-/// for connections that live.
+/// Any status but 200 is an error. So is `Connection: close`, because the loads measure persistent
+/// connections.
 pub fn parse_head(received: &[u8]) -> Result<Option<Head>> {
     let Some(end) = memmem::find(received, b"\r\n\r\n") else {
         return Ok(None);
@@ -41,7 +37,7 @@ pub fn parse_head(received: &[u8]) -> Result<Option<Head>> {
     }
     let mut framing = None;
     for line in head.split(|&byte| byte == b'\n').skip(1) {
-        // Only two names are of interest: tell by length and first letter before comparing.
+        // Only three names matter: the first letter rules out most lines cheaply.
         match line.first().map(u8::to_ascii_lowercase) {
             Some(b'c') => {
                 if let Some(value) = value_of(line, b"content-length:") {
@@ -75,8 +71,8 @@ fn first_lines(received: &[u8]) -> String {
     text.replace("\r\n", " | ")
 }
 
-/// Where the body of a small reply lies in `received`; `None` while it is not all there.
-/// A chunked body (other servers may choose that) counts when it is a single chunk.
+/// The range of a small reply's body in `received`; `None` while the reply is incomplete.
+/// Other servers may send a chunked body; it must then be a single chunk.
 pub fn small_body(received: &[u8]) -> Result<Option<Range<usize>>> {
     let Some(head) = parse_head(received)? else {
         return Ok(None);
@@ -103,7 +99,7 @@ pub fn small_body(received: &[u8]) -> Result<Option<Range<usize>>> {
     }
 }
 
-/// Reads one small reply from a blocking socket into `buffer` and says where its body lies.
+/// Reads one small reply from a blocking socket into `buffer`; returns the range of its body.
 pub fn read_small(mut socket: &TcpStream, buffer: &mut [u8]) -> Result<Range<usize>> {
     let mut filled = 0;
     loop {

@@ -1,19 +1,18 @@
-//! The body of a small pair: which pair sent it at which turn, so that every single one is verified.
+//! Small bodies. Each carries the number of its pair and turn, so that every one is verified.
 
 use crate::client::target::Target;
 use crate::error::Result;
 
-/// The body of a small pair.
 pub const BODY_BYTES: usize = 100;
 
-/// A whole producer's request; the first bytes of its body are stamped before each use.
+/// A complete producer's request; [`stamp`] its body before each use.
 pub fn post(target: &Target, channel: &str) -> Vec<u8> {
     let mut request = target.post(channel, &format!("Content-Length: {BODY_BYTES}"));
     request.extend_from_slice(&[b'.'; BODY_BYTES]);
     request
 }
 
-/// Puts `pair` and `turn` into the body at the end of a request.
+/// Writes `pair` and `turn` into the body of a request.
 pub fn stamp(request: &mut [u8], pair: usize, turn: u64) {
     let body = request.len() - BODY_BYTES;
     request[body..][..8].copy_from_slice(&(pair as u64).to_le_bytes());

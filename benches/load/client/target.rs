@@ -1,24 +1,21 @@
-//! A server that is running and can be driven: where it listens, how its channels are addressed,
-//! whose CPU and memory to read. It does not own the process (`server.rs` and `nginx.rs` do).
+//! The server under load: its address, its paths, its process. It does not own the process; `servers`
+//! does.
 
 use std::net::SocketAddr;
 
-/// One server under load.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// What the table calls it.
+    /// Name in the table.
     pub name: String,
-    /// Where it listens.
     pub address: SocketAddr,
-    /// The process to be measured.
+    /// The process whose CPU and memory are measured.
     pub pid: u32,
-    /// Whether it tells how it is doing under `/metrics`, as httpipe does.
+    /// Whether it serves httpipe's `/metrics`.
     pub has_metrics: bool,
     pattern: String,
 }
 
 impl Target {
-    /// An httpipe that the harness started.
     pub fn own(name: &str, address: SocketAddr, pid: u32) -> Self {
         let pattern = "/channels/bench/{channel}".to_owned();
         Self {
@@ -30,7 +27,7 @@ impl Target {
         }
     }
 
-    /// Any other server; `pattern` is a path in which `{channel}` stands for the channel.
+    /// `pattern` is a path in which `{channel}` stands for the channel.
     pub fn attached(name: &str, address: SocketAddr, pattern: &str, pid: u32) -> Self {
         let pattern = pattern.to_owned();
         Self {
@@ -42,12 +39,12 @@ impl Target {
         }
     }
 
-    /// The path of `channel`, which must need no percent-encoding.
+    /// `channel` must need no percent-encoding.
     pub fn path(&self, channel: &str) -> String {
         self.pattern.replace("{channel}", channel)
     }
 
-    /// A whole consumer's request on `channel`.
+    /// A complete consumer's request.
     pub fn get(&self, channel: &str) -> Vec<u8> {
         format!(
             "GET {} HTTP/1.1\r\nHost: {}\r\n\r\n",
@@ -57,7 +54,7 @@ impl Target {
         .into_bytes()
     }
 
-    /// The head of a producer's request on `channel`, `framing` being its one field about the body.
+    /// The head of a producer's request; `framing` is its field line about the body.
     pub fn post(&self, channel: &str, framing: &str) -> Vec<u8> {
         let (path, host) = (self.path(channel), self.address);
         format!(

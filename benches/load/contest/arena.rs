@@ -1,4 +1,4 @@
-//! What all rows share.
+//! What all rows share: sizes, executables, attached servers.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -9,28 +9,21 @@ use crate::error::Result;
 use crate::options::Options;
 use crate::row::scale::Scale;
 
-/// What all rows share.
 pub struct Arena {
-    /// The sizes.
     pub scale: Scale,
-    /// True for a smoke run: figures then mean nothing and no goal is judged.
+    /// In a smoke run the figures mean nothing and no goal is judged.
     pub smoke: bool,
-    /// How often.
     pub rounds: u32,
-    /// The server's executable.
     pub executable: PathBuf,
-    /// Options for every server that the harness starts.
     pub server_options: Vec<String>,
-    /// Other servers.
     pub attached: Vec<Target>,
-    /// Whether httpipe itself is measured.
     pub own: bool,
-    /// One period of counters, for zero-copy producers.
+    /// One period of counters, which zero-copy producers send.
     pub file: File,
 }
 
 impl Arena {
-    /// Everything that the options ask for; starts nothing.
+    /// Applies the options. Starts nothing.
     pub fn new(options: &Options) -> Result<Self> {
         let attached = options.attached()?;
         if options.only_attached && attached.is_empty() {

@@ -1,4 +1,4 @@
-//! A contestant as it takes part: its server is started when its first turn comes.
+//! A contestant during the run of its row. Its server starts at its first turn.
 
 use crate::client::target::Target;
 use crate::contest::arena::Arena;
@@ -11,7 +11,6 @@ use crate::servers::running::Running;
 use crate::servers::{bare_loop, nginx};
 use crate::system::cores::{Cores, on_cores};
 
-/// A contestant as it takes part.
 pub struct Entrant {
     pub label: String,
     pub place: Option<usize>,
@@ -96,10 +95,10 @@ impl Entrant {
         Ok(())
     }
 
-    /// Takes part no longer; says why, and what its server said last.
+    /// Marks the contestant as failed. Returns the error with the last lines of its server's log.
     pub fn give_up(&mut self, error: &dyn std::error::Error) -> String {
         self.failed = true;
-        let said = self.running.as_ref().map(Running::last_words);
+        let said = self.running.as_ref().map(Running::last_lines);
         format!("{}: {error}{}", self.label, said.unwrap_or_default())
     }
 }

@@ -1,4 +1,4 @@
-//! Runs a row: every contestant in every round, next to each other. Must never know what is measured.
+//! Runs a row: all contestants take a turn in every round. Must never know what is measured.
 
 pub mod arena;
 mod entrant;
@@ -12,8 +12,8 @@ use crate::servers::nginx;
 use crate::servers::running::Running;
 use crate::system::machine;
 
-/// Runs the row from starting the servers to stopping them. What fails is noted in the outcome
-/// and takes part no longer; the others go on.
+/// Runs the row, from starting the servers to stopping them. A contestant that fails is recorded in the
+/// outcome and takes no further turns; the others continue.
 pub fn run(row: &'static Row, arena: &Arena) -> Outcome {
     eprintln!("{}: {}", row.name, row.work);
     let mut outcome = Outcome {
@@ -25,7 +25,7 @@ pub fn run(row: &'static Row, arena: &Arena) -> Outcome {
     let mut entrants = entrants(row, arena, &mut outcome.notes);
     for round in 0..arena.rounds {
         let turns: Vec<_> = entrants.iter_mut().collect();
-        // Every other round backwards, so that nobody always comes after the same one.
+        // Odd rounds run backwards, so that no contestant always follows the same one.
         let ordered: Box<dyn Iterator<Item = _>> = match round % 2 {
             0 => Box::new(turns.into_iter()),
             _ => Box::new(turns.into_iter().rev()),
@@ -58,7 +58,9 @@ fn entrants(row: &Row, arena: &Arena, notes: &mut Vec<String>) -> Vec<Entrant> {
                 notes.push("nginx is not installed: nothing to compare with".to_owned());
             }
             Host::OwnAsOrdinaryUser(_) if !machine::is_root() => {
-                notes.push("already an ordinary user: see the row before".to_owned());
+                notes.push(
+                    "not root: the row before this one already runs as an ordinary user".to_owned(),
+                );
             }
             Host::Own(_) | Host::OwnAsOrdinaryUser(_) if !arena.own => {}
             _ => entrants.push(Entrant::started(place, contestant)),

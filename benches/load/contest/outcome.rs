@@ -1,26 +1,22 @@
-//! What a row came to.
+//! The results of a row.
 
 use crate::row::Row;
 use crate::row::measure::Sample;
 
-/// What one contestant came to.
+/// The results of one contestant.
 pub struct Measured {
-    /// What the table calls it.
     pub label: String,
-    /// Which of the row's contestants it is; `None` for an attached server.
+    /// Index among the row's contestants; `None` for an attached server.
     pub place: Option<usize>,
-    /// One for each round; fewer if it failed.
+    /// One per round; fewer if the contestant failed.
     pub samples: Vec<Sample>,
 }
 
-/// What a row came to.
 pub struct Outcome {
-    /// Which row.
     pub row: &'static Row,
-    /// In the order of the row, attached servers behind.
+    /// In the order of the row; attached servers last.
     pub measured: Vec<Measured>,
-    /// What went wrong, if anything did.
     pub failures: Vec<String>,
-    /// Why a contestant is missing without anything being wrong.
+    /// Why a contestant was left out, which is not a failure.
     pub notes: Vec<String>,
 }

@@ -1,7 +1,6 @@
 //! Large bodies: throughput, and the server's CPU a GiB.
 //!
-//! Nobody looks at a body while it is timed; [`verified`] runs the same clients once with a consumer
-//! that compares every byte.
+//! The timed pass does not look at the bodies. A smaller pass before it compares every byte.
 
 use crate::error::Result;
 use crate::loads::transfer;
@@ -36,7 +35,7 @@ pub fn bodies_1m(run: &Run) -> Result<Sample> {
     timed(run, four_channels(run.scale, Scale::MIDDLE_BODY_BYTES))
 }
 
-/// Measures `job`; in the first round every byte of a smaller one is compared before.
+/// Measures `job`. In the first round a smaller verified pass comes first.
 fn timed(run: &Run, job: Job) -> Result<Sample> {
     if run.round == 0 {
         transfer::two_threads(run, verified(job, run.scale))?;
@@ -73,7 +72,7 @@ fn four_channels(scale: &Scale, bytes: u64) -> Job<'static> {
     }
 }
 
-/// The same job at the size of a verified pass, with consumers that compare.
+/// The same job at the size of the verified pass, with consumers that compare.
 fn verified<'job>(job: Job<'job>, scale: &Scale) -> Job<'job> {
     let bytes = job.bytes.min(scale.verified_bytes);
     let bodies = (scale.verified_bytes / job.exchanges as u64 / bytes).max(1);

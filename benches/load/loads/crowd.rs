@@ -1,5 +1,5 @@
-//! A thousand exchanges at once: all of them get on, all of them end, every byte is compared, and
-//! the server's pipes and memory stay within bounds meanwhile.
+//! A thousand exchanges at once. All of them make progress and end, every byte is verified, and pipes and
+//! memory of the server stay bounded.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,15 +13,14 @@ use crate::row::measure::{Measure, Sample};
 use crate::row::run::Run;
 use crate::system::process;
 
-/// Without a bound a thousand clients would let the kernel fill gigabytes of socket buffers, and the
-/// row would measure how TCP copes with its own limits.
+/// Without this limit a thousand clients fill gigabytes of socket buffers, and the row measures TCP's
+/// memory limits.
 const SOCKET_BUFFER_BYTES: usize = 256 << 10;
-/// How long a server that does not say how many exchanges it has is given to begin them.
+/// Time to begin all exchanges, for a server without metrics.
 const HEAD_START: Duration = Duration::from_secs(1);
-/// How often the number of pipes is looked at.
+/// Interval between two readings of the number of pipes.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// The longest pause of any exchange, the most pipes, the most memory, and the throughput.
 pub fn exchanges(run: &Run) -> Result<Sample> {
     let job = Job {
         exchanges: run.scale.crowd,
@@ -59,7 +58,7 @@ fn sample(moved: Moved, pipes: Option<f64>, grown_mib: f64) -> Sample {
     sample
 }
 
-/// Holds the producers back until every exchange has begun.
+/// The gate of the producers: opens when all exchanges have begun.
 fn all_at_once(target: &Target, exchanges: usize) -> Result<()> {
     if target.has_metrics {
         return metrics::await_at_least(target, "httpipe_exchanging", exchanges as f64);
@@ -68,7 +67,7 @@ fn all_at_once(target: &Target, exchanges: usize) -> Result<()> {
     Ok(())
 }
 
-/// The most pipes that the server had whenever it was asked; `None` if it does not say.
+/// The highest number of pipes seen; `None` for a server without metrics.
 fn most_pipes(target: &Target, over: &AtomicBool) -> Result<Option<f64>> {
     if !target.has_metrics {
         return Ok(None);

@@ -1,13 +1,12 @@
-//! One channel, one pair at a time: how long a small body is under way.
+//! Latency of small bodies: one channel, one pair at a time.
 //!
-//! Time runs from just before the producer's send to just after the consumer's receipt of the
-//! body. The two are threads of their own with blocking sockets, because that is what two programs
-//! that wait for each other see: one thread that plays both sides would save itself a wake that
-//! real users pay for. Each goes on as soon as it has its reply; the consumer's next request is
-//! then about as early as the producer's, and whichever comes later decides.
+//! The time runs from just before the producer's send to just after the consumer's receive. Producer and
+//! consumer are threads with blocking sockets, like two programs that wait for each other: a single
+//! thread with both roles would avoid a wakeup that real users pay for. Each continues as soon as it has
+//! its reply, so either of them may be the one that the other waits for.
 //!
-//! A second figure lets everything fall silent before each pair (the consumer waits already): it
-//! shows what a server that spins for a moment before it sleeps can no longer hide.
+//! A second figure has a silence before each pair, while the consumer already waits. It shows the latency
+//! of a server that has stopped spinning.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -23,10 +22,9 @@ use crate::row::measure::{Measure, Sample};
 use crate::row::run::Run;
 use crate::system::process::CpuMeter;
 
-/// Longer than any server is expected to spin.
+/// Longer than any server spins.
 const SILENCE: Duration = Duration::from_millis(2);
 
-/// Median and 99th percentile, the server's CPU a pair, and the median after a silence.
 pub fn one_at_a_time(run: &Run) -> Result<Sample> {
     let warm_up = run.scale.latency_pairs / 20;
     exchange(run, 0, warm_up, Duration::ZERO)?;
@@ -42,7 +40,7 @@ pub fn one_at_a_time(run: &Run) -> Result<Sample> {
     ])
 }
 
-/// `pairs` pairs on the run's channel number `channel`; the producer waits for `pause` before each.
+/// `pairs` pairs on channel number `channel`; the producer sleeps for `pause` before each.
 fn exchange(run: &Run, channel: usize, pairs: u64, pause: Duration) -> Result<Histogram<u64>> {
     let channel = run.channel(channel);
     let (get, post) = (run.target.get(&channel), post(run.target, &channel));

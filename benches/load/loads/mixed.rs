@@ -1,9 +1,9 @@
-//! Small pairs while bulk exchanges run: how long a body of 100 bytes is under way then.
+//! Latency of small pairs while bulk exchanges run.
 //!
-//! The bulk clients are one thread with zero-copy clients, the small ones another, so that neither
-//! crowds the server out, and the small one runs before all others if the harness is privileged to
-//! arrange that: otherwise its own waiting for a core is what it would measure (on two cores, 5 to
-//! 40 ms at the 99th percentile).
+//! The bulk clients are one thread with zero-copy clients and the small pairs another, so that neither
+//! takes the server's core for long. With the privilege for it, the thread of the small pairs runs before
+//! all others; otherwise the figure includes its own wait for a core (5 to 40 ms at the 99th percentile
+//! on two cores).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,7 +18,7 @@ use crate::system::sys;
 
 const BULK_EXCHANGES: usize = 8;
 
-/// The latency of small pairs beside eight endless bulk exchanges, and what those moved meanwhile.
+/// Latency of the small pairs, and throughput of the bulk exchanges.
 pub fn small_beside_bulk(run: &Run) -> Result<Sample> {
     let stop = AtomicBool::new(false);
     let job = Job {
@@ -34,7 +34,7 @@ pub fn small_beside_bulk(run: &Run) -> Result<Sample> {
     let (latencies, moved) = std::thread::scope(|scope| {
         let bulk = scope.spawn(|| transfer::one_thread(run, job));
         std::thread::sleep(run.scale.warm_up);
-        // This turn's thread is its own, so nothing has to be undone.
+        // Every turn has its own thread, so this needs no undo.
         sys::run_before_others();
         let latencies = paced::pairs(run, BULK_EXCHANGES);
         stop.store(true, Ordering::Relaxed);

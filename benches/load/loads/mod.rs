@@ -1,4 +1,4 @@
-//! What is done to a server in one turn, and which figures come out of it.
+//! The loads: what one turn does to a server, and which figures it returns.
 
 pub mod bulk;
 pub mod crowd;

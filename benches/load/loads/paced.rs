@@ -1,8 +1,8 @@
-//! Small pairs by the clock.
+//! Small pairs at a fixed rate.
 //!
-//! They begin when it is time, not when the one before is through, and
-//! their time runs from when they should have begun: a stall of the server is felt by every pair
-//! that falls into it, as it is by users, and not by one alone.
+//! Each pair is due by the clock, whether or not the pair before it is done, and its time runs from then.
+//! So a stall of the server delays every pair that is due during it, as it does for users, and not just
+//! one.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -23,11 +23,11 @@ use crate::error::Result;
 use crate::loads::histogram::histogram;
 use crate::row::run::Run;
 
-/// Pairs of connections that take turns.
+/// Pairs of connections, used in turn.
 const PAIRS: usize = 16;
-/// A pair begins this often: 1,000 a second.
+/// Interval between pairs: 1,000 a second.
 const PERIOD: Duration = Duration::from_millis(1);
-/// What the poller calls the timer; the connections have the numbers from 0.
+/// The timer's token; the connections have the tokens from 0.
 const METRONOME: usize = usize::MAX;
 
 struct Pair {
@@ -35,9 +35,9 @@ struct Pair {
     consumer: TcpStream,
     post: Vec<u8>,
     get: Vec<u8>,
-    /// When the pairs that have not arrived yet should have begun; the first one is under way.
+    /// When the bodies that have not arrived were due; the first of them is in flight.
     due: VecDeque<Instant>,
-    /// The producer has a request in flight.
+    /// The producer waits for a reply.
     producing: bool,
     produced: u64,
     consumed: u64,
@@ -45,8 +45,8 @@ struct Pair {
     filled: usize,
 }
 
-/// Small pairs for as long as the run's window, 1,000 a second by the clock, on the run's channels
-/// from number `first_channel` on: how long each was under way since it should have begun.
+/// Latencies of small pairs, 1,000 a second during the run's window, on channels from number
+/// `first_channel` on. Each latency counts from the time at which the pair was due.
 pub fn pairs(run: &Run, first_channel: usize) -> Result<Histogram<u64>> {
     let mut pairs: Vec<_> = (0..PAIRS)
         .map(|index| Pair::new(run, first_channel + index))
@@ -59,8 +59,8 @@ pub fn pairs(run: &Run, first_channel: usize) -> Result<Histogram<u64>> {
     }
     let mut latencies = histogram()?;
     let mut ready = Vec::new();
-    // Before the metronome is set going: a pair that were due just behind its tick would begin with
-    // the next one, and be late by a whole period.
+    // Set before the timer starts: a pair that is due just after a tick would wait for the next tick and
+    // be late by a whole period.
     let mut next = Instant::now() + PERIOD;
     let metronome = metronome()?;
     poller.add(&metronome, METRONOME, Interest::Read)?;
@@ -75,9 +75,9 @@ pub fn pairs(run: &Run, first_channel: usize) -> Result<Histogram<u64>> {
             }
             let (index, consumer) = (token / 2, token % 2 == 1);
             if consumer {
-                pairs[index].receive(index, &mut latencies)?;
+                pairs[index].receive_body(index, &mut latencies)?;
             } else {
-                pairs[index].hear(index)?;
+                pairs[index].receive_reply(index)?;
             }
         }
         while next < end && next <= Instant::now() {
@@ -91,7 +91,7 @@ pub fn pairs(run: &Run, first_channel: usize) -> Result<Histogram<u64>> {
     Ok(latencies)
 }
 
-/// A timer that becomes readable once a period. (The poller's own timeouts are whole milliseconds.)
+/// A timer that becomes readable once a period; epoll's timeouts have whole milliseconds only.
 fn metronome() -> Result<OwnedFd> {
     let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
     let period = Timespec::try_from(PERIOD)?;
@@ -120,10 +120,10 @@ impl Pair {
         })
     }
 
-    /// Sends the next body that is due, unless one is under way.
+    /// Sends the next body that is due, unless one is in flight.
     fn produce(&mut self, index: usize) -> Result<()> {
-        let under_way = self.produced > self.consumed;
-        if self.producing || under_way || self.due.is_empty() {
+        let in_flight = self.produced > self.consumed;
+        if self.producing || in_flight || self.due.is_empty() {
             return Ok(());
         }
         stamp(&mut self.post, index, self.produced);
@@ -133,8 +133,7 @@ impl Pair {
         Ok(())
     }
 
-    /// The producer has a reply.
-    fn hear(&mut self, index: usize) -> Result<()> {
+    fn receive_reply(&mut self, index: usize) -> Result<()> {
         let mut reply = [0; 1024];
         match self.producer.read(&mut reply) {
             Ok(count) if reply::small_body(&reply[..count])?.is_some() => self.producing = false,
@@ -145,8 +144,7 @@ impl Pair {
         self.produce(index)
     }
 
-    /// The consumer has (some of) a body.
-    fn receive(&mut self, index: usize, latencies: &mut Histogram<u64>) -> Result<()> {
+    fn receive_body(&mut self, index: usize, latencies: &mut Histogram<u64>) -> Result<()> {
         match self.consumer.read(&mut self.reply[self.filled..]) {
             Ok(0) => return Err("the server closed a consumer's connection".into()),
             Ok(count) => self.filled += count,

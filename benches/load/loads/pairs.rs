@@ -1,9 +1,8 @@
-//! Small pairs: many keep-alive connections in one thread, each with one request in flight.
+//! Small pairs: many persistent connections in one thread, each with one request in flight.
 //!
-//! Connections come in twos, a producer and a consumer that name the same channels in the same
-//! order, and no other two name those. So a body can only arrive at its own consumer, and each
-//! body says which pair and which turn it is: every single one is verified. The same loop drives a
-//! server that answers for itself (nginx), so that the yardstick is measured by the same client.
+//! Each producer has one consumer, and both use the same channels in the same order; no other pair uses
+//! them. So a body can only reach its own consumer, and every body is verified by its pair and turn. The
+//! same loop measures a server with static replies (nginx), so that the yardstick has the same client.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -20,20 +19,20 @@ use crate::row::measure::{Measure, Sample};
 use crate::row::run::Run;
 use crate::system::process::CpuMeter;
 
-/// How many pairs of connections there are.
+/// Pairs of connections.
 pub const PAIRS: usize = 64;
 
-/// How many channels a pair of connections chooses from at random: together over a thousand.
+/// Channels per pair of connections: more than a thousand in all.
 const RANDOM_CHANNELS: usize = 16;
-/// The longest reply to expect.
+/// Longest reply.
 const REPLY_BYTES_MAX: usize = 1024;
 
-/// 64 channels with one pair of connections each.
+/// 64 channels, each with one pair of connections.
 pub fn steady(run: &Run) -> Result<Sample> {
     drive(run, pair_connections(run, 1)?)
 }
 
-/// As [`steady`], on a server that may log each request: the pairs are two lines each.
+/// Like [`steady`], for a server with an access log: each pair is two lines.
 pub fn logged(run: &Run) -> Result<Sample> {
     let lost = || metrics::value(run.target, "httpipe_log_lines_dropped_total");
     let before = lost()?;
@@ -42,12 +41,12 @@ pub fn logged(run: &Run) -> Result<Sample> {
     Ok(sample)
 }
 
-/// Every request names another channel than the one before it on its connection.
+/// Every request uses a different channel than the one before on its connection.
 pub fn random(run: &Run) -> Result<Sample> {
     drive(run, pair_connections(run, RANDOM_CHANNELS)?)
 }
 
-/// As many connections asking for a reply that needs no counterpart. Two replies count as a pair.
+/// The same number of connections, with replies that need no counterpart. Two replies count as a pair.
 pub fn replies(run: &Run) -> Result<Sample> {
     let askers = (0..2 * PAIRS)
         .map(|pair| Connection::new(run.target, Role::Asker, pair, vec![run.target.get("")]));
@@ -72,7 +71,7 @@ fn pair_connections(run: &Run, channels: usize) -> Result<Vec<Connection>> {
 enum Role {
     Producer,
     Consumer,
-    /// Asks a server that answers for itself.
+    /// For a server with static replies.
     Asker,
 }
 
@@ -80,10 +79,10 @@ struct Connection {
     socket: TcpStream,
     role: Role,
     pair: usize,
-    /// One whole request for each channel.
+    /// One complete request per channel.
     requests: Vec<Vec<u8>>,
     channel: usize,
-    /// Both connections of a pair have the same seed, so they choose alike.
+    /// Both connections of a pair have the same seed, so they choose the same channels.
     chance: Rng,
     sent: u64,
     answered: u64,
@@ -91,7 +90,6 @@ struct Connection {
     filled: usize,
 }
 
-/// What became of a socket that had something to read.
 #[derive(PartialEq, Eq)]
 enum Progress {
     Partial,
@@ -114,7 +112,7 @@ impl Connection {
         })
     }
 
-    /// Sends the next request, whole: it is far smaller than the socket's empty buffer.
+    /// Sends the next request in one write: it is far smaller than the socket's empty buffer.
     fn send(&mut self) -> Result<()> {
         self.choose_channel();
         let request = &mut self.requests[self.channel];
@@ -136,7 +134,7 @@ impl Connection {
         }
     }
 
-    /// Reads once. The poller reports new data only, so what comes later is reported again.
+    /// One read is enough: the poller is edge-triggered and reports data that arrives later.
     fn receive(&mut self) -> Result<Progress> {
         match self.socket.read(&mut self.reply[self.filled..]) {
             Ok(0) => return Err("the server closed a connection, or sent too long a reply".into()),
@@ -158,7 +156,6 @@ impl Connection {
     }
 }
 
-/// Where a run stands.
 enum Phase {
     WarmUp {
         until: Instant,
@@ -169,7 +166,7 @@ enum Phase {
         answered_before: u64,
         cpu: CpuMeter,
     },
-    /// Nothing new begins; what has begun comes to its end, so that nothing stays on the server.
+    /// Sends no new requests and waits for the replies, so that no request stays on the server.
     Ending(Sample),
 }
 
@@ -206,9 +203,9 @@ fn drive(run: &Run, mut connections: Vec<Connection>) -> Result<Sample> {
     }
 }
 
-/// True if the other connection of this pair has sent a request that this one must still match.
+/// True if the other connection of the pair has sent a request without a counterpart so far.
 fn lags_behind(connections: &[Connection], token: usize) -> bool {
-    // Two neighbours are a pair: see `pair_connections`.
+    // Neighbours are a pair: see `pair_connections`.
     let (connection, partner) = (&connections[token], &connections[token ^ 1]);
     connection.role != Role::Asker && connection.sent < partner.sent
 }
@@ -229,7 +226,7 @@ fn advance(phase: Phase, run: &Run, answered: u64) -> Result<Phase> {
             cpu,
         } if now >= until => {
             let seconds = since.elapsed().as_secs_f64();
-            // Every pair is two answers; so are the two replies that count as one.
+            // A pair has two replies.
             let pairs = (answered - answered_before) as f64 / 2.0;
             Phase::Ending(vec![
                 (Measure::CpuMicrosEach, cpu.seconds()? * 1e6 / pairs),

@@ -1,10 +1,10 @@
-//! Small pairs while the server is besieged: how long a body of 100 bytes is under way then.
+//! Latency of small pairs while thousands of slow clients are connected.
 //!
-//! Thousands of connections send a head a byte at a time and never to its end. The server cuts each
-//! at `--header-timeout`, with a 408, and it comes again at once. As many others made one request
-//! each and say nothing more. The besiegers are one thread, which gives way to all others, the pairs
-//! another, which runs before all others where that is permitted (see `mixed.rs`): what is measured is
-//! what the siege costs the server's guests, not what it costs their machine.
+//! Thousands of connections send a head byte by byte and never finish it. The server cuts each of them at
+//! `--header-timeout` with a 408, and a new one takes its place. As many others have made one request and
+//! are idle. The besiegers run on one thread, behind all others, the small pairs on another, before all
+//! others where that is permitted (see `mixed.rs`). So the figure shows what the siege costs the other
+//! clients of the server, not what it costs their machine.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -22,22 +22,22 @@ use crate::row::run::Run;
 use crate::system::machine;
 use crate::system::sys;
 
-/// The server's `--header-timeout` unless it is told another.
+/// The server's default `--header-timeout`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A server whose slow heads are cut five times as often, thousands a second.
+/// Cuts slow heads five times as often: thousands a second.
 pub const HASTY: &[&str] = &["--header-timeout", "2"];
 const HASTY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Each slow head gets its next byte this often.
+/// Interval between two bytes of a slow head.
 const BYTE_EVERY: Duration = Duration::from_millis(500);
-/// How often the besiegers look who is next.
+/// Longest wait of the besiegers between two looks at the clock.
 const TICK: Duration = Duration::from_millis(1);
-/// Descriptors that the harness and the server need for other things.
+/// Descriptors that the harness and the server need for other purposes.
 const FILES_SPARE: usize = 500;
-/// Where a head becomes endless.
+/// The start of a slow head; it never ends.
 const HEAD: &[u8] = b"GET /channels/bench/siege HTTP/1.1\r\nX: ";
 
-/// Pairs on a server that has nothing else to do.
+/// Small pairs on a server without other clients.
 pub fn alone(run: &Run) -> Result<Sample> {
     sys::run_before_others();
     let latencies = paced::pairs(run, 0)?;
@@ -47,12 +47,12 @@ pub fn alone(run: &Run) -> Result<Sample> {
     ])
 }
 
-/// The same pairs during a siege, and how many besiegers were cut meanwhile.
+/// The same pairs during a siege, and the number of slow heads cut.
 pub fn besieged(run: &Run) -> Result<Sample> {
     besieged_for(run, DEFAULT_TIMEOUT)
 }
 
-/// As [`besieged`], on a server with the options [`HASTY`].
+/// Like [`besieged`], for a server with the options [`HASTY`].
 pub fn besieged_in_haste(run: &Run) -> Result<Sample> {
     besieged_for(run, HASTY_TIMEOUT)
 }
@@ -63,11 +63,11 @@ fn besieged_for(run: &Run, header_timeout: Duration) -> Result<Sample> {
     let (sample, cuts) = std::thread::scope(|scope| {
         let over = &over;
         let siege = scope.spawn(move || {
-            // The thread is the siege's own, so nothing has to be undone.
+            // The siege has its own thread, so this needs no undo.
             sys::run_behind_others();
-            Siege::lay(run)?.go_on(header_timeout, &ready, over)
+            Siege::new(run)?.run(header_timeout, &ready, over)
         });
-        // Without a word the siege has failed, and says why when it is joined.
+        // If the sender is gone, the siege has failed; the join returns its error.
         let sample = begun.recv().ok().map(|()| alone(run));
         over.store(true, Ordering::Relaxed);
         let cuts = siege
@@ -78,7 +78,7 @@ fn besieged_for(run: &Run, header_timeout: Duration) -> Result<Sample> {
     })?;
     let expected = run.scale.besiegers as f64 * run.scale.window.div_duration_f64(header_timeout);
     if (cuts as f64) < (expected / 2.0).floor() {
-        return Err(format!("{cuts} besiegers were cut, of {expected:.0} who should be").into());
+        return Err(format!("{cuts} slow heads were cut, expected {expected:.0}").into());
     }
     Ok([sample, vec![(Measure::Cuts, cuts as f64)]].concat())
 }
@@ -86,17 +86,17 @@ fn besieged_for(run: &Run, header_timeout: Duration) -> Result<Sample> {
 struct Siege<'run> {
     run: &'run Run<'run>,
     poller: Poller,
-    /// Each with how many bytes of its head were sent.
+    /// Each with the number of bytes sent.
     slow: Vec<(TcpStream, usize)>,
     _idle: Vec<TcpStream>,
-    /// How many of each kind it takes.
+    /// Number of slow, and of idle, connections.
     each: usize,
     cuts: u64,
 }
 
 impl<'run> Siege<'run> {
-    /// Connects everybody who is idle; fails unless the server has all of them inside.
-    fn lay(run: &'run Run<'run>) -> Result<Self> {
+    /// Connects the idle clients. Fails unless the server has accepted all of them.
+    fn new(run: &'run Run<'run>) -> Result<Self> {
         let each = run.scale.besiegers;
         let files_max = machine::open_files_max();
         if 2 * each + FILES_SPARE > files_max {
@@ -114,16 +114,16 @@ impl<'run> Siege<'run> {
         })
     }
 
-    /// Sends slow heads, and comes again when cut, until it is over; returns how many were cut since
-    /// it was `ready`. They begin over the length of a header timeout, so that from then on they are
-    /// cut all the time and not in one go.
-    fn go_on(
+    /// Sends slow heads and replaces those that are cut, until `over`. Returns the number of cuts since
+    /// it was `ready`. The first ones start over the length of one header timeout, so that later cuts are
+    /// spread evenly.
+    fn run(
         mut self,
         header_timeout: Duration,
         ready: &Sender<()>,
         over: &AtomicBool,
     ) -> Result<u64> {
-        let came_every = header_timeout.div_f64(self.each as f64);
+        let connect_every = header_timeout.div_f64(self.each as f64);
         let byte_every = BYTE_EVERY.div_f64(self.each as f64);
         let began = Instant::now();
         let (mut next_byte, mut turn) = (began, 0);
@@ -132,13 +132,14 @@ impl<'run> Siege<'run> {
         while !over.load(Ordering::Relaxed) {
             self.poller.wait(TICK, &mut tokens)?;
             for &token in &tokens {
-                self.hear(token)?;
+                self.receive(token)?;
             }
             let now = Instant::now();
-            while self.slow.len() < self.each && began + came_every * self.slow.len() as u32 <= now
+            while self.slow.len() < self.each
+                && began + connect_every * self.slow.len() as u32 <= now
             {
-                let comer = self.come(self.slow.len())?;
-                self.slow.push((comer, 0));
+                let client = self.connect(self.slow.len())?;
+                self.slow.push((client, 0));
             }
             while next_byte <= now {
                 if turn < self.slow.len() {
@@ -148,7 +149,7 @@ impl<'run> Siege<'run> {
                 next_byte += byte_every;
             }
             if before.is_none() && now > began + header_timeout {
-                self.check_that_all_are_inside()?;
+                self.check_all_connected()?;
                 before = Some(self.cuts);
                 let _ = ready.send(());
             }
@@ -156,12 +157,12 @@ impl<'run> Siege<'run> {
         Ok(self.cuts - before.unwrap_or(self.cuts))
     }
 
-    /// But for those that the server has cut and that have not come again yet.
-    fn check_that_all_are_inside(&self) -> Result<()> {
-        let inside = metrics::value(self.run.target, "httpipe_connections")?;
-        if inside < 1.98 * self.each as f64 {
+    /// Allows for those that were cut and whose replacement is not accepted yet.
+    fn check_all_connected(&self) -> Result<()> {
+        let connected = metrics::value(self.run.target, "httpipe_connections")?;
+        if connected < 1.98 * self.each as f64 {
             return Err(format!(
-                "only {inside} besiegers are inside, not twice {}",
+                "the server has only {connected} connections, not twice {}",
                 self.each
             )
             .into());
@@ -169,12 +170,12 @@ impl<'run> Siege<'run> {
         Ok(())
     }
 
-    /// Somebody who is about to send a slow head.
-    fn come(&self, token: usize) -> Result<TcpStream> {
-        let comer = connection::connect_nonblocking(self.run.target.address)?;
-        leave_by_reset(&comer)?;
-        self.poller.add(&comer, token, Interest::Read)?;
-        Ok(comer)
+    /// A client that will send a slow head.
+    fn connect(&self, token: usize) -> Result<TcpStream> {
+        let client = connection::connect_nonblocking(self.run.target.address)?;
+        reset_on_close(&client)?;
+        self.poller.add(&client, token, Interest::Read)?;
+        Ok(client)
     }
 
     fn send_byte(&mut self, token: usize) -> Result<()> {
@@ -183,18 +184,17 @@ impl<'run> Siege<'run> {
         *sent += 1;
         match slow.write(&[*byte]) {
             Ok(_) => Ok(()),
-            // It was cut, which the poller is about to tell.
+            // It was cut; the poller will report that.
             Err(error) if is_cut(&error) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// The server said something, which can only be that it has waited long enough; then another
-    /// comes in its place.
-    fn hear(&mut self, token: usize) -> Result<()> {
+    /// The only valid reply is that the header timeout has expired; a new client then takes the place.
+    fn receive(&mut self, token: usize) -> Result<()> {
         let mut reply = [0; 1024];
         match self.slow[token].0.read(&mut reply) {
-            // One that had sent nothing yet is cut without a word.
+            // A connection that has sent nothing is closed without a reply.
             Ok(count) if count == 0 || reply.starts_with(b"HTTP/1.1 408") => {}
             Ok(count) => {
                 let said = String::from_utf8_lossy(&reply[..count]);
@@ -204,24 +204,24 @@ impl<'run> Siege<'run> {
             Err(error) if is_cut(&error) => {}
             Err(error) => return Err(error.into()),
         }
-        self.slow[token] = (self.come(token)?, 0);
+        self.slow[token] = (self.connect(token)?, 0);
         self.cuts += 1;
         Ok(())
     }
 }
 
-/// Somebody who was served once and stays.
+/// A client that made one request and stays connected.
 fn idle(run: &Run) -> Result<TcpStream> {
     let mut idle = connection::connect(run.target.address)?;
-    leave_by_reset(&idle)?;
+    reset_on_close(&idle)?;
     let host = run.target.address;
     idle.write_all(format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())?;
     reply::read_small(&idle, &mut [0; 1024])?;
     Ok(idle)
 }
 
-/// Thousands a second in TIME_WAIT would leave no ports.
-fn leave_by_reset(socket: &TcpStream) -> Result<()> {
+/// With a reset no port stays in TIME_WAIT; thousands of closes a second would use up all ports.
+fn reset_on_close(socket: &TcpStream) -> Result<()> {
     Ok(rustix::net::sockopt::set_socket_linger(
         socket,
         Some(Duration::ZERO),

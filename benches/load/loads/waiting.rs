@@ -1,4 +1,4 @@
-//! Consumers that wait, each on a channel of its own: what one of them costs in resident memory.
+//! Memory per waiting consumer; each waits on its own channel.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -12,14 +12,13 @@ use crate::row::run::Run;
 use crate::system::machine;
 use crate::system::process;
 
-/// Descriptors that the harness and the server need for other things.
+/// Descriptors that the harness and the server need for other purposes.
 const FILES_SPARE: usize = 500;
-/// Pairs that make the server allocate what it needs for any client at all.
+/// Pairs that make the server allocate what it needs for any client.
 const WARM_UP_PAIRS: usize = 64;
-/// Of the waiting consumers, so many are served in the end to prove that they did wait.
+/// This many of the consumers are served at the end, which proves that they were waiting.
 const SERVED: usize = 64;
 
-/// Resident memory for each waiting consumer.
 pub fn memory(run: &Run) -> Result<Sample> {
     let count = run
         .scale
@@ -52,7 +51,7 @@ pub fn memory(run: &Run) -> Result<Sample> {
 
 fn wait_on(run: &Run, channel: &str) -> Result<TcpStream> {
     let mut consumer = connection::connect(run.target.address)?;
-    // Thousands of ports in TIME_WAIT would be in the way of the next round: leave with a reset.
+    // With a reset no port stays in TIME_WAIT, and the next round finds enough free ports.
     rustix::net::sockopt::set_socket_linger(&consumer, Some(Duration::ZERO))?;
     consumer.write_all(&run.target.get(channel))?;
     Ok(consumer)
@@ -70,7 +69,7 @@ fn serve(run: &Run, channel: &str, consumer: TcpStream, index: usize) -> Result<
     Ok(())
 }
 
-/// Resident memory once it has stopped to change: a server may still be taking clients in.
+/// Resident memory when it has stopped changing: the server may still be accepting.
 fn settled_resident_kib(run: &Run) -> Result<f64> {
     const LOOKS_MAX: usize = 50;
     let mut last = process::resident_kib(run.target.pid)?;

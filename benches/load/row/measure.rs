@@ -1,6 +1,6 @@
 //! The figures that rows yield.
 
-/// A figure that a row may yield.
+/// What a figure measures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "label() says it")]
 pub enum Measure {
@@ -20,7 +20,7 @@ pub enum Measure {
 }
 
 impl Measure {
-    /// Its name, its unit, and how many digits of it mean something.
+    /// Name, unit, and number of significant decimals.
     pub fn label(self) -> (&'static str, &'static str, usize) {
         match self {
             Self::CpuMicrosEach => ("CPU a pair", "µs", 2),
@@ -30,11 +30,11 @@ impl Measure {
             Self::QuietMedianMicros => ("median after 2 ms of silence", "µs", 1),
             Self::CpuSecondsPerGib => ("CPU a GiB", "s", 3),
             Self::GibPerSecond => ("throughput", "GiB/s", 2),
-            Self::ResidentKibEach => ("resident for each", "KiB", 2),
-            Self::LongestPauseMillis => ("longest pause of any", "ms", 0),
-            Self::PipesMax => ("pipes at the most", "", 0),
-            Self::Cuts => ("slow heads cut meanwhile", "", 0),
-            Self::GrowthMib => ("memory grown at the most", "MiB", 1),
+            Self::ResidentKibEach => ("resident memory each", "KiB", 2),
+            Self::LongestPauseMillis => ("longest pause", "ms", 0),
+            Self::PipesMax => ("most pipes", "", 0),
+            Self::Cuts => ("slow heads cut", "", 0),
+            Self::GrowthMib => ("peak memory growth", "MiB", 1),
             Self::LogLinesLost => ("log lines lost", "", 0),
         }
     }

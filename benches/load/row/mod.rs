@@ -1,5 +1,4 @@
-//! What a row of the table is: its contestants, and what must hold. `rows.rs` says which rows there
-//! are, `contest` runs them.
+//! A row of the table: contestants and goals. `rows.rs` lists the rows, `contest` runs them.
 
 pub mod goal;
 pub mod measure;
@@ -11,43 +10,39 @@ use crate::row::goal::Goal;
 use crate::row::measure::Sample;
 use crate::row::run::Run;
 
-/// What kind of server a contestant is.
 #[derive(Clone, Copy, Debug)]
 pub enum Host {
     /// httpipe with these options.
     Own(&'static [&'static str]),
-    /// httpipe with these options, run by somebody without privileges.
+    /// httpipe with these options, run by a user without privileges.
     OwnAsOrdinaryUser(&'static [&'static str]),
-    /// nginx with one worker, answering by itself.
+    /// nginx with one worker and a static reply.
     Nginx,
-    /// The least that can move a body here.
+    /// The bare splice loop: the least that can move a body.
     BareLoop,
 }
 
-/// One side of a row.
+/// One of the servers that a row measures, and the load it gets.
 pub struct Contestant {
-    /// What the table calls it.
+    /// Name in the table.
     pub label: &'static str,
-    /// What it is.
     pub host: Host,
-    /// Whether the last core belongs to the clients alone (rows with a single server thread).
+    /// Reserves the last core for the clients (rows with a single server thread).
     pub clients_apart: bool,
-    /// What is done to it.
+    /// The load of one turn.
     pub drive: fn(&Run) -> Result<Sample>,
 }
 
-/// A row of the table of goals.
 pub struct Row {
-    /// What `--row` calls it.
+    /// Name for `--row`.
     pub name: &'static str,
-    /// What it is about.
+    /// Description for `--list`.
     pub work: &'static str,
-    /// The first is the one that the goals speak about, the second what it is compared with.
+    /// Goals apply to the first contestant; goals that compare do so with the second.
     pub contestants: &'static [Contestant],
-    /// What must hold.
     pub goals: &'static [Goal],
-    /// Whether every round needs a server that has done nothing before.
+    /// Starts a new server for every round.
     pub fresh: bool,
-    /// Whether it makes sense for other servers.
+    /// Whether other servers can run this load.
     pub attachable: bool,
 }

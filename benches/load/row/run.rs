@@ -1,27 +1,23 @@
-//! One turn of one contestant.
+//! One turn of one contestant, as its load sees it.
 
 use std::fs::File;
 
 use crate::client::target::Target;
 use crate::row::scale::Scale;
 
-/// One contestant's turn in one round: what its `drive` gets to see.
 pub struct Run<'run> {
-    /// The server.
     pub target: &'run Target,
-    /// The sizes.
     pub scale: &'run Scale,
-    /// One period of counters.
+    /// One period of counters, which zero-copy producers send.
     pub file: &'run File,
     /// Counts from 0.
     pub round: u32,
-    /// The name of the row.
     pub row: &'static str,
 }
 
 impl Run<'_> {
-    /// The name of this turn's channel number `index`. No other turn uses it, nor any other run of
-    /// the harness: an attached server may remember what happened on a channel.
+    /// Name of this turn's channel number `index`. It is unique among all turns and runs of the
+    /// harness, because an attached server may remember what happened on a channel.
     pub fn channel(&self, index: usize) -> String {
         format!("{}-{}-{}-{index}", self.row, std::process::id(), self.round)
     }

@@ -1,4 +1,4 @@
-//! How large everything is: the sizes of the table of goals, or tiny ones for a smoke run.
+//! The sizes of all loads: those of the table of goals, or tiny ones for a smoke run.
 
 use std::time::Duration;
 
@@ -6,37 +6,37 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
-/// Every size and length of time that a row may ask for. Bodies are multiples of 64 KiB.
+/// Bodies are multiples of 64 KiB.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
-    /// Pairs run this long before anything is counted, so that queues and caches fill.
+    /// Pairs run this long before counting begins, so that queues and caches fill.
     pub warm_up: Duration,
-    /// Pairs are counted for this long. CPU time comes in ticks of 10 ms.
+    /// Pairs are counted for this long.
     pub window: Duration,
-    /// Pairs, one at a time, whose latency is taken.
+    /// Pairs whose latency is measured, one at a time.
     pub latency_pairs: u64,
-    /// Pairs that each come after a silence.
+    /// Pairs that each follow a silence.
     pub quiet_pairs: u64,
-    /// A large body.
+    /// Size of a large body.
     pub bulk_bytes: u64,
-    /// Large bodies in one round.
+    /// Large bodies per round.
     pub bulk_bodies: u64,
-    /// What the rows of middle-sized bodies move in one round.
+    /// Total size per round of the rows with 64 KiB and 1 MiB bodies.
     pub middle_bytes: u64,
-    /// The pass in which bodies are compared moves about this much.
+    /// Approximate size of the pass that compares the bodies.
     pub verified_bytes: u64,
-    /// Consumers that wait at once.
+    /// Consumers that wait at the same time.
     pub waiting: usize,
-    /// Connections that send slow heads, and as many that are idle.
+    /// Connections that send slow heads, and as many idle ones.
     pub besiegers: usize,
-    /// Exchanges at once.
+    /// Concurrent exchanges.
     pub crowd: usize,
-    /// The body of each of those.
+    /// Body size of each of those.
     pub crowd_bytes: u64,
 }
 
 impl Scale {
-    /// What the table of goals says.
+    /// The sizes that the goals are stated for.
     pub const FULL: Self = Self {
         warm_up: Duration::from_millis(400),
         window: Duration::from_millis(2500),
@@ -52,7 +52,7 @@ impl Scale {
         crowd_bytes: 4 * MIB,
     };
 
-    /// Just enough that every line of the harness runs.
+    /// Just large enough to run every line of the harness.
     pub const SMOKE: Self = Self {
         warm_up: Duration::from_millis(20),
         window: Duration::from_millis(150),
@@ -68,8 +68,6 @@ impl Scale {
         crowd_bytes: MIB,
     };
 
-    /// A body of 64 KiB.
     pub const SMALL_BODY_BYTES: u64 = 64 * KIB;
-    /// A body of 1 MiB.
     pub const MIDDLE_BODY_BYTES: u64 = MIB;
 }

@@ -1,8 +1,9 @@
-//! The bare splice loop: the least that moves a body from one connection to another, to show what
-//! this machine is capable of at this moment. Not a server: it trusts its two clients, has one
-//! thread, one channel and one exchange at a time, and knows Content-Length only.
+//! The bare splice loop: the least that moves a body from one connection to another. It shows what the
+//! machine can do at the moment. It is no server: it trusts its two clients, has one thread, one channel
+//! and one exchange at a time, and supports Content-Length only.
 //!
-//! The harness runs its own executable for it (`--bare-loop`), so that its CPU is that of a process.
+//! The harness starts its own executable with `--bare-loop`, so that the loop has a process whose CPU
+//! can be measured.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -19,11 +20,10 @@ use crate::system::cores::Cores;
 use crate::system::sys::wake_at;
 
 const PIPE_BYTES: usize = 1 << 20;
-/// Below this many bytes the producer's socket does not wake the loop.
+/// With fewer bytes than this the producer's socket does not wake the loop.
 const WAKE_BYTES: u64 = 128 << 10;
 const REPLY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 
-/// Starts the bare splice loop: this very executable.
 pub fn start(label: &str, cores: Cores) -> Result<Running> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("--bare-loop");
@@ -32,7 +32,7 @@ pub fn start(label: &str, cores: Cores) -> Result<Running> {
     })
 }
 
-/// Says where it listens and serves one pair of connections after the other, until it is killed.
+/// Logs its address and serves one pair of connections after the other until it is killed.
 pub fn serve() -> Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
     eprintln!("listening on http://{}", listener.local_addr()?);
@@ -58,12 +58,12 @@ fn accept(listener: &TcpListener) -> Result<Client> {
 
 struct Client {
     socket: TcpStream,
-    /// A head, and what came along with it.
+    /// A head and the bytes that arrived with it.
     received: Vec<u8>,
 }
 
 impl Client {
-    /// Reads up to and with a whole head and says where it ends; `None` if the client has left.
+    /// Reads a complete head and returns its length; `None` if the client has left.
     fn read_head(&mut self) -> Result<Option<usize>> {
         loop {
             if let Some(end) = memmem::find(&self.received, b"\r\n\r\n") {
@@ -126,7 +126,7 @@ fn transfer(
             wake_at(producer, 1)?;
         }
         let wanted = usize::try_from(left)?.min(PIPE_BYTES);
-        // NONBLOCK speaks of the pipe: a full one ends the call. The socket does block.
+        // NONBLOCK is about the pipe: a full pipe ends the call. The socket still blocks.
         let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
         let mut held = splice(producer, None, into, None, wanted, flags)?;
         if held == 0 {

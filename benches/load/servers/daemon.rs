@@ -1,5 +1,4 @@
-//! Child processes. One is told to stop, and killed if it does not, or if the harness fails: none is
-//! left behind.
+//! Child processes. They get SIGTERM, then SIGKILL if they do not exit; none outlives the harness.
 
 use std::process::{Child, ChildStderr, Command, ExitStatus};
 use std::time::{Duration, Instant};
@@ -11,29 +10,27 @@ use crate::system::cores::{Cores, on_cores};
 
 const STOP_MAX: Duration = Duration::from_secs(10);
 
-/// A child process that does not outlive its owner.
+/// Stops the process on drop.
 pub struct Daemon {
     child: Child,
 }
 
 impl Daemon {
-    /// Starts `command` on `cores`, which its threads inherit.
     pub fn start(mut command: Command, cores: Cores) -> Result<Self> {
         let child = on_cores(cores, move || Ok(command.spawn()?))?;
         Ok(Self { child })
     }
 
-    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Its standard error, if that is piped; only once.
+    /// Standard error if it is piped; `None` after the first call.
     pub fn take_stderr(&mut self) -> Option<ChildStderr> {
         self.child.stderr.take()
     }
 
-    /// Asks it to end, and waits.
+    /// Sends SIGTERM and waits. Fails if the process does not exit in time.
     pub fn stop(mut self) -> Result<ExitStatus> {
         self.terminate()?
             .ok_or_else(|| format!("did not end within {STOP_MAX:?} of SIGTERM").into())
@@ -59,8 +56,8 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Politely first: nginx's worker would survive a master that is killed. What has been
-        // waited for already is neither told nor killed again.
+        // SIGTERM first: nginx's worker would survive a killed master. A process that was reaped already
+        // gets no signal, because its id may have a new owner.
         if !matches!(self.terminate(), Ok(Some(_))) {
             let _ = self.child.kill();
             let _ = self.child.wait();

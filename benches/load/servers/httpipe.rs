@@ -1,4 +1,4 @@
-//! httpipe, as the harness starts it.
+//! Starts httpipe.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,19 +13,18 @@ use crate::error::Result;
 use crate::servers::running::Running;
 use crate::system::cores::Cores;
 
-/// The user that owns nothing, by convention.
+/// By convention the user that owns nothing.
 const NOBODY: u32 = 65534;
 
-/// Who runs a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum User {
-    /// Whoever runs the harness.
+    /// The user who runs the harness.
     Same,
-    /// Somebody without privileges (the harness must be root).
+    /// A user without privileges; the harness must be root.
     Ordinary,
 }
 
-/// Starts httpipe on a free port of the loopback and waits until it says where it listens.
+/// Starts httpipe on a free port of the loopback and waits until it listens.
 pub fn start(
     label: &str,
     executable: &Path,
@@ -43,7 +42,7 @@ fn command(executable: &Path, options: &[&str], user: User) -> Result<(Command, 
     let (mut command, folder) = match user {
         User::Same => (Command::new(executable), None),
         User::Ordinary => {
-            // Where it was built, an ordinary user may have no business.
+            // An ordinary user may have no access to the build folder.
             let folder = TempDir::new()?;
             fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
             let copy = folder.path().join("httpipe");

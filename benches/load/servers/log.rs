@@ -1,4 +1,4 @@
-//! What a server logs: where it listens, and its last lines for when it fails.
+//! The log of a server: where it listens, and its last lines for error messages.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
@@ -9,27 +9,27 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const LAST_LINES: usize = 10;
 
-/// The last lines of a log, shared with the thread that reads it.
+/// Shared with the thread that reads the log.
 #[derive(Clone, Default)]
 pub struct Log {
     lines: Arc<Mutex<VecDeque<String>>>,
 }
 
 impl Log {
-    /// The last lines, each on a line of its own; empty if there are none.
+    /// Each line starts with a line break; empty if nothing was logged.
     pub fn last_lines(&self) -> String {
         let lines = self.lines();
         lines.iter().map(|line| format!("\n    | {line}")).collect()
     }
 
-    /// Reads to the end of `stderr`, and tells where the server listens.
+    /// Reads `stderr` to its end and sends the address at which the server listens.
     pub fn read(&self, stderr: ChildStderr, listening: &Sender<SocketAddr>) {
         for line in BufReader::new(stderr)
             .lines()
             .map_while(std::result::Result::ok)
         {
             if let Some(address) = listening_address(&line) {
-                // Nobody waits for a second one.
+                // Only the first address has a receiver.
                 let _ = listening.send(address);
             }
             let mut lines = self.lines();

@@ -1,4 +1,4 @@
-//! The servers that are measured: started, watched, stopped.
+//! Starts and stops the servers that are measured.
 
 pub mod bare_loop;
 mod daemon;

@@ -1,6 +1,5 @@
-//! nginx as the yardstick for small replies: one worker, one static reply, nothing logged.
-//! Its configuration is written into a temporary folder; an nginx that runs elsewhere is not
-//! touched.
+//! nginx as the yardstick for small replies: one worker, a static reply, no log. Its configuration is
+//! in a temporary folder; other nginx processes are not affected.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -20,7 +19,6 @@ use crate::system::process;
 
 const START_MAX: Duration = Duration::from_secs(5);
 
-/// Whether there is an nginx to compare with.
 pub fn is_installed() -> bool {
     executable().is_some()
 }
@@ -33,7 +31,7 @@ fn executable() -> Option<PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
-/// Starts it on `cores`; the target's process is the worker, not the master.
+/// The target's process is the worker, not the master.
 pub fn start(label: &str, cores: Cores) -> Result<Running> {
     let executable = executable().ok_or("nginx is not installed")?;
     let folder = TempDir::new()?;
@@ -60,7 +58,7 @@ pub fn start(label: &str, cores: Cores) -> Result<Running> {
     ))
 }
 
-/// A port that was free a moment ago. nginx cannot be asked which one it chose.
+/// A port that was free just now: nginx does not report a port that the kernel chose.
 fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
 }

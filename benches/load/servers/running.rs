@@ -1,4 +1,4 @@
-//! A server that runs, whoever started it.
+//! A running server, started by the harness or by somebody else.
 
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
@@ -16,9 +16,7 @@ use crate::system::cores::Cores;
 
 const START_MAX: Duration = Duration::from_secs(10);
 
-/// A server that runs, and what is needed to stop it.
 pub struct Running {
-    /// How to drive it.
     pub target: Target,
     daemon: Option<Daemon>,
     log: Log,
@@ -26,7 +24,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// A server that somebody else started and will stop.
+    /// A server that the harness neither starts nor stops.
     pub fn attached(target: Target) -> Self {
         Self {
             target,
@@ -36,7 +34,7 @@ impl Running {
         }
     }
 
-    /// A server that the harness started, with the folder it needs.
+    /// A server that the harness started. `folder` is deleted when it stops.
     pub fn started(target: Target, daemon: Daemon, folder: Option<TempDir>) -> Self {
         Self {
             target,
@@ -46,8 +44,8 @@ impl Running {
         }
     }
 
-    /// Starts `command` and waits until it logs where it listens. `target` turns that address and the
-    /// process id into what is driven.
+    /// Starts `command` and waits until it logs its address. `target` gets the address and the process
+    /// id.
     pub fn launch(
         mut command: Command,
         cores: Cores,
@@ -63,7 +61,7 @@ impl Running {
         let log = Log::default();
         let (sender, listening) = channel();
         let lines = log.clone();
-        // Reads on for as long as the server lives, so that it never blocks on what it logs.
+        // Reads as long as the server runs, so that it never blocks on a full pipe.
         std::thread::spawn(move || lines.read(stderr, &sender));
         match listening.recv_timeout(START_MAX) {
             Ok(address) => Ok(Self {
@@ -76,21 +74,21 @@ impl Running {
         }
     }
 
-    /// The last lines it logged, each on a line of its own; empty if there are none.
-    pub fn last_words(&self) -> String {
+    /// See [`Log::last_lines`].
+    pub fn last_lines(&self) -> String {
         self.log.last_lines()
     }
 
-    /// Tells it to stop and waits; an error if it has to be killed or does not exit with 0.
+    /// Stops the server. Fails if it must be killed or exits with another code than 0.
     pub fn stop(mut self) -> Result<()> {
         let Some(daemon) = self.daemon.take() else {
             return Ok(());
         };
         match daemon.stop()? {
             status if status.success() => Ok(()),
-            // What has no graceful end (the bare loop) ends by the signal that asked for it.
+            // The bare loop handles no signal, so SIGTERM kills it.
             status if !self.target.has_metrics && status.signal().is_some() => Ok(()),
-            status => Err(format!("did not end well: {status}{}", self.last_words()).into()),
+            status => Err(format!("exited with {status}{}", self.last_lines()).into()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which core a thread may run on. Changes only this process's own affinity.
+//! CPU affinity of the harness, which its servers inherit.
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
@@ -11,19 +11,18 @@ pub fn allowed() -> Vec<usize> {
         .collect()
 }
 
-/// Which cores something runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cores {
-    /// Wherever the scheduler likes.
+    /// No restriction.
     Any,
-    /// All but the last one: the server of a row that keeps clients apart.
+    /// All but the last core, for the server of a row with `clients_apart`.
     ServerSide,
-    /// The last one alone: its clients.
+    /// Only the last core, for its clients.
     ClientSide,
 }
 
-/// Runs `work` on a thread of its own that is bound to `cores`; what it spawns inherits that.
-/// On a machine with a single core everything shares it.
+/// Runs `work` on a new thread that is bound to `cores`; threads and processes that it spawns inherit
+/// this. A machine with a single core has no restriction.
 pub fn on_cores<T: Send>(cores: Cores, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let bound = move || {
         if let Some(set) = core_set(cores) {

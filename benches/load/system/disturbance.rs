@@ -1,17 +1,17 @@
-//! What took CPU from a run: other processes, and the hypervisor.
+//! CPU time that a run lost to other processes and to the hypervisor.
 
 use std::fs;
 use std::time::Instant;
 
 use crate::system::{cores, process};
 
-/// Watches for what disturbs a run: others that want the same cores.
+/// Measures the disturbance of a run.
 pub struct Quiet {
     begin: Instant,
     spent: Spent,
 }
 
-/// CPU seconds, summed over all cores, since some time in the past.
+/// CPU seconds of all cores, since boot.
 #[derive(Clone, Copy, Debug)]
 struct Spent {
     by_all: f64,
@@ -19,19 +19,18 @@ struct Spent {
     stolen: f64,
 }
 
-/// What disturbed a run, in CPU seconds.
+/// In CPU seconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Disturbance {
-    /// What there was: the run's length times the cores.
+    /// The run's duration times the number of cores.
     pub available: f64,
-    /// What processes took that are neither the harness nor its servers.
+    /// Used by processes other than the harness and its servers.
     pub others: f64,
-    /// What the hypervisor gave to other machines.
+    /// Given to other machines by the hypervisor.
     pub stolen: f64,
 }
 
 impl Quiet {
-    /// Begins to watch.
     pub fn begin() -> Self {
         Self {
             begin: Instant::now(),
@@ -39,7 +38,7 @@ impl Quiet {
         }
     }
 
-    /// What it saw. All servers must have ended: only then is known what they took.
+    /// Call it after all servers have exited: the kernel counts the CPU of a child when it is reaped.
     pub fn end(&self) -> Disturbance {
         let now = Spent::so_far();
         let (all, us) = (now.by_all - self.spent.by_all, now.by_us - self.spent.by_us);
@@ -62,7 +61,7 @@ impl Spent {
             .collect();
         let per_second = process::ticks_per_second();
         Self {
-            // Interrupts belong to whoever they happen to interrupt, which is mostly us.
+            // Interrupts are charged to whatever they interrupt, which is mostly this run.
             by_all: [0, 1, 2, 5, 6]
                 .iter()
                 .filter_map(|&index| ticks.get::<usize>(index))

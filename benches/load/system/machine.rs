@@ -1,5 +1,4 @@
-//! The machine and this process: which kernel and cores, which commit, whose turn it is on which
-//! core, how many files may be open. Reads; changes only this process's own limits and affinity.
+//! The machine, the commit, and the limits of this process.
 
 use std::fs;
 use std::process::Command;
@@ -9,8 +8,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::error::Result;
 use crate::system::cores;
 
-/// Raises the limit of open files to the hard limit, because the rows with many waiting or
-/// exchanging clients need every descriptor there is. Children inherit it.
+/// Raises the limit of open files to the hard limit, which the rows with thousands of connections need.
+/// Child processes inherit it.
 pub fn raise_open_files() -> Result<()> {
     let maximum = getrlimit(Resource::Nofile).maximum;
     setrlimit(
@@ -23,7 +22,6 @@ pub fn raise_open_files() -> Result<()> {
     Ok(())
 }
 
-/// How many descriptors this process may have open.
 pub fn open_files_max() -> usize {
     let limit = getrlimit(Resource::Nofile).current;
     limit.map_or(usize::MAX, |limit| {
@@ -31,7 +29,6 @@ pub fn open_files_max() -> usize {
     })
 }
 
-/// Kernel, processor and cores in one line.
 pub fn description() -> String {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -43,13 +40,13 @@ pub fn description() -> String {
     format!("Linux {}, {cores} cores ({model})", kernel.trim())
 }
 
-/// The congestion control of new sockets, from the network namespace of this process.
+/// The default of this process's network namespace.
 pub fn congestion_control() -> String {
     let name = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control");
     name.map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
 }
 
-/// The commit that was built, with `+` when the work tree differs from it; "unknown" outside git.
+/// The commit, with `+` if the work tree differs from it; "unknown" outside git.
 pub fn commit() -> String {
     let git = |arguments: &[&str]| {
         let output = Command::new("git")
@@ -73,7 +70,6 @@ pub fn commit() -> String {
     format!("{}{mark}", String::from_utf8_lossy(&hash).trim())
 }
 
-/// True if this process may do what an ordinary user may not.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }

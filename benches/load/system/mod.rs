@@ -1,4 +1,4 @@
-//! What the harness asks of the machine: cores, limits, processes, and who else is busy on it.
+//! The machine: cores, limits, processes, and what else runs on it.
 
 pub mod cores;
 pub mod disturbance;

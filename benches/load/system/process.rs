@@ -1,28 +1,28 @@
-//! What a process has used: CPU time and resident memory, out of `/proc`. Reads only.
+//! CPU time and memory of a process, from `/proc`.
 
 use std::fs;
 
 use crate::error::Result;
 
-/// The unit of time in `/proc/PID/stat`: what the kernel calls `USER_HZ`, 100 everywhere on Linux.
+/// `USER_HZ`, the unit of time in `/proc/PID/stat`: 100 on every Linux.
 pub fn ticks_per_second() -> f64 {
     100.0
 }
 
-/// User plus system CPU seconds of all threads that `pid` has or had, to 10 ms.
+/// User plus system CPU seconds of all threads of `pid`, past and present, in steps of 10 ms.
 pub fn cpu_seconds(pid: u32) -> Result<f64> {
     ticks(&pid.to_string(), 2)
         .map_err(|error| format!("process {pid} cannot be measured: {error}").into())
 }
 
-/// The same for the harness and those of its children that have ended.
+/// The same for the harness and those of its children that were reaped.
 pub fn cpu_seconds_with_children() -> Result<f64> {
     ticks("self", 4)
 }
 
-/// proc_pid_stat(5): `utime`, `stime`, `cutime` and `cstime` are fields 14 to 17; the sum of the
-/// first `count` of them in seconds. The name in field 2 may hold anything, so counting starts
-/// behind its closing parenthesis.
+/// The sum of the first `count` of `utime`, `stime`, `cutime` and `cstime` in seconds. proc_pid_stat(5):
+/// fields 14 to 17. Field 2 is the name and may contain anything, so counting starts after its closing
+/// parenthesis.
 fn ticks(pid: &str, count: usize) -> Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let (_, fields) = stat.rsplit_once(')').ok_or("no name in its stat")?;
@@ -31,14 +31,13 @@ fn ticks(pid: &str, count: usize) -> Result<f64> {
     Ok(ticks / ticks_per_second())
 }
 
-/// The CPU that a process uses from now on.
+/// The CPU time that a process uses after `start`.
 pub struct CpuMeter {
     pid: u32,
     begin: f64,
 }
 
 impl CpuMeter {
-    /// Begins to count for `pid`.
     pub fn start(pid: u32) -> Result<Self> {
         Ok(Self {
             pid,
@@ -46,20 +45,19 @@ impl CpuMeter {
         })
     }
 
-    /// CPU seconds since the start.
     pub fn seconds(&self) -> Result<f64> {
         Ok(cpu_seconds(self.pid)? - self.begin)
     }
 }
 
-/// Resident KiB of `pid` now. `smaps_rollup` walks the page tables and is exact; the counters in
-/// `status` may lag behind by some pages a thread, and serve where the other may not be read.
+/// Resident KiB of `pid`. `smaps_rollup` walks the page tables and is exact. The counters in `status`
+/// may lag by a few pages per thread; they are the fallback if `smaps_rollup` is not readable.
 pub fn resident_kib(pid: u32) -> Result<f64> {
     kib_field(&format!("/proc/{pid}/smaps_rollup"), "Rss:")
         .or_else(|_| kib_field(&format!("/proc/{pid}/status"), "VmRSS:"))
 }
 
-/// The most KiB that were ever resident in `pid`.
+/// Peak resident KiB of `pid`.
 pub fn peak_kib(pid: u32) -> Result<f64> {
     kib_field(&format!("/proc/{pid}/status"), "VmHWM:")
 }
@@ -71,7 +69,7 @@ fn kib_field(path: &str, name: &str) -> Result<f64> {
     value.ok_or_else(|| format!("{path} has no {name}").into())
 }
 
-/// The children of `pid`, found by looking at every process (not every kernel lists them).
+/// The children of `pid`. Scans all processes, because not every kernel has `/proc/PID/task/*/children`.
 pub fn children(pid: u32) -> Vec<u32> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     processes

@@ -1,5 +1,4 @@
-//! The few things that the harness asks of the kernel and that no safe wrapper has. The only file
-//! of the harness with `unsafe`.
+//! System calls for which no dependency has a safe wrapper. The only file of the harness with `unsafe`.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -8,7 +7,7 @@ use std::os::fd::AsRawFd;
 
 use crate::error::Result;
 
-/// socket(7), `SO_RCVLOWAT`: how many bytes have to be there before a reader is woken.
+/// socket(7), `SO_RCVLOWAT`: how many bytes must be there before the reader wakes up.
 pub fn wake_at(socket: &TcpStream, bytes: u64) -> Result<()> {
     let value = libc::c_int::try_from(bytes)?;
     let size = libc::socklen_t::try_from(size_of::<libc::c_int>())?;
@@ -31,16 +30,16 @@ pub fn wake_at(socket: &TcpStream, bytes: u64) -> Result<()> {
     }
 }
 
-/// sched(7): lets the calling thread run as soon as it wants to, before all ordinary threads.
-/// False if this process is not privileged to ask for that.
+/// sched(7), `SCHED_FIFO`: the calling thread runs before all ordinary threads. False without the
+/// privilege for that.
 pub fn run_before_others() -> bool {
     let lowest = libc::sched_param { sched_priority: 1 };
     // SAFETY: the kernel reads `lowest`, which lives until the call returns; 0 is this thread.
     unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const lowest) == 0 }
 }
 
-/// sched(7), `SCHED_IDLE`: lets the calling thread run only where nobody else wants to, and a core
-/// that it is on count as free. False if the kernel refuses.
+/// sched(7), `SCHED_IDLE`: the calling thread runs only when no other thread wants its core, and the
+/// scheduler treats that core as idle. False if the kernel refuses.
 pub fn run_behind_others() -> bool {
     let none = libc::sched_param { sched_priority: 0 };
     // SAFETY: the kernel reads `none`, which lives until the call returns; 0 is this thread.

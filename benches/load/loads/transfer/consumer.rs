@@ -14,17 +14,17 @@ use crate::error::Result;
 use crate::loads::transfer::job::{BLOCK_BYTES, CALLS_MAX, HEAD_BYTES_MAX, Job, Next, Taking};
 use crate::row::run::Run;
 
-/// How much a zero-copy consumer discards in one call.
+/// Bytes that a zero-copy consumer discards in one call.
 const DISCARD_BYTES: usize = 1 << 20;
 
-/// Room to receive and to compare, shared by all clients of a thread.
+/// Buffers shared by all clients of a thread.
 pub struct Scratch {
     received: Vec<u8>,
     expected: Vec<u8>,
 }
 
 impl Scratch {
-    /// Room for a zero-copy consumer's calls, which are the largest.
+    /// Sized for zero-copy consumers, whose calls are the largest.
     pub fn new() -> Self {
         Self {
             received: vec![0; DISCARD_BYTES],
@@ -33,7 +33,6 @@ impl Scratch {
     }
 }
 
-/// Where a consumer is in its request.
 #[derive(Clone, Copy, Debug)]
 enum Consuming {
     Request,
@@ -50,9 +49,9 @@ pub struct Consumer<'job> {
     start: u64,
     opened: &'job OnceLock<Instant>,
     head: [u8; HEAD_BYTES_MAX],
-    /// Bytes of this body so far.
+    /// Bytes received of this body.
     position: u64,
-    /// Bytes of all bodies so far.
+    /// Bytes received of all bodies.
     pub bytes: u64,
     bodies: u64,
     last_byte: Option<Instant>,
@@ -84,14 +83,13 @@ impl<'job> Consumer<'job> {
         })
     }
 
-    /// Sends the request; afterwards the consumer waits for its reply.
     fn begin(&mut self) -> Result<()> {
         (&self.socket).write_all(&self.request)?;
         self.state = Consuming::Head { filled: 0 };
         Ok(())
     }
 
-    pub fn go_on(&mut self, scratch: &mut Scratch) -> Result<Next> {
+    pub fn advance(&mut self, scratch: &mut Scratch) -> Result<Next> {
         for _ in 0..CALLS_MAX {
             match self.step(scratch) {
                 Ok(true) => {}
@@ -107,7 +105,7 @@ impl<'job> Consumer<'job> {
         })
     }
 
-    /// One system call. True if another one may follow at once.
+    /// One system call. True if another may follow immediately.
     fn step(&mut self, scratch: &mut Scratch) -> Result<bool> {
         match self.state {
             Consuming::Request => {
@@ -159,8 +157,8 @@ impl<'job> Consumer<'job> {
         Ok(())
     }
 
-    /// Receives up to `max` bytes of the body in one call and says how many they were. With known
-    /// length they are accounted for; of chunks they lie in `scratch.received`, not yet decoded.
+    /// Receives up to `max` bytes of the body in one call and returns how many. Bytes of a body with
+    /// Content-Length are verified and counted here; those of chunks are in `scratch.received`, undecoded.
     fn receive(&mut self, max: u64, scratch: &mut Scratch) -> Result<u64> {
         let discard = self.job.taking == Taking::Discard && max < u64::MAX;
         let room = if discard { DISCARD_BYTES } else { BLOCK_BYTES };
@@ -170,7 +168,7 @@ impl<'job> Consumer<'job> {
         } else {
             RecvFlags::empty()
         };
-        // tcp(7): with MSG_TRUNC the bytes are discarded and the buffer stays as it is.
+        // tcp(7): MSG_TRUNC discards the bytes and leaves the buffer unchanged.
         let (_, count) = recv(&self.socket, &mut scratch.received[..room], flags)
             .map_err(std::io::Error::from)?;
         if count == 0 {
@@ -204,7 +202,7 @@ impl<'job> Consumer<'job> {
         }
     }
 
-    /// Accounts for `payload`, the next bytes of the body.
+    /// Verifies (if asked to) and counts the next bytes of the body.
     fn take(&mut self, payload: &[u8], expected: &mut Vec<u8>) -> Result<()> {
         if self.job.taking == Taking::Verify {
             large_body::verify(payload, self.start + self.position, expected)?;

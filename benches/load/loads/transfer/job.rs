@@ -1,4 +1,4 @@
-//! What is to be moved, and what it came to.
+//! What a transfer moves, and its results.
 
 use std::net::TcpStream;
 use std::sync::atomic::AtomicBool;
@@ -8,14 +8,14 @@ use crate::client::connection;
 use crate::client::target::Target;
 use crate::error::Result;
 
-/// An ordinary client's buffer, and four chunks of a chunked body.
+/// Buffer of an ordinary client; four chunks of a chunked body.
 pub const BLOCK_BYTES: usize = 256 << 10;
-/// The longest head of a reply to expect.
+/// Longest head of a reply.
 pub const HEAD_BYTES_MAX: usize = 1024;
-/// A socket that always has more to do gives way to the others after this many calls.
+/// System calls of one client before the others get their turn.
 pub const CALLS_MAX: usize = 8;
 
-/// How producers send.
+/// How the producers send.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sending {
     /// `sendfile`, with Content-Length.
@@ -26,7 +26,7 @@ pub enum Sending {
     Chunks,
 }
 
-/// What consumers do with what they receive.
+/// What the consumers do with the bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Taking {
     /// Discarded in the kernel.
@@ -37,44 +37,40 @@ pub enum Taking {
     Verify,
 }
 
-/// What is to be moved: `bodies` bodies of `bytes` bytes on each of `exchanges` channels.
+/// `bodies` bodies of `bytes` bytes on each of `exchanges` channels.
 #[derive(Clone, Copy)]
 pub struct Job<'job> {
-    /// How many channels, with one keep-alive connection for each side.
+    /// Channels, each with one persistent connection per side.
     pub exchanges: usize,
-    /// How many bodies on each, one after the other.
+    /// Bodies per channel, one after the other.
     pub bodies: u64,
-    /// A body.
     pub bytes: u64,
-    /// The producers.
     pub sending: Sending,
-    /// The consumers.
     pub taking: Taking,
-    /// Sockets' buffers, both ways; `None` leaves them to the kernel.
+    /// Size of the send and receive buffers; `None` for the kernel's default.
     pub socket_buffer_bytes: Option<usize>,
-    /// Once set, all clients hang up, wherever they are.
+    /// When set, all clients disconnect at once.
     pub stop: Option<&'job AtomicBool>,
     /// Called with the server and the number of exchanges when every producer has sent the first
-    /// 64 KiB of its first body; none goes on before it returns. Only for [`two_threads`].
+    /// 64 KiB of its first body. The producers continue when it returns. Only for
+    /// [`two_threads`](super::two_threads).
     pub gate: Option<Gate>,
 }
 
 /// See [`Job::gate`].
 pub type Gate = fn(&Target, usize) -> Result<()>;
 
-/// What a transfer came to.
 #[derive(Clone, Copy, Debug)]
 pub struct Moved {
     /// From the first request to the last reply.
     pub seconds: f64,
-    /// Bytes of bodies received.
+    /// Received bytes of bodies.
     pub bytes: u64,
-    /// The longest that any consumer was without a new byte of its body, once the gate was open.
+    /// The longest time without a new byte at any consumer, after the gate opened.
     pub longest_pause: Duration,
 }
 
 impl Job<'_> {
-    /// A connection with the job's socket buffers.
     pub fn connect(&self, target: &Target) -> Result<TcpStream> {
         let socket = connection::connect_nonblocking(target.address)?;
         if let Some(bytes) = self.socket_buffer_bytes {
@@ -86,7 +82,6 @@ impl Job<'_> {
 }
 
 impl Moved {
-    /// Bytes received, in GiB.
     pub fn gib(&self) -> f64 {
         self.bytes as f64 / f64::from(1 << 30)
     }

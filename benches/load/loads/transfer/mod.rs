@@ -1,9 +1,9 @@
-//! Large bodies: producers and consumers on any number of channels, driven by two threads, one
-//! for each side (or by one).
+//! Transfers of large bodies: producers and consumers on any number of channels, driven by one thread, or
+//! by one per side.
 //!
-//! Zero-copy clients send with `sendfile` out of the page cache and receive with `MSG_TRUNC`,
-//! which throws the bytes away in the kernel: they cost next to nothing, so the server decides the
-//! figure. Ordinary clients write and read 256 KiB at a time.
+//! Zero-copy clients send with `sendfile` from the page cache and receive with `MSG_TRUNC`, which discards
+//! the bytes in the kernel. They cost almost nothing, so the server decides the figure. Ordinary clients
+//! write and read 256 KiB at a time.
 
 mod consumer;
 pub mod job;
@@ -22,7 +22,7 @@ use crate::loads::transfer::job::{Job, Moved, Next};
 use crate::loads::transfer::producer::Producer;
 use crate::row::run::Run;
 
-/// No transfer takes longer.
+/// A transfer that takes longer fails.
 const SECONDS_MAX: Duration = Duration::from_secs(120);
 
 /// Drives the producers from one thread and the consumers from another.
@@ -75,7 +75,7 @@ fn summary(clients: &[Client], begin: Instant) -> Moved {
     }
 }
 
-/// One producer and one consumer for each exchange.
+/// One producer and one consumer per exchange.
 fn clients<'job>(
     run: &'job Run,
     job: Job<'job>,
@@ -85,7 +85,7 @@ fn clients<'job>(
     let mut consumers = Vec::with_capacity(job.exchanges);
     for index in 0..job.exchanges {
         let channel = run.channel(index);
-        // Any multiple of 8 that keeps bodies apart; sendfile likes whole pages.
+        // A multiple of 8 that differs between exchanges; whole pages suit sendfile.
         let start = (index as u64 * (large_body::PERIOD_BYTES / job.exchanges as u64)) & !4095;
         producers.push(Client::Producer(Producer::new(
             run, job, &channel, start, opened,
@@ -112,15 +112,15 @@ impl Client<'_> {
         }
     }
 
-    fn go_on(&mut self, scratch: &mut Scratch) -> Result<Next> {
+    fn advance(&mut self, scratch: &mut Scratch) -> Result<Next> {
         match self {
-            Self::Producer(producer) => producer.go_on(),
-            Self::Consumer(consumer) => consumer.go_on(scratch),
+            Self::Producer(producer) => producer.advance(),
+            Self::Consumer(consumer) => consumer.advance(scratch),
         }
     }
 }
 
-/// Drives `clients` until all of them are through with their bodies, or `stop` is set.
+/// Drives `clients` until all of them are done, or `stop` is set.
 fn drive(clients: &mut [Client], stop: Option<&AtomicBool>) -> Result<()> {
     let deadline = Instant::now() + SECONDS_MAX;
     let mut poller = Poller::new()?;
@@ -129,12 +129,12 @@ fn drive(clients: &mut [Client], stop: Option<&AtomicBool>) -> Result<()> {
         poller.add(client.socket(), token, Interest::Write)?;
     }
     let mut waits_for = vec![Next::Room; clients.len()];
-    let mut at_work = clients.len();
+    let mut active = clients.len();
     let mut ready = Vec::new();
-    while at_work > 0 {
+    while active > 0 {
         poller.wait(Duration::from_millis(100), &mut ready)?;
         for &token in &ready {
-            let next = clients[token].go_on(&mut scratch)?;
+            let next = clients[token].advance(&mut scratch)?;
             if next == waits_for[token] {
                 continue;
             }
@@ -145,7 +145,7 @@ fn drive(clients: &mut [Client], stop: Option<&AtomicBool>) -> Result<()> {
                 Next::Data => poller.change(socket, token, Interest::Read)?,
                 Next::Nothing => {
                     poller.remove(socket)?;
-                    at_work -= 1;
+                    active -= 1;
                 }
             }
         }
@@ -153,7 +153,7 @@ fn drive(clients: &mut [Client], stop: Option<&AtomicBool>) -> Result<()> {
             return Ok(());
         }
         if Instant::now() > deadline {
-            return Err(format!("large bodies were not through after {SECONDS_MAX:?}").into());
+            return Err(format!("large bodies were not done after {SECONDS_MAX:?}").into());
         }
     }
     Ok(())

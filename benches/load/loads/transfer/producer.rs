@@ -16,16 +16,14 @@ use crate::loads::transfer::job::{
 };
 use crate::row::run::Run;
 
-/// The payload of a chunk.
+/// Payload of one chunk.
 const CHUNK_BYTES: usize = 64 << 10;
-/// What a chunk's head and end add to it.
 const CHUNK_HEAD: &[u8] = b"10000\r\n";
 const CHUNK_END: &[u8] = b"\r\n";
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
-/// How far a producer goes while the gate is closed.
+/// Bytes that a producer sends while the gate is closed.
 const GATE_BYTES: u64 = 64 << 10;
 
-/// Where a producer is in its request.
 #[derive(Clone, Copy, Debug)]
 enum Producing {
     Head { sent: usize },
@@ -42,7 +40,7 @@ pub struct Producer<'job> {
     file: &'job File,
     start: u64,
     opened: &'job OnceLock<Instant>,
-    /// What is being written, as it goes onto the wire, and how far it has gone.
+    /// The bytes being written, with framing; `block_sent` of them are gone.
     block: Vec<u8>,
     block_sent: usize,
     reply: [u8; HEAD_BYTES_MAX],
@@ -81,7 +79,7 @@ impl<'job> Producer<'job> {
         })
     }
 
-    pub fn go_on(&mut self) -> Result<Next> {
+    pub fn advance(&mut self) -> Result<Next> {
         for _ in 0..CALLS_MAX {
             match self.step() {
                 Ok(true) => {}
@@ -98,13 +96,13 @@ impl<'job> Producer<'job> {
         })
     }
 
-    /// True if it has gone as far as it may while the gate is closed.
+    /// True if the closed gate stops it.
     fn is_held(&self) -> bool {
         let far_enough = matches!(self.state, Producing::Body { sent } if sent >= GATE_BYTES);
         far_enough && self.opened.get().is_none()
     }
 
-    /// One system call. True if another one may follow at once.
+    /// One system call. True if another may follow immediately.
     fn step(&mut self) -> Result<bool> {
         match self.state {
             Producing::Head { sent } => {
@@ -147,7 +145,7 @@ impl<'job> Producer<'job> {
 
     fn first_of_body(&mut self) -> Producing {
         self.block_sent = 0;
-        self.count_block(0);
+        self.fill_block(0);
         Producing::Body { sent: 0 }
     }
 
@@ -158,7 +156,7 @@ impl<'job> Producer<'job> {
         }
     }
 
-    /// Sends some of the body, of which `sent` bytes are gone; says how many more are gone now.
+    /// Sends more of the body after the first `sent` bytes; returns how many.
     fn send_body(&mut self, sent: u64) -> Result<u64> {
         match self.job.sending {
             Sending::File => self.send_file(sent),
@@ -185,7 +183,7 @@ impl<'job> Producer<'job> {
         Ok(count as u64)
     }
 
-    /// Writes on at the current block; its payload counts as sent when all of it is gone.
+    /// Writes more of the current block. Returns its payload when all of it is written, 0 before.
     fn write_block(&mut self, sent: u64) -> Result<u64> {
         let payload = u64::min(self.job.bytes - sent, BLOCK_BYTES as u64);
         let end = wire_bytes(self.job.sending, usize::try_from(payload)?);
@@ -194,12 +192,12 @@ impl<'job> Producer<'job> {
             return Ok(0);
         }
         self.block_sent = 0;
-        self.count_block(sent + payload);
+        self.fill_block(sent + payload);
         Ok(payload)
     }
 
-    /// Writes the counters from `position` of the body on into the block, if anybody will look.
-    fn count_block(&mut self, position: u64) {
+    /// Fills the block with the body's content from `position` on, if the consumer verifies it.
+    fn fill_block(&mut self, position: u64) {
         if self.job.taking != Taking::Verify || self.block.is_empty() {
             return;
         }
@@ -235,7 +233,7 @@ impl<'job> Producer<'job> {
     }
 }
 
-/// 256 KiB of payload as they are written to the wire.
+/// 256 KiB of payload, with framing.
 fn block(sending: Sending) -> Vec<u8> {
     let payload = vec![b'.'; CHUNK_BYTES];
     let chunk = match sending {
@@ -245,7 +243,7 @@ fn block(sending: Sending) -> Vec<u8> {
     chunk.repeat(BLOCK_BYTES / CHUNK_BYTES)
 }
 
-/// What `payload` bytes, a multiple of a chunk, come to on the wire.
+/// Bytes on the wire of `payload` bytes, which are whole chunks.
 fn wire_bytes(sending: Sending, payload: usize) -> usize {
     match sending {
         Sending::Chunks => {
