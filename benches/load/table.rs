@@ -1,8 +1,7 @@
 //! The table that the harness prints. Goals are judged by the figures of this run only.
 
 use crate::contest::arena::Arena;
-use crate::contest::outcome::{Measured, Outcome};
-use crate::row::goal::{Bound, Goal};
+use crate::contest::outcome::{Measured, Outcome, median};
 use crate::row::measure::Measure;
 use crate::system::disturbance::Disturbance;
 use crate::system::machine;
@@ -94,105 +93,33 @@ fn outcome_lines(arena: &Arena, outcome: &Outcome) -> Vec<Line> {
 }
 
 fn figure_line(arena: &Arena, outcome: &Outcome, measured: &Measured, measure: Measure) -> Line {
-    let values = values(measured, measure);
+    let values = measured.values(measure);
     let (label, unit, digits) = measure.label();
     let low = values.iter().copied().fold(f64::INFINITY, f64::min);
     let high = values.iter().copied().fold(0.0, f64::max);
     let figure = median(&values);
-    let bound = goal(outcome, measured, measure).map(|goal| goal.bound);
-    let other = comparator(outcome).filter(|_| measured.place == Some(0));
-    let ratio = other.and_then(|other| ratio(measured, other, measure));
+    let bound = outcome.bound(measured, measure);
+    let ratio = outcome.ratio(measured, measure);
     let complete = values.len() == arena.rounds as usize;
     let verdict = match bound {
         None => "",
         Some(_) if arena.smoke => "not judged",
-        Some(bound) => verdict(bound, figure, ratio, complete),
+        Some(bound) => bound.verdict(figure, ratio, complete),
     };
     let figures = [
         label,
         &format!("{figure:.digits$} {unit}"),
         &format!("[{low:.digits$} to {high:.digits$}]"),
         &ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
-        &bound.map(|bound| describe(bound, unit)).unwrap_or_default(),
+        &bound.map(|bound| bound.describe(unit)).unwrap_or_default(),
         verdict,
     ];
     line(outcome.row.name, &measured.label, figures)
 }
 
-/// The goal for this figure. Only the row's first contestant has goals.
-fn goal<'row>(outcome: &'row Outcome, measured: &Measured, measure: Measure) -> Option<&'row Goal> {
-    let mut goals = outcome.row.goals.iter();
-    goals.find(|goal| goal.measure == measure && measured.place == Some(0))
-}
-
-/// What the row's first contestant is compared with: the second contestant or, if the row has only
-/// one, the first attached server. An attached server never replaces a second contestant that is
-/// missing.
-fn comparator(outcome: &Outcome) -> Option<&Measured> {
-    let place = (outcome.row.contestants.len() > 1).then_some(1);
-    outcome
-        .measured
-        .iter()
-        .find(|measured| measured.place == place)
-}
-
 fn line(row: &str, server: &str, rest: [&str; 6]) -> Line {
     let [figure, median, range, ratio, goal, verdict] = rest;
     [row, server, figure, median, range, ratio, goal, verdict].map(str::to_owned)
-}
-
-fn describe(bound: Bound, unit: &str) -> String {
-    match bound {
-        Bound::AtMost(limit) => format!("at most {limit} {unit}"),
-        Bound::AtLeast(limit) => format!("at least {limit} {unit}"),
-        Bound::RatioAtMost(limit) => format!("at most {limit} ×"),
-        Bound::RatioAtLeast(limit) => format!("at least {limit} ×"),
-    }
-}
-
-fn verdict(bound: Bound, figure: f64, ratio: Option<f64>, complete: bool) -> &'static str {
-    let met = match (bound, ratio) {
-        _ if !complete => false,
-        (Bound::AtMost(limit), _) => figure <= limit,
-        (Bound::AtLeast(limit), _) => figure >= limit,
-        (Bound::RatioAtMost(limit), Some(ratio)) => ratio <= limit,
-        (Bound::RatioAtLeast(limit), Some(ratio)) => ratio >= limit,
-        (_, None) => return "nothing to compare with",
-    };
-    if met { "met" } else { "NOT met" }
-}
-
-/// Median of the ratios within each round; `None` if rounds are missing or a divisor is zero.
-fn ratio(measured: &Measured, other: &Measured, measure: Measure) -> Option<f64> {
-    let (values, others) = (values(measured, measure), values(other, measure));
-    let usable = values.len() == others.len() && others.iter().all(|&other| other > 0.0);
-    let ratios: Vec<f64> = values
-        .iter()
-        .zip(&others)
-        .map(|(value, other)| value / other)
-        .collect();
-    (usable && !ratios.is_empty()).then(|| median(&ratios))
-}
-
-fn values(measured: &Measured, measure: Measure) -> Vec<f64> {
-    let of_sample = |sample: &Vec<(Measure, f64)>| {
-        sample
-            .iter()
-            .find(|(found, _)| *found == measure)
-            .map(|&(_, value)| value)
-    };
-    measured.samples.iter().filter_map(of_sample).collect()
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    if sorted.len().is_multiple_of(2) {
-        (sorted[middle - 1] + sorted[middle]) / 2.0
-    } else {
-        sorted[middle]
-    }
 }
 
 fn print_aligned(lines: &[Line]) {

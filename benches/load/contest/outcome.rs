@@ -1,7 +1,8 @@
 //! The results of a row.
 
 use crate::row::Row;
-use crate::row::measure::Sample;
+use crate::row::goal::Bound;
+use crate::row::measure::{Measure, Sample};
 
 /// The results of one contestant.
 pub struct Measured {
@@ -19,4 +20,62 @@ pub struct Outcome {
     pub failures: Vec<String>,
     /// Why a contestant was left out, which is not a failure.
     pub notes: Vec<String>,
+}
+
+impl Outcome {
+    /// The limit for this figure. Only the row's first contestant has goals.
+    pub fn bound(&self, measured: &Measured, measure: Measure) -> Option<Bound> {
+        let mut goals = self.row.goals.iter();
+        let goal = goals.find(|goal| goal.measure == measure && measured.place == Some(0))?;
+        Some(goal.bound)
+    }
+
+    /// Median of the ratios within each round, of the row's first contestant to the second; `None` if
+    /// rounds are missing or a divisor is zero.
+    pub fn ratio(&self, measured: &Measured, measure: Measure) -> Option<f64> {
+        let other = self.comparator().filter(|_| measured.place == Some(0))?;
+        let (values, others) = (measured.values(measure), other.values(measure));
+        let usable = values.len() == others.len() && others.iter().all(|&other| other > 0.0);
+        let ratios: Vec<f64> = values
+            .iter()
+            .zip(&others)
+            .map(|(value, other)| value / other)
+            .collect();
+        (usable && !ratios.is_empty()).then(|| median(&ratios))
+    }
+
+    /// What the row's first contestant is compared with: the second contestant or, if the row has only
+    /// one, the first attached server. An attached server never replaces a second contestant that is
+    /// missing.
+    fn comparator(&self) -> Option<&Measured> {
+        let place = (self.row.contestants.len() > 1).then_some(1);
+        self.measured
+            .iter()
+            .find(|measured| measured.place == place)
+    }
+}
+
+impl Measured {
+    /// One value per round.
+    pub fn values(&self, measure: Measure) -> Vec<f64> {
+        let of_sample = |sample: &Sample| {
+            sample
+                .iter()
+                .find(|(found, _)| *found == measure)
+                .map(|&(_, value)| value)
+        };
+        self.samples.iter().filter_map(of_sample).collect()
+    }
+}
+
+/// `values` must not be empty.
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    if sorted.len().is_multiple_of(2) {
+        (sorted[middle - 1] + sorted[middle]) / 2.0
+    } else {
+        sorted[middle]
+    }
 }
