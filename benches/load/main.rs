@@ -9,6 +9,7 @@
 //! cargo bench --bench load -- --list                    list the rows
 //! cargo bench --bench load -- --row pairs-1 --rounds 7  one row, with more rounds
 //! cargo bench --bench load -- --smoke                   everything tiny, a few seconds
+//! cargo bench --bench load -- --beside OLD_HTTPIPE      compared with an older build
 //! cargo bench --bench load -- --attach http://127.0.0.1:8080 --pid 4711 \
 //!     --url-pattern '/queue/{channel}' --name other     another server beside it
 //! ```

@@ -27,6 +27,11 @@ pub struct Options {
     /// Measure this httpipe instead of the one that cargo built.
     #[arg(long, value_name = "EXECUTABLE")]
     pub server: Option<PathBuf>,
+    /// Measure a second httpipe, such as an older build, side by side with the first in every row.
+    ///
+    /// Both take a turn in every round. The column "to beside" is the ratio of the medians.
+    #[arg(long, value_name = "EXECUTABLE", conflicts_with = "only_attached")]
+    pub beside: Option<PathBuf>,
     /// Pass OPTION to every httpipe that the harness starts, e.g. `--server-option=--threads=1`.
     #[arg(
         long = "server-option",

@@ -20,6 +20,9 @@ pub fn print_preface(arena: &Arena) {
     if congestion.starts_with("bbr") {
         println!("WARNING: {congestion} paces every socket; large bodies measure its timers.");
     }
+    if let Some(beside) = &arena.beside {
+        println!("Beside it: {}", beside.display());
+    }
     if cfg!(debug_assertions) {
         println!("WARNING: a debug build. Its figures say nothing about speed.");
     }
@@ -52,9 +55,10 @@ pub fn print_footer(disturbance: &Disturbance) {
 
 /// Prints the table, and below it all notes and failures.
 pub fn print(arena: &Arena, outcomes: &[Outcome]) {
+    let beside = arena.beside.as_ref().map_or("", |_| "to beside");
     let mut lines = vec![
         [
-            "row", "server", "figure", "median", "range", "ratio", "goal", "",
+            "row", "server", "figure", "median", "range", "ratio", beside, "goal", "",
         ]
         .map(str::to_owned),
     ];
@@ -75,13 +79,15 @@ pub fn print(arena: &Arena, outcomes: &[Outcome]) {
     }
 }
 
-type Line = [String; 8];
+const COLUMNS: usize = 9;
+
+type Line = [String; COLUMNS];
 
 fn outcome_lines(arena: &Arena, outcome: &Outcome) -> Vec<Line> {
     let mut lines = Vec::new();
     for measured in &outcome.measured {
         let Some(first) = measured.samples.first() else {
-            let failed = ["failed", "", "", "", "", ""];
+            let failed = ["failed", "", "", "", "", "", ""];
             lines.push(line(outcome.row.name, &measured.label, failed));
             continue;
         };
@@ -99,37 +105,49 @@ fn figure_line(arena: &Arena, outcome: &Outcome, measured: &Measured, measure: M
     let high = values.iter().copied().fold(0.0, f64::max);
     let figure = median(&values);
     let bound = outcome.bound(measured, measure);
-    let ratio = outcome.ratio(measured, measure);
+    let to_second = outcome.ratio(measured, measure);
+    let to_beside = outcome.ratio_to_beside(measured, measure);
     let complete = values.len() == arena.rounds as usize;
+    let ratio = |ratio: Option<f64>| ratio.map(|ratio| format!("{ratio:.2}"));
     let verdict = match bound {
         None => "",
         Some(_) if arena.smoke => "not judged",
-        Some(bound) => bound.verdict(figure, ratio, complete),
+        Some(bound) => bound.verdict(figure, to_second, complete),
     };
     let figures = [
         label,
         &format!("{figure:.digits$} {unit}"),
         &format!("[{low:.digits$} to {high:.digits$}]"),
-        &ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
+        &ratio(to_second).unwrap_or_default(),
+        &ratio(to_beside).unwrap_or_default(),
         &bound.map(|bound| bound.describe(unit)).unwrap_or_default(),
         verdict,
     ];
     line(outcome.row.name, &measured.label, figures)
 }
 
-fn line(row: &str, server: &str, rest: [&str; 6]) -> Line {
-    let [figure, median, range, ratio, goal, verdict] = rest;
-    [row, server, figure, median, range, ratio, goal, verdict].map(str::to_owned)
+fn line(row: &str, server: &str, rest: [&str; COLUMNS - 2]) -> Line {
+    let [figure, median, range, ratio, beside, goal, verdict] = rest;
+    [
+        row, server, figure, median, range, ratio, beside, goal, verdict,
+    ]
+    .map(str::to_owned)
 }
 
 fn print_aligned(lines: &[Line]) {
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
-    let widths: Vec<_> = (0..8).map(|column| width(column).unwrap_or(0)).collect();
+    let widths: Vec<_> = (0..COLUMNS)
+        .map(|column| width(column).unwrap_or(0))
+        .collect();
     for (index, line) in lines.iter().enumerate() {
         let again = index > 0 && lines[index - 1][0] == line[0];
-        let cells = line.iter().enumerate().map(|(column, cell)| match column {
+        let used = line
+            .iter()
+            .enumerate()
+            .filter(|(column, _)| widths[*column] > 0);
+        let cells = used.map(|(column, cell)| match column {
             0 if again => " ".repeat(widths[0]),
-            3 | 5 => format!("{cell:>width$}", width = widths[column]),
+            3 | 5 | 6 => format!("{cell:>width$}", width = widths[column]),
             _ => format!("{cell:<width$}", width = widths[column]),
         });
         println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());

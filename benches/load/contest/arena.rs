@@ -15,6 +15,8 @@ pub struct Arena {
     pub smoke: bool,
     pub rounds: u32,
     pub executable: PathBuf,
+    /// A second httpipe to compare the first with.
+    pub beside: Option<PathBuf>,
     pub server_options: Vec<String>,
     pub attached: Vec<Target>,
     pub own: bool,
@@ -39,6 +41,7 @@ impl Arena {
             smoke: options.smoke,
             rounds: if options.smoke { 1 } else { options.rounds },
             executable: options.server.clone().unwrap_or_else(built),
+            beside: options.beside.clone(),
             server_options: options.server_options.clone(),
             attached,
             own: !options.only_attached,

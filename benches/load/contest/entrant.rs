@@ -1,7 +1,10 @@
 //! A contestant during the run of its row. Its server starts at its first turn.
 
+use std::path::{Path, PathBuf};
+
 use crate::client::target::Target;
 use crate::contest::arena::Arena;
+use crate::contest::outcome::Place;
 use crate::error::Result;
 use crate::row::measure::Sample;
 use crate::row::run::Run;
@@ -13,7 +16,7 @@ use crate::system::cores::{Cores, on_cores};
 
 pub struct Entrant {
     pub label: String,
-    pub place: Option<usize>,
+    pub place: Place,
     kind: Kind,
     pub running: Option<Running>,
     drive: fn(&Run) -> Result<Sample>,
@@ -23,25 +26,31 @@ pub struct Entrant {
 }
 
 enum Kind {
-    Started { host: Host, cores: Cores },
+    Started {
+        host: Host,
+        /// Of httpipe; the other hosts have their own.
+        executable: PathBuf,
+        cores: Cores,
+    },
     Attached(Target),
 }
 
 impl Entrant {
-    pub fn started(place: usize, contestant: &Contestant) -> Self {
+    pub fn started(place: Place, contestant: &Contestant, executable: &Path) -> Self {
         let (server, clients) = match contestant.clients_apart {
             true => (Cores::ServerSide, Cores::ClientSide),
             false => (Cores::Any, Cores::Any),
         };
         let kind = Kind::Started {
             host: contestant.host,
+            executable: executable.to_owned(),
             cores: server,
         };
-        let entrant = Self::new(contestant.label, kind, contestant.drive, clients);
-        Self {
-            place: Some(place),
-            ..entrant
-        }
+        let label = match place {
+            Place::Beside(_) => format!("{}, beside", contestant.label),
+            Place::Contestant(_) | Place::Attached => contestant.label.to_owned(),
+        };
+        Self::new(label, place, kind, contestant.drive, clients)
     }
 
     pub fn attached(target: &Target, first: &Contestant) -> Self {
@@ -51,17 +60,24 @@ impl Entrant {
             Cores::Any
         };
         Self::new(
-            &target.name,
+            target.name.clone(),
+            Place::Attached,
             Kind::Attached(target.clone()),
             first.drive,
             clients,
         )
     }
 
-    fn new(label: &str, kind: Kind, drive: fn(&Run) -> Result<Sample>, clients: Cores) -> Self {
+    fn new(
+        label: String,
+        place: Place,
+        kind: Kind,
+        drive: fn(&Run) -> Result<Sample>,
+        clients: Cores,
+    ) -> Self {
         Self {
-            label: label.to_owned(),
-            place: None,
+            label,
+            place,
             kind,
             running: None,
             drive,
@@ -104,18 +120,23 @@ impl Entrant {
 }
 
 fn start(label: &str, kind: &Kind, arena: &Arena) -> Result<Running> {
-    let own = |options: &[&'static str], user, cores| {
+    let (host, executable, cores) = match kind {
+        Kind::Started {
+            host,
+            executable,
+            cores,
+        } => (host, executable, *cores),
+        Kind::Attached(target) => return Ok(Running::attached(target.clone())),
+    };
+    let own = |options: &[&'static str], user| {
         let more = arena.server_options.iter().map(String::as_str);
         let options: Vec<_> = options.iter().copied().chain(more).collect();
-        httpipe::start(label, &arena.executable, &options, user, cores)
+        httpipe::start(label, executable, &options, user, cores)
     };
-    match kind {
-        Kind::Started { host, cores } => match host {
-            Host::Own(options) => own(options, User::Same, *cores),
-            Host::OwnAsOrdinaryUser(options) => own(options, User::Ordinary, *cores),
-            Host::Nginx => nginx::start(label, *cores),
-            Host::BareLoop => bare_loop::start(label, *cores),
-        },
-        Kind::Attached(target) => Ok(Running::attached(target.clone())),
+    match host {
+        Host::Own(options) => own(options, User::Same),
+        Host::OwnAsOrdinaryUser(options) => own(options, User::Ordinary),
+        Host::Nginx => nginx::start(label, cores),
+        Host::BareLoop => bare_loop::start(label, cores),
     }
 }

@@ -6,7 +6,7 @@ pub mod outcome;
 
 use crate::contest::arena::Arena;
 use crate::contest::entrant::Entrant;
-use crate::contest::outcome::{Measured, Outcome};
+use crate::contest::outcome::{Measured, Outcome, Place};
 use crate::row::{Host, Row};
 use crate::servers::nginx;
 use crate::servers::running::Running;
@@ -52,7 +52,7 @@ pub fn run(row: &'static Row, arena: &Arena) -> Outcome {
 
 fn entrants(row: &Row, arena: &Arena, notes: &mut Vec<String>) -> Vec<Entrant> {
     let mut entrants = Vec::new();
-    for (place, contestant) in row.contestants.iter().enumerate() {
+    for (index, contestant) in row.contestants.iter().enumerate() {
         match contestant.host {
             Host::Nginx if !nginx::is_installed() => {
                 notes.push("nginx is not installed: nothing to compare with".to_owned());
@@ -63,7 +63,15 @@ fn entrants(row: &Row, arena: &Arena, notes: &mut Vec<String>) -> Vec<Entrant> {
                 );
             }
             Host::Own(_) | Host::OwnAsOrdinaryUser(_) if !arena.own => {}
-            _ => entrants.push(Entrant::started(place, contestant)),
+            host => {
+                let place = Place::Contestant(index);
+                entrants.push(Entrant::started(place, contestant, &arena.executable));
+                if let (Host::Own(_) | Host::OwnAsOrdinaryUser(_), Some(beside)) =
+                    (host, &arena.beside)
+                {
+                    entrants.push(Entrant::started(Place::Beside(index), contestant, beside));
+                }
+            }
         }
     }
     if row.attachable {
