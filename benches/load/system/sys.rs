@@ -4,6 +4,7 @@
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use crate::error::Result;
 
@@ -44,4 +45,27 @@ pub fn run_behind_others() -> bool {
     let none = libc::sched_param { sched_priority: 0 };
     // SAFETY: the kernel reads `none`, which lives until the call returns; 0 is this thread.
     unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const none) == 0 }
+}
+
+/// clock_getcpuclockid(3): user plus system CPU time of all threads of `pid`, past and present.
+pub fn cpu_time(pid: u32) -> Result<Duration> {
+    let pid = libc::pid_t::try_from(pid)?;
+    let mut clock = 0;
+    // SAFETY: writes to `clock`, which lives until the call returns.
+    let error = unsafe { libc::clock_getcpuclockid(pid, &raw mut clock) };
+    if error != 0 {
+        return Err(io::Error::from_raw_os_error(error).into());
+    }
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: writes to `time`, which lives until the call returns.
+    if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
+        return Err(io::Error::last_os_error().into());
+    }
+    Ok(Duration::new(
+        u64::try_from(time.tv_sec)?,
+        u32::try_from(time.tv_nsec)?,
+    ))
 }
