@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use crate::client::poller::SILENCE_MAX;
 use crate::error::Result;
@@ -21,6 +22,15 @@ pub fn connect_nonblocking(address: SocketAddr) -> Result<TcpStream> {
     let socket = connect(address)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
+}
+
+/// Closes with a reset, after which no port stays in TIME_WAIT: thousands of closes would use up all
+/// ports.
+pub fn reset_on_close(socket: &TcpStream) -> Result<()> {
+    Ok(rustix::net::sockopt::set_socket_linger(
+        socket,
+        Some(Duration::ZERO),
+    )?)
 }
 
 pub fn would_block(error: &std::io::Error) -> bool {

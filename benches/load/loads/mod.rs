@@ -9,4 +9,5 @@ mod paced;
 pub mod pairs;
 pub mod siege;
 mod transfer;
+mod waiters;
 pub mod waiting;

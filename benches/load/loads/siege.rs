@@ -32,8 +32,6 @@ const HASTY_TIMEOUT: Duration = Duration::from_secs(2);
 const BYTE_EVERY: Duration = Duration::from_millis(500);
 /// Longest wait of the besiegers between two looks at the clock.
 const TICK: Duration = Duration::from_millis(1);
-/// Descriptors that the harness and the server need for other purposes.
-const FILES_SPARE: usize = 500;
 /// The start of a slow head; it never ends.
 const HEAD: &[u8] = b"GET /channels/bench/siege HTTP/1.1\r\nX: ";
 
@@ -98,10 +96,7 @@ impl<'run> Siege<'run> {
     /// Connects the idle clients. Fails unless the server has accepted all of them.
     fn new(run: &'run Run<'run>) -> Result<Self> {
         let each = run.scale.besiegers;
-        let files_max = machine::open_files_max();
-        if 2 * each + FILES_SPARE > files_max {
-            return Err(format!("{files_max} open files are too few for twice {each}").into());
-        }
+        machine::check_connections(2 * each)?;
         let idle = (0..each).map(|_| idle(run)).collect::<Result<Vec<_>>>()?;
         metrics::await_at_least(run.target, "httpipe_connections", each as f64)?;
         Ok(Self {
@@ -173,7 +168,7 @@ impl<'run> Siege<'run> {
     /// A client that will send a slow head.
     fn connect(&self, token: usize) -> Result<TcpStream> {
         let client = connection::connect_nonblocking(self.run.target.address)?;
-        reset_on_close(&client)?;
+        connection::reset_on_close(&client)?;
         self.poller.add(&client, token, Interest::Read)?;
         Ok(client)
     }
@@ -213,19 +208,11 @@ impl<'run> Siege<'run> {
 /// A client that made one request and stays connected.
 fn idle(run: &Run) -> Result<TcpStream> {
     let mut idle = connection::connect(run.target.address)?;
-    reset_on_close(&idle)?;
+    connection::reset_on_close(&idle)?;
     let host = run.target.address;
     idle.write_all(format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())?;
     reply::read_small(&idle, &mut [0; 1024])?;
     Ok(idle)
-}
-
-/// With a reset no port stays in TIME_WAIT; thousands of closes a second would use up all ports.
-fn reset_on_close(socket: &TcpStream) -> Result<()> {
-    Ok(rustix::net::sockopt::set_socket_linger(
-        socket,
-        Some(Duration::ZERO),
-    )?)
 }
 
 fn is_cut(error: &std::io::Error) -> bool {

@@ -22,7 +22,24 @@ pub fn raise_open_files() -> Result<()> {
     Ok(())
 }
 
-pub fn open_files_max() -> usize {
+/// Descriptors that the harness and the server need for other purposes than connections.
+const FILES_SPARE: usize = 500;
+
+/// Connections that the harness, and a server with the same limit of open files, can have.
+pub fn connections_max() -> usize {
+    open_files_max().saturating_sub(FILES_SPARE)
+}
+
+pub fn check_connections(wanted: usize) -> Result<()> {
+    match connections_max() {
+        max if wanted > max => {
+            Err(format!("open files suffice for {max} connections, not for {wanted}").into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn open_files_max() -> usize {
     let limit = getrlimit(Resource::Nofile).current;
     limit.map_or(usize::MAX, |limit| {
         usize::try_from(limit).unwrap_or(usize::MAX)
