@@ -2,7 +2,7 @@
 //! project promises.
 
 use crate::error::Result;
-use crate::loads::{bulk, crowd, latency, mixed, pairs, siege, waiting};
+use crate::loads::{bulk, crowd, idle, latency, mixed, pairs, siege, waiting};
 use crate::row::goal::{Bound, Goal};
 use crate::row::measure::{Measure, Sample};
 use crate::row::run::Run;
@@ -172,6 +172,14 @@ pub static ROWS: &[Row] = &[
         work: "15,000 waiting consumers, each on a channel of its own",
         contestants: &[contestant("httpipe", DEFAULT, waiting::memory)],
         goals: &[goal(Measure::ResidentKibEach, Bound::AtMost(1.5))],
+        fresh: true,
+        attachable: true,
+    },
+    Row {
+        name: "idle",
+        work: "15,000 waiting consumers, 1 shard, while nothing happens",
+        contestants: &[apart("1 shard", ONE_SHARD, idle::waiting)],
+        goals: &[goal(Measure::IdlePercent, Bound::AtMost(0.2))],
         fresh: true,
         attachable: true,
     },

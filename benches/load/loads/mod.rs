@@ -3,6 +3,7 @@
 pub mod bulk;
 pub mod crowd;
 mod histogram;
+pub mod idle;
 pub mod latency;
 pub mod mixed;
 mod paced;

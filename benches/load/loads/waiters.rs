@@ -42,11 +42,17 @@ impl<'run> Waiters<'run> {
             .map(|index| wait_on(run, index))
             .collect::<Result<_>>()?;
         let waiters = Self { run, consumers };
-        if run.target.has_metrics {
-            let count = waiters.consumers.len() as f64;
-            metrics::await_at_least(run.target, WAITING, count)?;
-        }
+        waiters.check_waiting()?;
         Ok(waiters)
+    }
+
+    /// Returns when the server says that all consumers wait; fails if it does not say so in time.
+    pub fn check_waiting(&self) -> Result<()> {
+        if !self.run.target.has_metrics {
+            return Ok(());
+        }
+        let count = self.consumers.len() as f64;
+        metrics::await_at_least(self.run.target, WAITING, count)
     }
 
     /// Serves some of the consumers.

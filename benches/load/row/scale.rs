@@ -27,6 +27,10 @@ pub struct Scale {
     pub verified_bytes: u64,
     /// Consumers that wait at the same time.
     pub waiting: usize,
+    /// Time for a server to finish its work on them before the quiet window begins.
+    pub settle: Duration,
+    /// Nothing happens for this long while the server's CPU is measured.
+    pub quiet_window: Duration,
     /// Connections that send slow heads, and as many idle ones.
     pub besiegers: usize,
     /// Concurrent exchanges.
@@ -47,6 +51,8 @@ impl Scale {
         middle_bytes: 2 * GIB,
         verified_bytes: 256 * MIB,
         waiting: 15_000,
+        settle: Duration::from_secs(2),
+        quiet_window: Duration::from_secs(10),
         besiegers: 5_000,
         crowd: 1_000,
         crowd_bytes: 4 * MIB,
@@ -63,6 +69,8 @@ impl Scale {
         middle_bytes: 4 * MIB,
         verified_bytes: 4 * MIB,
         waiting: 100,
+        settle: Duration::from_millis(50),
+        quiet_window: Duration::from_millis(300),
         besiegers: 50,
         crowd: 20,
         crowd_bytes: MIB,
