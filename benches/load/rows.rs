@@ -184,6 +184,14 @@ pub static ROWS: &[Row] = &[
         attachable: true,
     },
     Row {
+        name: "idle-unread",
+        work: "15,000 waiting consumers, each with one unread byte, 1 shard, while nothing happens",
+        contestants: &[apart("1 shard", ONE_SHARD, idle::unread)],
+        goals: &[goal(Measure::IdlePercent, Bound::AtMost(1.0))],
+        fresh: true,
+        attachable: true,
+    },
+    Row {
         name: "mixed",
         work: "100-byte pairs, 1,000 a second, while 8 bulk exchanges run",
         contestants: &[contestant("httpipe", DEFAULT, mixed::small_beside_bulk)],

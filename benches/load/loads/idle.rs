@@ -9,7 +9,18 @@ use crate::row::run::Run;
 use crate::system::process::CpuMeter;
 
 pub fn waiting(run: &Run) -> Result<Sample> {
+    measure(run, Waiters::join(run)?)
+}
+
+/// Each consumer has sent the first byte of its next request. Its socket stays readable, so readability no
+/// longer tells the server that the client has left.
+pub fn unread(run: &Run) -> Result<Sample> {
     let waiters = Waiters::join(run)?;
+    waiters.send_unread_byte()?;
+    measure(run, waiters)
+}
+
+fn measure(run: &Run, waiters: Waiters) -> Result<Sample> {
     let percent = quiet_percent(run)?;
     waiters.check_waiting()?;
     waiters.serve()?;

@@ -55,6 +55,15 @@ impl<'run> Waiters<'run> {
         metrics::await_at_least(self.run.target, WAITING, count)
     }
 
+    /// Sends the first byte of each consumer's next request. It arrives after the server has read the
+    /// first request, so it stays in the socket.
+    pub fn send_unread_byte(&self) -> Result<()> {
+        for mut consumer in &self.consumers {
+            consumer.write_all(b"G")?;
+        }
+        Ok(())
+    }
+
     /// Serves some of the consumers.
     pub fn serve(self) -> Result<()> {
         let every = (self.consumers.len() / SERVED).max(1);
