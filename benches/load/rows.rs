@@ -2,7 +2,7 @@
 //! project promises.
 
 use crate::error::Result;
-use crate::loads::{bulk, crowd, idle, latency, mixed, pairs, siege, waiting};
+use crate::loads::{backlog, bulk, crowd, idle, latency, mixed, pairs, siege, waiting};
 use crate::row::goal::{Bound, Goal};
 use crate::row::measure::{Measure, Sample};
 use crate::row::run::Run;
@@ -190,6 +190,14 @@ pub static ROWS: &[Row] = &[
         goals: &[goal(Measure::IdlePercent, Bound::AtMost(1.0))],
         fresh: true,
         attachable: true,
+    },
+    Row {
+        name: "backlog",
+        work: "2,000 pairs of 100 bytes that queue on one channel behind an exchange, 1 shard",
+        contestants: &[apart("1 shard", ONE_SHARD, backlog::released)],
+        goals: &[goal(Measure::CpuMicrosEach, Bound::BesideAtMost(0.8))],
+        fresh: false,
+        attachable: false,
     },
     Row {
         name: "mixed",

@@ -2,6 +2,7 @@
 
 use crate::contest::arena::Arena;
 use crate::contest::outcome::{Measured, Outcome, median};
+use crate::row::goal::Found;
 use crate::row::measure::Measure;
 use crate::system::disturbance::Disturbance;
 use crate::system::machine;
@@ -105,21 +106,24 @@ fn figure_line(arena: &Arena, outcome: &Outcome, measured: &Measured, measure: M
     let high = values.iter().copied().fold(0.0, f64::max);
     let figure = median(&values);
     let bound = outcome.bound(measured, measure);
-    let to_second = outcome.ratio(measured, measure);
-    let to_beside = outcome.ratio_to_beside(measured, measure);
-    let complete = values.len() == arena.rounds as usize;
+    let found = Found {
+        figure,
+        ratio: outcome.ratio(measured, measure),
+        ratio_to_beside: outcome.ratio_to_beside(measured, measure),
+        complete: values.len() == arena.rounds as usize,
+    };
     let ratio = |ratio: Option<f64>| ratio.map(|ratio| format!("{ratio:.2}"));
     let verdict = match bound {
         None => "",
         Some(_) if arena.smoke => "not judged",
-        Some(bound) => bound.verdict(figure, to_second, complete),
+        Some(bound) => bound.verdict(&found),
     };
     let figures = [
         label,
         &format!("{figure:.digits$} {unit}"),
         &format!("[{low:.digits$} to {high:.digits$}]"),
-        &ratio(to_second).unwrap_or_default(),
-        &ratio(to_beside).unwrap_or_default(),
+        &ratio(found.ratio).unwrap_or_default(),
+        &ratio(found.ratio_to_beside).unwrap_or_default(),
         &bound.map(|bound| bound.describe(unit)).unwrap_or_default(),
         verdict,
     ];

@@ -1,5 +1,6 @@
 //! The loads: what one turn does to a server, and which figures it returns.
 
+pub mod backlog;
 pub mod bulk;
 pub mod crowd;
 mod histogram;

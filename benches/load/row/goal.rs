@@ -11,6 +11,8 @@ pub enum Bound {
     RatioAtMost(f64),
     /// A multiple of the same figure of the second contestant, compared within each round.
     RatioAtLeast(f64),
+    /// A multiple of the median of the same contestant with the executable of `--beside`.
+    BesideAtMost(f64),
 }
 
 /// A promise about one figure of the row's first contestant.
@@ -20,6 +22,16 @@ pub struct Goal {
     pub bound: Bound,
 }
 
+/// What a run found for a goal.
+pub struct Found {
+    pub figure: f64,
+    /// To the second contestant.
+    pub ratio: Option<f64>,
+    pub ratio_to_beside: Option<f64>,
+    /// No round is missing. Otherwise no goal is met.
+    pub complete: bool,
+}
+
 impl Bound {
     pub fn describe(self, unit: &str) -> String {
         match self {
@@ -27,19 +39,23 @@ impl Bound {
             Self::AtLeast(limit) => format!("at least {limit} {unit}"),
             Self::RatioAtMost(limit) => format!("at most {limit} ×"),
             Self::RatioAtLeast(limit) => format!("at least {limit} ×"),
+            Self::BesideAtMost(limit) => format!("at most {limit} × beside"),
         }
     }
 
-    /// `ratio` is to the second contestant. A goal is not met if rounds are missing (`!complete`).
-    pub fn verdict(self, figure: f64, ratio: Option<f64>, complete: bool) -> &'static str {
-        let met = match (self, ratio) {
-            _ if !complete => false,
-            (Self::AtMost(limit), _) => figure <= limit,
-            (Self::AtLeast(limit), _) => figure >= limit,
-            (Self::RatioAtMost(limit), Some(ratio)) => ratio <= limit,
-            (Self::RatioAtLeast(limit), Some(ratio)) => ratio >= limit,
-            (_, None) => return "nothing to compare with",
+    pub fn verdict(self, found: &Found) -> &'static str {
+        let met = match self {
+            _ if !found.complete => Some(false),
+            Self::AtMost(limit) => Some(found.figure <= limit),
+            Self::AtLeast(limit) => Some(found.figure >= limit),
+            Self::RatioAtMost(limit) => found.ratio.map(|ratio| ratio <= limit),
+            Self::RatioAtLeast(limit) => found.ratio.map(|ratio| ratio >= limit),
+            Self::BesideAtMost(limit) => found.ratio_to_beside.map(|ratio| ratio <= limit),
         };
-        if met { "met" } else { "NOT met" }
+        match met {
+            Some(true) => "met",
+            Some(false) => "NOT met",
+            None => "nothing to compare with",
+        }
     }
 }

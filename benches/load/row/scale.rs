@@ -33,6 +33,8 @@ pub struct Scale {
     pub quiet_window: Duration,
     /// Connections that send slow heads, and as many idle ones.
     pub besiegers: usize,
+    /// Producers, and as many consumers, that queue on one channel.
+    pub backlog: usize,
     /// Concurrent exchanges.
     pub crowd: usize,
     /// Body size of each of those.
@@ -54,6 +56,7 @@ impl Scale {
         settle: Duration::from_secs(2),
         quiet_window: Duration::from_secs(10),
         besiegers: 5_000,
+        backlog: 2_000,
         crowd: 1_000,
         crowd_bytes: 4 * MIB,
     };
@@ -72,6 +75,7 @@ impl Scale {
         settle: Duration::from_millis(50),
         quiet_window: Duration::from_millis(300),
         besiegers: 50,
+        backlog: 20,
         crowd: 20,
         crowd_bytes: MIB,
     };
