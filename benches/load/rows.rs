@@ -1,5 +1,4 @@
-//! The table of goals. The numbers are promises of the project: who changes one changes what the
-//! project promises.
+//! The table of goals. The numbers are promises of the project; a change to one changes a promise.
 
 use crate::error::Result;
 use crate::loads::{backlog, bulk, crowd, idle, latency, mixed, pairs, siege, waiting};
@@ -8,7 +7,7 @@ use crate::row::measure::{Measure, Sample};
 use crate::row::run::Run;
 use crate::row::{Contestant, Host, Row};
 
-/// No options: what users get who just start it.
+/// The defaults: what most users run.
 const DEFAULT: Host = Host::Own(&[]);
 const ONE_SHARD: Host = Host::Own(&["--threads", "1"]);
 const TWO_SHARDS: Host = Host::Own(&["--threads", "2"]);

@@ -155,7 +155,7 @@ impl Pair {
             return Ok(());
         };
         verify(&self.reply[body], index, self.consumed)?;
-        let due = self.due.pop_front().ok_or("a body that nobody sent")?;
+        let due = self.due.pop_front().ok_or("a body without a sender")?;
         latencies.record(u64::try_from(due.elapsed().as_nanos())?)?;
         self.filled = 0;
         self.consumed += 1;

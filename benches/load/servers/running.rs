@@ -1,4 +1,4 @@
-//! A running server, started by the harness or by somebody else.
+//! A running server, started by the harness or attached.
 
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
