@@ -1,5 +1,6 @@
 //! When something goes wrong: who waits on, who hears what, and that a cut body never looks whole.
-//! Each test is a row of the contract's table, or a sentence under it.
+//! Each test is a row of the table in `doc/protocol.md` ("When something goes wrong"), or a sentence
+//! under it. Names like `stalled` are those of its rows.
 
 mod table;
 mod unread;
@@ -68,7 +69,7 @@ fn leave(mut connection: Connection, how: Leaving) -> Option<Connection> {
     None
 }
 
-// ---------------------------------------------------------------- nobody comes
+// ---------------------------------------------------------------- nobody comes: `wait-over`
 
 #[test]
 fn no_counterpart_within_the_request_timeout_is_408() {
@@ -114,7 +115,7 @@ fn a_request_that_timed_out_is_never_matched() {
     producer.reply().assert_status(200);
 }
 
-// ---------------------------------------------------------------- leaving while waiting
+// ---------------------------------------------------------------- leaving while waiting: `left-waiting`
 
 #[test]
 fn a_consumer_that_leaves_while_it_waits_is_taken_out_of_its_queue() {
@@ -209,7 +210,8 @@ fn a_client_that_left_has_its_room_freed() {
     server.until_metric("httpipe_connections", before);
 }
 
-// ---------------------------------------------------------------- the consumer leaves
+// ---------------------------------------------------------------- the consumer leaves:
+// `consumer-left-before`, `consumer-left-midway`, `consumer-half-closed`
 
 #[test]
 fn a_producer_whose_consumer_leaves_before_a_byte_waits_on_at_the_front() {
@@ -332,7 +334,8 @@ fn a_consumer_that_half_closes_gets_a_chunked_body_to_its_last_chunk() {
     }
 }
 
-// ---------------------------------------------------------------- the producer leaves
+// ---------------------------------------------------------------- the producer leaves:
+// `producer-left-before`, `producer-left-midway`
 
 #[test]
 fn a_consumer_whose_producer_leaves_before_a_byte_waits_on_at_the_front() {
@@ -484,7 +487,8 @@ fn earlier_replies_on_a_connection_that_is_cut_arrive_whole() {
     assert_eq!((cut.received.as_slice(), cut.end), (&b"a"[..], End::Fin));
 }
 
-// ---------------------------------------------------------------- deleted meanwhile
+// ---------------------------------------------------------------- deleted meanwhile:
+// `deleted-before`, `deleted-midway`
 
 #[test]
 fn deleted_before_the_first_body_byte_both_sides_hear_410() {
@@ -540,7 +544,7 @@ fn deleting_a_stalled_large_exchange_ends_it() {
     server.until_unused();
 }
 
-// ---------------------------------------------------------------- idle
+// ---------------------------------------------------------------- idle: `stalled`
 
 #[test]
 fn a_producer_that_stalls_in_an_exchange_hears_408_and_its_consumer_is_cut() {
@@ -613,7 +617,8 @@ fn under_way_beside(server: &Server) -> (Connection, Connection) {
     (producer, consumer)
 }
 
-// ---------------------------------------------------------------- shutting down
+// ---------------------------------------------------------------- shutting down:
+// `drain-waiting`, `drain`, `drain-over-before`, `drain-over-midway`
 
 #[test]
 fn a_server_that_shuts_down_sends_its_waiters_away_with_503() {
@@ -744,7 +749,7 @@ fn both_sides_of_an_exchange_without_a_byte_hear_503_at_the_drain_timeout() {
     }
 }
 
-// ---------------------------------------------------------------- limits
+// ---------------------------------------------------------------- limits: `limit`
 
 #[test]
 fn a_full_queue_sends_the_next_one_away_with_503() {

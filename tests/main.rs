@@ -1,6 +1,7 @@
 //! The one test binary: drives the real executable over real sockets and judges it by what the
-//! wire contract says. Owns no test itself; it must never reach into the server's modules for what
-//! a client can see from outside. Only `sim` does: it simulates what no client can provoke at will.
+//! wire contract (`doc/protocol.md`) says. Owns no test itself; it must never reach into the
+//! server's modules for what a client can see from outside. Only `sim` does: it simulates what no
+//! client can provoke at will.
 //! `tidy` starts no server: it reads the sources.
 //!
 //! A test starts its own server (`support::server`), talks to it through sockets whose replies are

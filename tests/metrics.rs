@@ -1,5 +1,6 @@
-//! What `/metrics` tells: every name of the contract, counters that count what happened, gauges
-//! that come back to nothing, and the fast path at work.
+//! What `/metrics` tells: every name of the operator's page (`deploy/README.md`; what the labels
+//! mean on the wire is in `doc/protocol.md`), counters that count what happened, gauges that come
+//! back to nothing, and the fast path at work.
 
 use crate::support::Side;
 use crate::support::metrics::Metrics;

@@ -27,7 +27,7 @@ const METHODS: [&str; 8] = [
     "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE",
 ];
 
-/// Paths, and the methods that the contract gives each.
+/// Paths, and the methods that `doc/protocol.md` gives each.
 const PATHS: [(&str, &[&str]); 6] = [
     (
         "/channels/allowed/channel",

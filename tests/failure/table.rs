@@ -1,9 +1,12 @@
-//! The contract's failure table, row by row: what happens, when in the life of a request, and what
-//! each side hears. Every row runs with every kind of producer (`Content-Length`, chunked, HTTP/1.0,
-//! after a `100 Continue`) and with a consumer of either version (1.1, 1.0); the first two kinds with
+//! The failure table of `doc/protocol.md`, row by row: what happens, when in the life of a request,
+//! and what each side hears. Names like `stalled` are those of its rows.
+//!
+//! Every row runs with every kind of producer (`Content-Length`, chunked, HTTP/1.0, after a
+//! `100 Continue`) and with a consumer of either version (1.1, 1.0); the first two kinds with
 //! connections that are on the shard of their channel already and with such as have to move there,
 //! which the counter of handovers proves. Rows with a large body run once more with bodies that are
 //! copied, not spliced, which the counters of bytes prove.
+//!
 //! After every case: one exchange more with the row's outcome and none with another, the channel in
 //! use exactly if somebody waits on, and who waits on is the first of its queue.
 
@@ -109,6 +112,7 @@ const DELETED: Option<&str> = Some("deleted");
 const DELIVERED: Option<&str> = Some("delivered");
 const IDLE: Option<&str> = Some("idle");
 
+/// `wait-over`; and a head that is not whole in time (`header_timeout`).
 #[rustfmt::skip]
 const TIME_PASSES: &[Row] = &[
     (NobodyComes, ProducersHead,      Status(408, Closes), Gone,               NONE),
@@ -118,6 +122,7 @@ const TIME_PASSES: &[Row] = &[
     (NobodyComes, ConsumerWaits,      Gone,                Status(408, Lives), NONE),
 ];
 
+/// `deleted-waiting`, `deleted-before`, `deleted-midway`.
 #[rustfmt::skip]
 const DELETIONS: &[Row] = &[
     (ChannelDeleted,   ProducersHead,      HeadGoesOn,          Gone,               NONE),
@@ -142,6 +147,7 @@ const DELETIONS: &[Row] = &[
     (NamespaceDeleted, AllRead,            Status(410, Closes), Cut,                DELETED),
 ];
 
+/// `left-waiting`, `consumer-left-before`, `consumer-left-midway`, `consumer-half-closed`.
 /// A consumer that closes with all read looks as one that half-closes until it is sent more.
 #[rustfmt::skip]
 const CONSUMERS_LEAVE: &[Row] = &[
@@ -168,6 +174,7 @@ const CONSUMERS_LEAVE: &[Row] = &[
     (ConsumerLeaves(HalfClose), AllRead,       Whole(Lives),        Whole(Ends),         DELIVERED),
 ];
 
+/// `left-waiting`, `producer-left-before`, `producer-left-midway`.
 /// A producer that resets once it has sent its last byte has no row, unless the server has read that
 /// one: what it had not read by then is destroyed by the kernel, so that it depends on that whether
 /// the body was whole.
@@ -202,6 +209,7 @@ const PRODUCERS_LEAVE: &[Row] = &[
     (ProducerLeaves(HalfClose), AllRead,            Status(200, Ends),   Whole(Lives), DELIVERED),
 ];
 
+/// `producer-stalled-before`, `stalled`.
 #[rustfmt::skip]
 const STANDSTILLS: &[Row] = &[
     (NothingMoves, Matched,       Status(408, Closes), WaitsOn, IDLE),
@@ -211,6 +219,7 @@ const STANDSTILLS: &[Row] = &[
     (NothingMoves, AllRead,       Status(408, Closes), Cut,     IDLE),
 ];
 
+/// `drain-waiting`, `drain`.
 #[rustfmt::skip]
 const ENDS: &[Row] = &[
     (ShutsDown, ProducerWaits,      Status(503, Closes), Gone,                NONE),
