@@ -19,8 +19,10 @@ use httpipe::testing::{
     http::{chunked::ChunkedDecoder, head},
     io::eventfd,
     model::{
+        audience::Audience,
+        key::KeyHasher,
         queue::Place,
-        registry::{ChannelId, End, KeyHasher, Limits, Registry, Side},
+        registry::{Arrival, ChannelId, Limits, Registry, Side},
         route,
     },
     shard::mesh::{Mesh, Message, Question},
@@ -74,7 +76,7 @@ mod heads {
     fn routed(bencher: Bencher, target: &str) {
         bencher.bench(|| {
             route::parse(
-                route::Offer::All,
+                Audience::Everyone,
                 head::Method::Post,
                 black_box(target.as_bytes()),
             )
@@ -138,7 +140,7 @@ mod matching {
                 let channel = shard.open(&format!("other-{other}"));
                 shard
                     .registry
-                    .join(channel, Side::Consumer, End::Back, other)
+                    .arrive(channel, Side::Consumer, other)
                     .expect("below the limits");
             }
             shard
@@ -155,10 +157,11 @@ mod matching {
         fn pair(&mut self, name: &str) {
             let channel = self.open(name);
             self.registry
-                .join(channel, Side::Consumer, End::Back, 1)
+                .arrive(channel, Side::Consumer, 1)
                 .expect("below the limits");
             let channel = self.open(name);
-            black_box(self.registry.take_first(channel, Side::Consumer));
+            let arrived = self.registry.arrive(channel, Side::Producer, 2);
+            black_box(arrived.expect("below the limits"));
             self.registry.begin_exchange(channel, 2);
             self.registry.end_exchange(channel);
             if self.registry.next_match(channel).is_none() {
@@ -178,11 +181,13 @@ mod matching {
     fn leave_and_join_in_a_queue_of(bencher: Bencher, waiters: u32) {
         let mut shard = Shard::with_waiters(0);
         let channel = shard.open("queue");
-        let join = |shard: &mut Shard, waiter| {
-            let registry = &mut shard.registry;
-            registry
-                .join(channel, Side::Producer, End::Back, waiter)
-                .expect("below the limits")
+        let join = |shard: &mut Shard, waiter| match shard.registry.arrive(
+            channel,
+            Side::Producer,
+            waiter,
+        ) {
+            Ok(Arrival::Waits(place)) => place,
+            other => panic!("it should wait: {other:?}"),
         };
         let mut places: VecDeque<Place> = (0..waiters)
             .map(|waiter| join(&mut shard, waiter))
@@ -272,7 +277,7 @@ mod listings {
             let hash = hasher.hash(&namespace, &name);
             let channel = registry.open(hash, &namespace, &name);
             let channel = channel.expect("below the limits");
-            let joined = registry.join(channel, Side::Consumer, End::Back, nth);
+            let joined = registry.arrive(channel, Side::Consumer, nth);
             joined.expect("below the limits");
         }
         registry
