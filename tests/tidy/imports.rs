@@ -86,7 +86,8 @@ fn resolve(
     // Each round replaces the first segment by what it was imported as. Code has one or two rounds.
     for _ in 0..8 {
         let first = &*segments[0];
-        if first == "crate" || first == LIBRARY {
+        // A module of that name that the file has imported hides the crate.
+        if first == "crate" || first == LIBRARY && !bound.contains_key(LIBRARY) {
             return Some(segments.split_off(1));
         }
         let around = [module, within].concat();

@@ -331,7 +331,7 @@ fn what_a_file_may_name_of_a_system_crate_is_one_module_and_has_to_be_named() {
 fn unsafe_is_found_in_every_file_but_two() {
     let text = "#![allow(unsafe_code)]\nfn f() { unsafe { g() } }";
     let files = tree(&[
-        ("benches/load/sys.rs", text),
+        ("benches/load/system/sys.rs", text),
         ("src/io/sys.rs", text),
         ("src/io/pipe.rs", text),
         (
