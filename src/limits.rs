@@ -77,14 +77,13 @@ pub const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long a client has to close after a last reply; then the connection closes under it.
 pub const LINGER_TIME: Duration = Duration::from_secs(2);
 
-/// How often a shard looks at its deadlines and at peers whose leaving nothing else reports. A time
-/// limit ends no earlier than it says, and a period late, or later by as much as the looking takes
-/// when thousands end at once.
+/// How long the sweep sleeps at most. A time limit ends no earlier than it says, and at most so much
+/// later, or later by as much as the work takes when thousands end at once.
 pub const SWEEP_PERIOD: Duration = Duration::from_millis(100);
 
 /// How long the sweep sleeps at least between two looks at the time limits, so that many that end one
-/// after the other are not a wake each.
-pub const TICK_MIN: Duration = Duration::from_millis(10);
+/// after the other are not a wake each: a wake costs about 30 µs.
+pub const TICK_MIN: Duration = Duration::from_millis(50);
 
 /// Connections that a sweep looks at in one go: each may be out of the core's cache, and there may
 /// be tens of thousands. If there are more, the sweep goes over them in parts, all through its period.

@@ -1,17 +1,16 @@
 //! The reading direction of a connection: what was read and is not parsed yet, and what the next read
 //! may expect.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 
 use bytes::Bytes;
 
 use crate::limits;
 
 /// The reading direction.
-#[derive(Debug)]
 pub struct Inbound {
     /// Bytes that were read and belong to the next request.
-    unread: RefCell<Bytes>,
+    unread: Cell<Bytes>,
     /// No request was answered on the connection yet.
     served_none: Cell<bool>,
     /// The last body was spliced, so the next one is likely large too.
@@ -23,7 +22,7 @@ impl Inbound {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            unread: RefCell::default(),
+            unread: Cell::default(),
             served_none: Cell::new(true),
             expects_large: Cell::new(false),
         }
@@ -36,13 +35,16 @@ impl Inbound {
 
     /// Keeps bytes that were read and belong to the next request.
     pub fn keep_unread(&self, bytes: Bytes) {
-        *self.unread.borrow_mut() = bytes;
+        self.unread.set(bytes);
     }
 
     /// Whether bytes of the next request are in hand.
     #[must_use]
     pub fn has_unread(&self) -> bool {
-        !self.unread.borrow().is_empty()
+        let unread = self.unread.take();
+        let has = !unread.is_empty();
+        self.unread.set(unread);
+        has
     }
 
     /// Whether no request was answered on the connection yet.

@@ -4,34 +4,36 @@
 //! of the exchange. So one connection can be the source of one exchange and the sink of another.
 //! `D` is what a driver is: a connection too.
 
-use std::{
-    cell::{Cell, RefCell},
-    rc::Rc,
-};
+use std::{cell::Cell, rc::Rc};
 
 /// The writing direction.
 pub struct Outbound<D> {
-    driven: RefCell<Option<Driven<D>>>,
+    /// The connection whose task sends on this one: the producer's. `None`: its own.
+    driver: Cell<Option<Rc<D>>>,
+    /// What the exchange that it drives has come to.
+    progress: Cell<Progress>,
     /// The client has half-closed: the connection ends after its exchange.
     half_closed: Cell<bool>,
     /// Something was sent on the connection.
     has_sent: Cell<bool>,
 }
 
-/// The connection is the sink of an exchange.
-struct Driven<D> {
-    /// The connection whose task sends the body: the producer's.
-    driver: Rc<D>,
+/// How far the connection has come as the sink of an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// The consumer was sent nothing.
+    Matched,
     /// The consumer was sent a byte.
-    started: bool,
-    /// The consumer has left, and the driver has yet to act on it.
-    left: bool,
+    Started,
+    /// The consumer left, and the driver has yet to act on it.
+    Left,
 }
 
 impl<D> Default for Outbound<D> {
     fn default() -> Self {
         Self {
-            driven: RefCell::new(None),
+            driver: Cell::new(None),
+            progress: Cell::new(Progress::Matched),
             half_closed: Cell::new(false),
             has_sent: Cell::new(false),
         }
@@ -41,58 +43,53 @@ impl<D> Default for Outbound<D> {
 impl<D> Outbound<D> {
     /// The task of `driver` sends from now on.
     pub fn begin_driven(&self, driver: &Rc<D>) {
-        *self.driven.borrow_mut() = Some(Driven {
-            driver: Rc::clone(driver),
-            started: false,
-            left: false,
-        });
+        self.driver.set(Some(Rc::clone(driver)));
+        self.progress.set(Progress::Matched);
     }
 
     /// The connection's own task sends again.
     pub fn end_driven(&self) {
-        *self.driven.borrow_mut() = None;
+        self.driver.set(None);
     }
 
     /// The connection whose task sends on this one, if it is not its own.
     #[must_use]
     pub fn driver(&self) -> Option<Rc<D>> {
-        let driven = self.driven.borrow();
-        Some(Rc::clone(&driven.as_ref()?.driver))
+        let driver = self.driver.take();
+        self.driver.set(driver.clone());
+        driver
     }
 
     /// Whether another connection's task sends on this one.
     #[must_use]
     pub fn is_driven(&self) -> bool {
-        self.driven.borrow().is_some()
+        let driver = self.driver.take();
+        let driven = driver.is_some();
+        self.driver.set(driver);
+        driven
     }
 
     /// The consumer was sent its first byte.
     pub fn mark_started(&self) {
-        if let Some(driven) = &mut *self.driven.borrow_mut() {
-            driven.started = true;
-        }
+        self.progress.set(Progress::Started);
     }
 
-    /// Whether the consumer was sent a byte.
+    /// Whether the consumer was sent a byte and is still there.
     #[must_use]
     pub fn is_started(&self) -> bool {
-        let driven = self.driven.borrow();
-        driven.as_ref().is_some_and(|driven| driven.started)
+        self.progress.get() == Progress::Started
     }
 
     /// The consumer left. Returns the driver, which has to be told.
     pub fn mark_left(&self) -> Option<Rc<D>> {
-        let mut driven = self.driven.borrow_mut();
-        let driven = driven.as_mut()?;
-        driven.left = true;
-        Some(Rc::clone(&driven.driver))
+        self.progress.set(Progress::Left);
+        self.driver()
     }
 
-    /// Whether this consumer is the one that left.
+    /// Whether this consumer is one that left.
     #[must_use]
     pub fn has_left(&self) -> bool {
-        let driven = self.driven.borrow();
-        driven.as_ref().is_some_and(|driven| driven.left)
+        self.progress.get() == Progress::Left
     }
 
     /// Something is sent on the connection.

@@ -2,7 +2,7 @@
 //! poke, or leave a cause to stop. They never wait for it.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     future::{Future, poll_fn},
     pin::Pin,
     task::{Context, Poll, Waker},
@@ -11,20 +11,21 @@ use std::{
 use crate::model::verdict::Cause;
 
 /// The way to one task.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Signal {
     /// Why the task must stop what it does.
     stop: Cell<Option<Cause>>,
     poked: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
+    waker: Cell<Option<Waker>>,
 }
 
 impl Signal {
     /// Ends the task's current wait, or its next one.
     pub fn poke(&self) {
         self.poked.set(true);
-        if let Some(waker) = &*self.waker.borrow() {
+        if let Some(waker) = self.waker.take() {
             waker.wake_by_ref();
+            self.waker.set(Some(waker));
         }
     }
 
@@ -70,13 +71,10 @@ impl Signal {
         if self.poked.take() {
             return Poll::Ready(());
         }
-        let mut waker = self.waker.borrow_mut();
-        if !waker
-            .as_ref()
-            .is_some_and(|known| known.will_wake(context.waker()))
-        {
-            *waker = Some(context.waker().clone());
-        }
+        let known = self.waker.take();
+        let known = known.filter(|known| known.will_wake(context.waker()));
+        self.waker
+            .set(Some(known.unwrap_or_else(|| context.waker().clone())));
         Poll::Pending
     }
 }

@@ -32,6 +32,8 @@ pub struct Sink {
     pub out: Outbox,
     /// What its reply says about the connection; decided when the reply starts.
     persistence: Persistence,
+    /// How far it has come: [`Stage::Matched`] or [`Stage::Moving`].
+    stage: Stage,
 }
 
 /// How far the start of a reply got.
@@ -69,6 +71,7 @@ impl Sink {
             want,
             out: Outbox::new(Encoder::new(head.body, want.version)),
             persistence: want.persistence,
+            stage: Stage::Matched,
         }
     }
 
@@ -103,6 +106,7 @@ impl Sink {
                 Ok(Started::Nothing)
             }
             Sent::Bytes(sent) => {
+                self.stage = Stage::Moving;
                 self.out.set_corked(start.more);
                 session.conn.outbound.note_sent();
                 session.shard.counters.replied(Status::Ok);
@@ -170,14 +174,9 @@ impl Drop for Sink {
         let conn = &self.session.conn;
         // Only a panic of the task that drives the exchange leaves the consumer without a word.
         if conn.outbound.is_driven() {
-            let stage = if conn.outbound.is_started() {
-                Stage::Moving
-            } else {
-                Stage::Matched
-            };
             conn.outbound.end_driven();
             conn.line.panicked();
-            if let Fate::Cut(close) = rule(Cause::Panicked, stage, self.framing()).consumer {
+            if let Fate::Cut(close) = rule(Cause::Panicked, self.stage, self.framing()).consumer {
                 conn.hand(Next::Close(close));
             }
         }

@@ -196,8 +196,15 @@ impl Session {
 
     /// The request in hand waits in a queue from now on.
     pub fn begin_waiting(&self, waiting: Waiting) {
-        self.limit_until(Due::Wait, self.conn.wait_until.get());
-        self.conn.begin_waiting(waiting);
+        let Self { shard, conn } = self;
+        let until = conn.wait_until.get();
+        self.limit_until(Due::Wait, until);
+        // A crowd that connects and waits without a limit leaves nothing behind to be looked at; on a
+        // connection that is used again and again, the entry of its last pause costs less if it stays.
+        if until == Moment::NEVER && conn.inbound.served_none() {
+            shard.deadlines.remove(conn);
+        }
+        conn.begin_waiting(waiting);
     }
 
     /// Readability of the connection says nothing any more; if its task has nothing to do but to watch

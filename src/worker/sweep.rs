@@ -77,29 +77,39 @@ impl Sweep {
     /// Steps in wherever a time limit is over, a few a turn.
     async fn expire(&self) {
         let shard = &self.shard;
-        let mut expired = 0;
+        let (mut looked_at, mut expired) = (0, 0);
         while let Some(id) = shard.deadlines.take_due(shard.clock.now()) {
-            let conn = shard.connections.get(id);
-            let at = conn.deadline.at();
-            if at > shard.clock.now() {
-                shard.deadlines.look_again(&conn, at);
-                continue;
-            }
-            if conn.doing() == Doing::Handed {
-                // Its task is about to do what comes next, under a limit of its own.
-                let soon = shard.clock.now().after(limits::SWEEP_PERIOD);
-                shard.deadlines.look_again(&conn, soon);
-                continue;
-            }
-            shard.deadlines.look_again(&conn, Moment::NEVER);
-            conn.deadline.lift();
-            task::expire(&Session::new(shard, conn));
-            expired += 1;
-            if expired % limits::SENT_AWAY_AT_ONCE == 0 {
+            looked_at += 1;
+            expired += usize::from(self.expire_if_over(id));
+            // No connection is held while other tasks run: it may go to another shard.
+            if looked_at == limits::SLOTS_LOOKED_AT_ONCE || expired == limits::SENT_AWAY_AT_ONCE {
+                (looked_at, expired) = (0, 0);
                 shard.yield_now().await;
                 self.heartbeat();
             }
         }
+    }
+
+    /// Looks at a connection whose entry has come up; returns whether its time limit is over.
+    fn expire_if_over(&self, id: ConnId) -> bool {
+        let shard = &self.shard;
+        let (conn, now) = (shard.connections.get(id), shard.clock.now());
+        let at = conn.deadline.at();
+        if at > now {
+            shard.deadlines.look_again(&conn, at);
+            return false;
+        }
+        if conn.doing() == Doing::Handed {
+            // Its task is about to do what comes next, under a limit of its own.
+            shard
+                .deadlines
+                .look_again(&conn, now.after(limits::SWEEP_PERIOD));
+            return false;
+        }
+        shard.deadlines.look_again(&conn, Moment::NEVER);
+        conn.deadline.lift();
+        task::expire(&Session::new(shard, conn));
+        true
     }
 
     /// What is looked at once a period, however much or little there is.
