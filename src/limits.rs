@@ -1,13 +1,15 @@
 //! Every bound of the server, in one place.
 //!
-//! Owns numbers only: the unit is the last word of the name, and each says why it has this value and
-//! what happens at it. Must never hold a value that a client can change, nor one that depends on the
-//! machine it runs on.
+//! Owns numbers only. Each says why it has this value and what happens at it; a measured one carries
+//! its measurements. Must never hold a value that a client can change, nor one that depends on the
+//! machine.
 
 use std::time::Duration;
 
+// ---------------------------------------------------------------- heads
+
 /// Longest request head, in bytes: from the first byte after the previous request (leading empty
-/// lines included) up to and with the empty line that ends it.
+/// lines included) to the end of the empty line behind the fields.
 ///
 /// Room for the longest target and as much again for fields; Node.js has the same bound by default.
 /// Every offset into a head fits a `u16`. A longer head is answered with 431 and the connection
@@ -16,14 +18,14 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// Most field lines in one request head.
 ///
-/// Browsers send about 20 and proxies add about 10; the table of fields (32 bytes each) stays at
-/// 2 KiB of stack. One more is answered with 431 and the connection closes.
+/// Browsers send about 20 and proxies add about 10; the table of fields (32 bytes each) takes 2 KiB of
+/// stack. One more is answered with 431 and the connection closes.
 pub const HEAD_FIELDS_MAX: usize = 64;
 
 /// Longest request target, in bytes, as sent (before percent-decoding).
 ///
 /// RFC 9110 §4.1 asks for 8000 at least. The longest useful target (two names of 255 bytes, each byte
-/// escaped) has 1,541. A longer one is answered with 414 and the connection closes, also while the
+/// escaped) has 1,541. A longer one is answered with 414 and the connection closes, even while the
 /// head is still incomplete.
 pub const TARGET_BYTES_MAX: usize = 8 * 1024;
 
@@ -39,28 +41,38 @@ pub const NAME_BYTES_MAX: usize = 255;
 /// small enough to be copied with the head. One more is answered with 431 and the connection closes.
 pub const FORWARDED_FIELDS_MAX: usize = 8;
 
+/// Most bytes received at once while a head is read: the head, and as much of the body as fits.
+///
+/// A waiting producer keeps no more of its body than this in the server's memory; the rest stays in
+/// the buffers of the kernel and of the sender.
+pub const HEAD_READ_BYTES: usize = HEAD_BYTES_MAX;
+
+/// The same on a connection whose last body was spliced: the next body is likely large too, and what
+/// arrives with the head has to be copied. 64 KiB bodies cost 49.5 µs of CPU each instead of 56.2 with
+/// [`HEAD_READ_BYTES`], medians of 5.
+pub const HEAD_READ_BYTES_BEFORE_LARGE: usize = 1024;
+
+/// Requests that lay in one buffer and are parsed in one turn: one read may bring several hundred.
+pub const PARSED_AT_ONCE: usize = 16;
+
+// ---------------------------------------------------------------- bodies
+
 /// Longest line in front of a chunk, in bytes: size, extensions and CRLF.
 ///
 /// A size has 16 digits at most and extensions are rare and dropped; the bound keeps a sender from
-/// streaming an extension without end (RFC 9112 §7.1.1 asks for one). At it the body is refused as
+/// streaming an endless extension (RFC 9112 §7.1.1 asks for one). Beyond it the body is refused as
 /// broken framing.
 pub const CHUNK_LINE_BYTES_MAX: usize = 1024;
 
 /// Longest trailer section, in bytes, with the empty line that ends it.
 ///
-/// As much as a head may have: trailers are fields that came late. At it the body is refused as
+/// As much as a head may have: trailers are fields that came late. Beyond it the body is refused as
 /// broken framing.
 pub const TRAILER_BYTES_MAX: usize = 16 * 1024;
 
 /// Most field lines in a trailer section; as many as a head may have. One more is refused as broken
 /// framing.
 pub const TRAILER_FIELDS_MAX: usize = 64;
-
-/// Most bytes received at once while a head is read: the head and whatever of the body came along.
-///
-/// A producer that waits keeps no more of its body than this in the server's memory; the rest stays
-/// in the kernel's and the sender's buffers.
-pub const HEAD_READ_BYTES: usize = HEAD_BYTES_MAX;
 
 /// Most bytes received at once while a body is copied, and so the most that one exchange holds for a
 /// consumer that does not take them.
@@ -70,45 +82,111 @@ pub const COPY_BYTES: usize = 64 * 1024;
 /// longer one is answered with 413 and the connection closes.
 pub const DROPPED_BODY_BYTES_MAX: u64 = 64 * 1024;
 
-/// Most bytes read and dropped after a last reply, so that closing does not destroy the reply on its
-/// way (RFC 9112 §9.6). Beyond it the client is no longer read, and blocks until it looks.
+/// Most bytes read and dropped after a last reply, so that the close does not destroy the reply on its
+/// way (RFC 9112 §9.6). Beyond it the server reads no more, and the client blocks until it looks.
 pub const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// How long a client has to close after a last reply; then the connection closes under it.
-pub const LINGER_TIME: Duration = Duration::from_secs(2);
+/// Shortest payload that is spliced, in bytes; less is copied.
+///
+/// CPU a body, spliced and copied, medians of 3: 49.5 and 60.9 µs for 32 KiB, of which half came with
+/// the head; 54.6 and 67.4 µs for 64 KiB; 64.7 and 91.3 µs for 128 KiB.
+pub const SPLICE_BYTES_MIN: u64 = 16 * 1024;
 
-/// How long the sweep sleeps at most. A time limit ends no earlier than it says, and at most so much
-/// later, or later by as much as the work takes when thousands end at once.
+/// Fewest bytes that an exchange may splice in one turn, however many exchanges are under way.
+///
+/// A turn of all of them together moves [`PIPE_BYTES`]. More bytes a turn mean fewer wakeups (0.63 CPU
+/// seconds a GiB at 256 KiB, 0.54 at 512 KiB, 0.40 at 1 MiB, one exchange, medians of 8); fewer bytes
+/// mean that small requests wait less between the turns of many large bodies.
+pub const SPLICE_BUDGET_BYTES_MIN: usize = 128 * 1024;
+
+/// While a large body flows fast, the producer's socket wakes the server for this many bytes at a time
+/// instead of for every segment (`SO_RCVLOWAT`).
+///
+/// 0.41 CPU seconds a GiB at 64 KiB, 0.40 at 128 KiB, 0.35 at 256 KiB, 0.35 at 512 KiB; medians of 8.
+pub const LOW_WATER_BYTES: usize = 256 * 1024;
+
+/// How long bytes may lie below the low-water mark, once the flow pauses, before the mark is lifted.
+pub const LOW_WATER_TIME: Duration = Duration::from_millis(2);
+
+/// Most bytes received at once to find the next chunk's head behind a chunk that was spliced: the end
+/// of that chunk and a head without extensions. Payload that arrives with it has to be copied.
+pub const CHUNK_HEAD_READ_BYTES: usize = 16;
+
+// ---------------------------------------------------------------- pipes
+
+/// Most pipes of a shard, pooled and in use, where descriptors are plenty. Exchanges of large bodies
+/// beyond them are copied: so many at once share the core anyhow.
+pub const PIPES_MAX: usize = 32;
+
+/// Where descriptors are few, pipes take at most one in this many of them: a copied body costs twice
+/// the CPU, a connection that is missing costs a client.
+pub const PIPES_PART: usize = 4;
+
+/// Size of a pipe, in bytes: as much as the kernel gives an ordinary user
+/// (`/proc/sys/fs/pipe-max-size`, `pipe(7)`).
+pub const PIPE_BYTES: usize = 1024 * 1024;
+
+/// Smallest pipe that is spliced through, in bytes. An ordinary user who has 64 MiB in pipes already
+/// gets pipes of two pages, which cost more than a copy.
+pub const PIPE_BYTES_MIN: usize = 64 * 1024;
+
+// ---------------------------------------------------------------- time
+
+/// How long the sweep sleeps at most. A time limit ends no earlier than it says, and at most this much
+/// later, or later by as long as the work takes when thousands end at once.
 pub const SWEEP_PERIOD: Duration = Duration::from_millis(100);
 
 /// How long the sweep sleeps at least between two looks at the time limits, so that many that end one
-/// after the other are not a wake each: a wake costs about 30 µs.
+/// after the other are not a wakeup each: a wakeup costs about 30 µs.
 pub const TICK_MIN: Duration = Duration::from_millis(50);
 
-/// Connections that a sweep looks at in one go: each may be out of the core's cache, and there may
-/// be tens of thousands. If there are more, the sweep goes over them in parts, all through its period.
+/// Slots of connections that are looked at in one turn: each may be out of the core's cache, and there
+/// may be tens of thousands.
 pub const SLOTS_LOOKED_AT_ONCE: usize = 512;
 
-/// Connections that are sent away in one go, because their time is over, their channel was deleted or
-/// the server ends, before other work gets its turn. Each is a reply or a close, and what follows from
-/// it. Beside 5,000 slow heads the 99th percentile of small pairs was 276 and 272 µs at 8, 249 and 257
-/// at 2 (medians of 3, two runs each).
+/// Connections that are answered or closed in one turn because their time is over, their channel was
+/// deleted or the server shuts down. Beside 5,000 slow heads the 99th percentile of small pairs was
+/// 276 and 272 µs at 8, 249 and 257 at 2 (medians of 3, two runs each).
 pub const SENT_AWAY_AT_ONCE: usize = 2;
 
-/// Pairs that have waited behind an exchange and are matched in one go when it ends, before other work
-/// gets its turn. Each is two sends.
+/// Pairs that have waited behind an exchange and are matched in one turn when it ends. Each is two
+/// sends.
 pub const MATCHED_AT_ONCE: usize = 16;
 
-/// Peers that left and are looked at in one go.
+/// Peers that left behind unread bytes and are reported in one turn.
 pub const PEERS_AT_ONCE: usize = 64;
 
-/// Requests that lay there together and are answered in one go, before other connections get their
-/// turn: some hundred may come in one read.
-pub const PARSED_AT_ONCE: usize = 16;
+/// Peers whose TCP state is asked for in one turn: a system call each.
+pub const LOST_ASKED_AT_ONCE: usize = 32;
 
-/// Minimum interval between two log lines about the same persistent problem: a line for each occurrence
-/// would bury the others and fill disks.
-pub const THROTTLE_PERIOD: Duration = Duration::from_secs(10);
+/// How long a client has to close after a last reply; then the server closes.
+pub const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// How long a connection that has sent nothing yet is kept open when a drain begins: its client
+/// connected before that and is about to send, and learns more from a reply than from a close.
+/// Several round trips around the world.
+pub const DRAIN_GRACE: Duration = Duration::from_secs(1);
+
+/// How long a connection is silent before TCP asks whether the peer is still there, in seconds,
+/// unless `--tcp-keepalive` says otherwise (`tcp(7)`, `TCP_KEEPIDLE`).
+///
+/// A minute is below the idle limits of the NATs and load balancers on the way, whose state the
+/// probes keep alive: 4 minutes in Azure, 350 seconds in AWS.
+pub const KEEPALIVE_IDLE_SECONDS: u16 = 60;
+
+/// Longest value of `--tcp-keepalive`, in seconds: the kernel's own bound (`tcp(7)`).
+pub const KEEPALIVE_IDLE_SECONDS_MAX: u16 = 32767;
+
+/// How many probes go unanswered before the peer counts as gone (`TCP_KEEPCNT`). One lost packet must
+/// not end a wait, nor must a few in a row.
+///
+/// Together the probes take as long as the silence before the first (`TCP_KEEPINTVL`, at least a
+/// second): a peer that vanished is found after twice `--tcp-keepalive`.
+pub const KEEPALIVE_PROBES: u32 = 6;
+
+/// How many segments or window probes in a row have to go unanswered, besides the time that a peer
+/// has been silent, before it counts as gone: one of them may be on its way, and one lost.
+pub const UNANSWERED_MIN: u8 = 3;
 
 /// How long a port that is taken is tried again before that is an error. A killed server's port was
 /// free 6 to 15 ms after its process had ended (25 of 25 times on io_uring, never on epoll), later
@@ -118,7 +196,9 @@ pub const BIND_PATIENCE: Duration = Duration::from_secs(1);
 /// How often it is tried.
 pub const BIND_PERIOD: Duration = Duration::from_millis(10);
 
-/// Connections accepted in one go before a shard turns to its other work.
+// ---------------------------------------------------------------- admission
+
+/// Connections accepted in one turn.
 pub const ACCEPT_BATCH: usize = 16;
 
 /// Connections that the kernel may keep waiting for `accept`; it lowers this to
@@ -126,10 +206,10 @@ pub const ACCEPT_BATCH: usize = 16;
 pub const LISTEN_BACKLOG: i32 = 4096;
 
 /// Connections beyond `--max-connections` that are accepted to be told 503, where descriptors are
-/// plenty. Beyond them, newcomers wait in the listen queue.
+/// plenty. Beyond them, new clients wait in the listen queue.
 pub const OVER_LIMIT_CONNECTIONS: usize = 64;
 
-/// Where descriptors are few, those connections get one in so many of them.
+/// Where descriptors are few, those connections take one in this many of them.
 pub const OVER_LIMIT_PART: usize = 8;
 
 /// Addresses and inherited sockets that are listened on at once; every shard has a descriptor of
@@ -137,7 +217,7 @@ pub const OVER_LIMIT_PART: usize = 8;
 pub const LISTENERS_MAX: usize = 16;
 
 /// Connections of operators at once, on the admin listener. They do not count against
-/// `--max-connections`, so that a full server can still be looked at; beyond them, newcomers wait in
+/// `--max-connections`, so that operators can look at a full server; beyond them, new ones wait in
 /// the listen queue. A scraper and a probe need two; the rest is for people.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 
@@ -145,119 +225,68 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// (`unix(7)`). A longer one is an error at start.
 pub const UNIX_PATH_BYTES_MAX: usize = 107;
 
-/// How long a connection that has sent nothing yet is kept open once the server was told to end: its
-/// client connected before that and is about to send, and hears more from a reply than from a close.
-/// Several round trips around the world.
-pub const DRAIN_GRACE: Duration = Duration::from_secs(1);
-
 /// Descriptors kept for what is neither a connection nor a shard's: standard streams, the listener,
 /// signals (6 in all), and room for those that are held for a moment: the duplicate of a connection
 /// on its way to another shard, the watch on a consumer that has half-closed.
 pub const RESERVED_FILES: usize = 32;
 
-/// Descriptors that each shard needs for itself: ring, listener, bells, timers (8 in all), and as
-/// many again for more listeners and what a runtime may open.
+/// Descriptors that each shard needs for itself: ring, listener, eventfds, timers, the watch on peers
+/// (9 in all), and nearly as many again for more listeners and what a runtime may open.
 pub const RESERVED_FILES_PER_SHARD: usize = 16;
 
 /// Fewest connections that the server starts for. A handful of clients on each side; with fewer it
 /// would turn away nearly everybody, and an error that says so helps more.
 pub const CONNECTIONS_MIN: usize = 16;
 
-/// Below so many descriptors the server says at its start what they suffice for. More than the 1024
+/// Below this many descriptors the server says at its start what they suffice for. More than the 1024
 /// that a shell or an old service manager gives; a limit above it was chosen by somebody.
 pub const FILES_WARNED_BELOW: usize = 2048;
 
-/// Pipes that a shard has at most, pooled and in use, where descriptors are plenty. Exchanges of
-/// large bodies beyond them are copied: so many at once share the core anyhow.
-pub const PIPES_MAX: usize = 32;
-
-/// Where descriptors are few, pipes get one in so many of them at most: a copied body costs twice
-/// the CPU, a connection that is missing costs a client.
-pub const PIPES_PART: usize = 4;
-
-/// What a pipe is made to hold, in bytes: as much as the kernel gives an ordinary user
-/// (`/proc/sys/fs/pipe-max-size`, `pipe(7)`).
-pub const PIPE_BYTES: usize = 1024 * 1024;
-
-/// Smallest pipe that is spliced through, in bytes. An ordinary user who has 64 MiB in pipes already
-/// gets pipes of two pages, which cost more than a copy.
-pub const PIPE_BYTES_MIN: usize = 64 * 1024;
-
-/// Shortest payload that is spliced, in bytes; less is copied.
-///
-/// CPU a body, spliced and copied, medians of 3: 49.5 and 60.9 µs for 32 KiB, of which half came with
-/// the head; 54.6 and 67.4 µs for 64 KiB; 64.7 and 91.3 µs for 128 KiB.
-pub const SPLICE_BYTES_MIN: u64 = 16 * 1024;
-
-/// Fewest bytes that an exchange may splice in one turn, however many are under way.
-///
-/// A turn of all of them together moves [`PIPE_BYTES`]: more bytes a turn means fewer wakes (0.63 CPU
-/// seconds a GiB at 256 KiB, 0.54 at 512 KiB, 0.40 at 1 MiB, one exchange, medians of 8), fewer means
-/// that small requests wait less between the turns of many large ones.
-pub const SPLICE_BUDGET_BYTES_MIN: usize = 128 * 1024;
-
-/// While a large body flows fast, its producer's socket wakes the server for so many bytes at a time
-/// instead of for every segment (`SO_RCVLOWAT`).
-///
-/// 0.41 CPU seconds a GiB at 64 KiB, 0.40 at 128 KiB, 0.35 at 256 KiB, 0.35 at 512 KiB; medians of 8.
-pub const LOW_WATER_BYTES: usize = 256 * 1024;
-
-/// How long bytes may lie below the mark, once the flow pauses, before the mark is lifted.
-pub const LOW_WATER_TIME: Duration = Duration::from_millis(2);
-
-/// Most bytes received at once to find the next chunk's head behind a chunk that was spliced: the end
-/// of that chunk and a head without extensions. Payload that comes along has to be copied.
-pub const CHUNK_HEAD_READ_BYTES: usize = 16;
-
-/// Channels that a listing looks at before other work gets its turn.
+/// Channels that a listing looks at in one turn.
 pub const LISTED_AT_ONCE: usize = 1024;
 
 /// Listings that a shard makes or sends at once; each may be megabytes. One more is answered with
 /// 503.
 pub const LISTINGS_MAX: usize = 16;
 
-/// Most bytes received at once while a head is read on a connection whose last body was spliced: the
-/// next one is likely large too, and what comes along with the head has to be copied. 64 KiB bodies
-/// cost 49.5 µs of CPU each instead of 56.2 with [`HEAD_READ_BYTES`], medians of 5.
-pub const HEAD_READ_BYTES_BEFORE_LARGE: usize = 1024;
+// ---------------------------------------------------------------- log
 
-/// How long a connection is silent before TCP asks whether the peer is still there, in seconds,
-/// unless `--tcp-keepalive` says otherwise (`tcp(7)`, `TCP_KEEPIDLE`).
+/// Minimum interval between two log lines about the same persistent problem: a line for each occurrence
+/// would bury the others and fill disks.
+pub const THROTTLE_PERIOD: Duration = Duration::from_secs(10);
+
+/// Log lines that wait for the log's thread. One more is dropped and counted: no shard ever waits.
 ///
-/// A minute is below the idle limits of the NATs and load balancers on the way, whose memory the
-/// questions keep alive: 4 minutes in Azure, 350 seconds in AWS.
-pub const KEEPALIVE_IDLE_SECONDS: u16 = 60;
-
-/// Longest value of `--tcp-keepalive`, in seconds: the kernel's own bound (`tcp(7)`).
-pub const KEEPALIVE_IDLE_SECONDS_MAX: u16 = 32767;
-
-/// How many such questions go unanswered before the peer counts as gone (`TCP_KEEPCNT`). One lost
-/// packet must not end a wait, nor must a few in a row.
-///
-/// They are as far apart as makes them take as long again as the silence before the first
-/// (`TCP_KEEPINTVL`, at least a second): a peer that vanished is found after twice `--tcp-keepalive`.
-pub const KEEPALIVE_PROBES: u32 = 6;
-
-/// How many segments or window probes in a row have to go unanswered, besides the time that a peer
-/// has been silent, before it counts as gone: one of them may be on its way at this moment, and one
-/// lost.
-pub const UNANSWERED_MIN: u8 = 3;
-
-/// How many peers are asked after in one go, before other work gets its turn: a system call each.
-pub const ASKED_AFTER_AT_ONCE: usize = 32;
-
-/// Log lines that wait for the log's thread. One more is dropped and counted: whoever logs never waits.
-///
-/// What a core can log in the time that the thread rests ([`LOG_REST`]), with room to spare; a line
-/// has 0.2 to 1.5 KB, so at most 6 MB wait for a reader that has stopped.
+/// What a core can log while the thread rests ([`LOG_REST`]), with room to spare; a line has 0.2 to
+/// 1.5 KB, so at most 6 MB wait for a reader that has stopped.
 pub const LOG_LINES_MAX: usize = 4096;
 
 /// Most bytes of log that are written to standard error at once.
 pub const LOG_WRITE_BYTES: usize = 64 * 1024;
 
-/// How long the log's thread rests once it has written all there was: no line comes later than that,
+/// How long the log's thread rests once it has written everything: no line comes later than that,
 /// and no shard has to wake the thread more often.
 pub const LOG_REST: Duration = Duration::from_millis(2);
 
-/// How often the log says at most that it lost lines, while they come faster than they are read.
+/// Minimum interval between two reports of lost lines, while lines come faster than they are read.
 pub const LOG_REPORT_PERIOD: Duration = Duration::from_secs(1);
+
+// ---------------------------------------------------------------- what must hold between them
+
+/// Every offset into a head is a `u16`.
+const _: () = assert!(HEAD_BYTES_MAX <= u16::MAX as usize);
+const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
+/// A head may be incomplete by one byte when the next read begins behind it.
+const _: () = assert!(HEAD_BYTES_MAX + HEAD_READ_BYTES <= COPY_BYTES);
+const _: () = assert!(HEAD_READ_BYTES_BEFORE_LARGE <= HEAD_READ_BYTES);
+/// What a shard's buffer holds is sent in one piece.
+const _: () = assert!(COPY_BYTES <= PIPE_BYTES_MIN);
+const _: () = assert!(SPLICE_BYTES_MIN as usize <= COPY_BYTES);
+const _: () = assert!(SPLICE_BUDGET_BYTES_MIN <= PIPE_BYTES && PIPE_BYTES_MIN <= PIPE_BYTES);
+/// A mark above the pipe's size would never be reached.
+const _: () = assert!(LOW_WATER_BYTES <= PIPE_BYTES);
+const _: () = assert!(TICK_MIN.as_millis() > 0 && TICK_MIN.as_millis() <= SWEEP_PERIOD.as_millis());
+/// The sweep asks no later than keepalive would give up.
+const _: () = assert!((UNANSWERED_MIN as u32) < KEEPALIVE_PROBES);
+const _: () = assert!(KEEPALIVE_IDLE_SECONDS <= KEEPALIVE_IDLE_SECONDS_MAX);
+const _: () = assert!(ACCEPT_BATCH <= LISTEN_BACKLOG as usize);

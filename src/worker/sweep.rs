@@ -154,7 +154,7 @@ impl Sweep {
             Doing::Driven => true,
             Doing::Reading | Doing::Working | Doing::Handed => false,
         };
-        self.each(limits::ASKED_AFTER_AT_ONCE, matters, |conn| {
+        self.each(limits::LOST_ASKED_AT_ONCE, matters, |conn| {
             if conn.transport.is_lost(long) {
                 task::peer_seen(&Session::new(shard, Rc::clone(conn)), Peer::Gone);
             } else if let Some(producer) = conn.outbound.driver()
