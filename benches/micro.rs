@@ -16,7 +16,7 @@ use std::os::fd::OwnedFd;
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{AllocProfiler, Bencher, black_box};
 use httpipe::testing::{
-    http::{chunked::ChunkedDecoder, head},
+    http::{chunked::ChunkedDecoder, head, method::Method},
     io::eventfd,
     model::{
         audience::Audience,
@@ -77,7 +77,7 @@ mod heads {
         bencher.bench(|| {
             route::parse(
                 Audience::Everyone,
-                head::Method::Post,
+                Method::Post,
                 black_box(target.as_bytes()),
             )
             .is_ok()

@@ -98,7 +98,10 @@
 //! | `io/peer_watch.rs` | **PeerWatch**: sees peers leave behind unread bytes |
 //! | `io/timer.rs`, `io/clock.rs`, `io/eventfd.rs` | **TimerFd**, **Clock**, **EventFd** |
 //! | `io/runtime.rs`, `io/machine.rs`, `io/sys.rs` | the runtime; the machine; system calls with `unsafe` |
-//! | `http/head.rs` and beside it | **RequestHead** and what it is made of |
+//! | `http/head.rs`, `http/head_error.rs` | **RequestHead**: parsed and validated; **HeadError** |
+//! | `http/method.rs`, `http/host.rs` | **Method**; the syntax of a Host field |
+//! | `http/fields.rs`, `http/span.rs` | **Fields**: relevant fields; **Span**: a range of a head |
+//! | `http/forwarded.rs` | **Forwarded**: the fields that a consumer receives from its producer |
 //! | `http/chunked.rs`, `http/decode.rs`, `http/encode.rs` | **ChunkedDecoder**, **BodyDecoder**, **Encoder** |
 //! | `http/reply.rs`, `http/status.rs` | how replies are written; **Status** |
 //! | `limits.rs` | every bound |
@@ -142,7 +145,7 @@ pub mod testing {
         pub use crate::handle::list;
     }
     pub mod http {
-        pub use crate::http::{chunked, decode, encode, head};
+        pub use crate::http::{chunked, decode, encode, head, head_error, method};
     }
     pub mod io {
         pub use crate::io::eventfd;

@@ -5,7 +5,8 @@ use bytes::Bytes;
 use crate::{
     conn::step::Step,
     http::{
-        head::{BodyLength, Method, RequestHead},
+        head::{BodyLength, RequestHead},
+        method::Method,
         reply::Persistence,
     },
     model::{refusal::Refusal, reply::Reply, request::Request},

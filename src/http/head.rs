@@ -1,177 +1,79 @@
-//! A request's head: from bytes to [`RequestHead`], or to the reason why it is refused.
+//! [`parse`] and [`RequestHead`]: the head of a request, parsed and validated.
 //!
-//! Owns the syntax of request line and fields, and the rules by which a head frames its body
-//! (RFC 9112 §2 to §6). httparse finds the lines; everything that it lets through and RFC 9112 does
-//! not is refused here: bare LF, bytes of a target outside ASCII, and all that fields say about
-//! framing. Must never allocate, never accept a head that another reader could frame differently, and
-//! never look at what a target means (that is the router's).
+//! Owns the syntax of the request line, and the rules by which a head frames its body (RFC 9112 §2 to
+//! §6). httparse splits the lines; what it accepts against RFC 9112 is refused here and in `fields`:
+//! bare LF, a target with bytes outside ASCII, ambiguous framing. Must never allocate, never accept a
+//! head that another parser could frame differently, and never interpret the target (the router does).
 
 use std::mem::MaybeUninit;
 
-use httparse::{Error as SyntaxError, Header, Request, Status};
+use httparse::{Error as SyntaxError, Request, Status};
 
-use crate::limits::{FORWARDED_FIELDS_MAX, HEAD_BYTES_MAX, HEAD_FIELDS_MAX, TARGET_BYTES_MAX};
+use super::{
+    fields::Fields, forwarded::Forwarded, head_error::HeadError, host::is_host, method::Method,
+    span::Span,
+};
+use crate::limits::{HEAD_BYTES_MAX, HEAD_FIELDS_MAX, TARGET_BYTES_MAX};
 
-const _: () = assert!(
-    HEAD_BYTES_MAX <= u16::MAX as usize,
-    "spans and head_bytes are u16"
-);
-
-/// A range of the bytes that a head was parsed from.
-///
-/// 16 bits are enough: no head is longer than [`HEAD_BYTES_MAX`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Span {
-    /// Offset of the first byte.
-    pub start: u16,
-    /// Offset behind the last byte.
-    pub end: u16,
-}
-
-impl Span {
-    /// The bytes of this range in `bytes`, the same that [`parse`] was given.
-    #[must_use]
-    pub fn of(self, bytes: &[u8]) -> &[u8] {
-        &bytes[usize::from(self.start)..usize::from(self.end)]
-    }
-}
-
-/// The methods that HTTP defines (RFC 9110 §9.3, RFC 5789). Case-sensitive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the method of that name")]
-pub enum Method {
-    Get,
-    Head,
-    Post,
-    Put,
-    Delete,
-    Connect,
-    Options,
-    Trace,
-    Patch,
-}
-
-/// The versions that are served; any other is [`HeadError::Version`].
+/// The supported versions; any other is [`HeadError::Version`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
-    /// HTTP/1.0
     Http10,
-    /// HTTP/1.1
     Http11,
 }
 
-/// How long the request's body is, as its head declares (RFC 9112 §6.3).
+/// The length of the body, as the head declares it (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyLength {
-    /// So many bytes, below 2^63; 0 when the head has neither Content-Length nor Transfer-Encoding.
+    /// In bytes, below 2^63; 0 without Content-Length and Transfer-Encoding.
     Exact(u64),
-    /// The chunked coding tells where the body ends.
+    /// Unknown until the last chunk.
     Chunked,
 }
 
-/// The names of the fields that are passed on from a producer to its consumer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the field of that name")]
-pub enum FieldName {
-    ContentType,
-    ContentEncoding,
-    ContentLanguage,
-    ContentDisposition,
-}
-
-/// One field line that is passed on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ForwardedField {
-    /// Which field it is.
-    pub name: FieldName,
-    /// The line as sent: name, colon and value, without white space behind the value, without CRLF.
-    /// Fit to be written into another head as it is.
-    pub line: Span,
-    /// The value, without white space around it.
-    pub value: Span,
-}
-
-/// The field lines that are passed on, in the order they came.
+/// A request's head.
 ///
-/// Content-Type may come once only (RFC 9110 §8.3). Lines that repeat it are kept here; who passes
-/// them on takes the first alone, so that what a consumer receives is never ambiguous.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Forwarded {
-    count: u8,
-    fields: [ForwardedField; FORWARDED_FIELDS_MAX],
-}
-
-/// What a request's head says.
-///
-/// Plain data without a borrow: spans point into the bytes that the head was parsed from, so it can
-/// move with them to another shard.
+/// Borrows nothing: spans are offsets into the parsed bytes, so a head can move to another shard
+/// together with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestHead {
-    /// The method.
     pub method: Method,
-    /// The version of the message, and with it what its sender understands.
     pub version: Version,
-    /// Whether the connection may live on after this request (RFC 9112 §9.3): HTTP/1.1 without
-    /// `close`, HTTP/1.0 with `keep-alive` and without `close`.
+    /// The connection may persist after this request (RFC 9112 §9.3): HTTP/1.1 without `close`, or
+    /// HTTP/1.0 with `keep-alive` and without `close`.
     pub keep_alive: bool,
-    /// Whether the client may be waiting for a 100 before it sends its body. Never on HTTP/1.0, whose
+    /// The client may wait for a 100 before it sends the body. Always false for HTTP/1.0, whose
     /// expectations are ignored (RFC 9110 §10.1.1).
     pub expect_continue: bool,
-    /// How the body is framed.
     pub body: BodyLength,
-    /// The request target as sent: visible ASCII, not empty, not looked at any further.
+    /// The request target as received: visible ASCII, not empty.
     pub target: Span,
-    /// Length of the head in bytes: leading empty lines, request line, fields and the empty line that
-    /// ends it. The body, or the next request, starts here.
+    /// Length of the head in bytes, leading empty lines and the final empty line included: the offset
+    /// of the body, or of the next request.
     pub head_bytes: u16,
-    /// The field lines that go to the consumer.
     pub forwarded: Forwarded,
-    /// The value of the `Host` field, checked; empty if there is none.
+    /// The validated value of the `Host` field; empty if there is none.
     pub host: Span,
 }
 
-/// What the bytes read so far amount to.
+/// The result of parsing what has arrived so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parsed {
-    /// No end of the head yet and nothing wrong so far: read more and parse again from the front.
+    /// The head is incomplete, and valid so far: read more and parse again from the front.
     Partial,
-    /// The whole head is there.
     Complete(RequestHead),
 }
 
-/// Why a head is refused.
+/// Parses a request's head at the front of `bytes`: everything received after the previous request,
+/// possibly beyond this head. Looks at [`HEAD_BYTES_MAX`] bytes at most, and skips empty lines (CRLF)
+/// before the request line (RFC 9112 §2.2).
 ///
-/// The connection closes after the reply, whatever the reason: where a refused head ends, or how long
-/// its body is, is not known for sure, so nothing behind it may be taken for a request. When several
-/// things are wrong, syntax is reported first (400, 414, 431, 505), then the method (501), then
-/// framing and Host (400), then the expectation (417).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeadError {
-    /// 400, with what was wrong and what to do.
-    Bad(&'static str),
-    /// 414: the target is over [`TARGET_BYTES_MAX`] (RFC 9110 §15.5.15).
-    TargetTooLong,
-    /// 431, with which bound was passed (RFC 6585 §5).
-    TooLarge(&'static str),
-    /// 501: a token, but not a method that HTTP defines (RFC 9110 §9.1).
-    Method,
-    /// 505: well-formed, but neither HTTP/1.0 nor HTTP/1.1 (RFC 9110 §15.6.6).
-    Version,
-    /// 417: an expectation other than `100-continue` (RFC 9110 §10.1.1).
-    Expectation,
-}
-
-/// Reads a request's head from the front of `bytes`.
-///
-/// Takes all that was read of the connection since the end of the previous request; it may go on
-/// behind the head. At most [`HEAD_BYTES_MAX`] bytes are looked at. Returns [`Parsed::Partial`] until
-/// the empty line that ends the head is there. What is returned once, other than `Partial`, stays the
-/// same however many bytes follow.
-///
-/// Empty lines (CRLF) in front of the request line are skipped (RFC 9112 §2.2).
+/// Returns [`Parsed::Partial`] until the final empty line is there. Any other result is final: further
+/// bytes do not change it.
 ///
 /// # Errors
-/// What is wrong with the head, as soon as httparse or a bound shows it, at its last byte otherwise.
+/// The head is malformed or over a limit. Syntax errors are returned as soon as httparse sees them,
+/// errors in fields when the head is complete.
 pub fn parse(bytes: &[u8]) -> Result<Parsed, HeadError> {
     let bytes = &bytes[..bytes.len().min(HEAD_BYTES_MAX)];
     let start = skip_empty_lines(bytes)?;
@@ -192,20 +94,20 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, HeadError> {
     }
 }
 
-/// The offset of the first byte that is not part of an empty line.
+/// The offset of the request line.
 fn skip_empty_lines(bytes: &[u8]) -> Result<usize, HeadError> {
     let mut start = 0;
     while bytes[start..].starts_with(b"\r\n") {
         start += 2;
     }
-    // httparse would skip it: RFC 9112 §2.2 lets a recipient take a lone LF for a line end.
+    // httparse skips a bare LF, as RFC 9112 §2.2 allows.
     if bytes.get(start) == Some(&b'\n') {
-        return Err(HeadError::Bad(BARE_LF));
+        return Err(HeadError::BARE_LF);
     }
     Ok(start)
 }
 
-/// What a whole head says; `head` is exactly its bytes.
+/// Validates a complete head. `head` is its bytes and no more.
 fn judge(head: &[u8], request: &Request<'_, '_>) -> Result<RequestHead, HeadError> {
     let target = request.path.unwrap_or_default().as_bytes();
     check_target(target)?;
@@ -216,30 +118,29 @@ fn judge(head: &[u8], request: &Request<'_, '_>) -> Result<RequestHead, HeadErro
     let fields = Fields::read(head, request.headers)?;
     let method = Method::from_token(request.method.unwrap_or_default().as_bytes())
         .ok_or(HeadError::Method)?;
-    fields.check_host(version)?;
-    let body = fields.body(version)?;
+    check_host(&fields, version)?;
+    let body = body_length(&fields, version)?;
     if method == Method::Put && fields.content_range {
         return Err(HeadError::Bad(PARTIAL_PUT));
     }
     let host = fields
         .host
-        .map_or_else(Span::default, |host| span(head, host));
+        .map_or_else(Span::default, |host| Span::locate(host, head));
     Ok(RequestHead {
         method,
         version,
-        keep_alive: fields.keep_alive(version),
-        expect_continue: fields.expect_continue(version)?,
+        keep_alive: keep_alive(&fields, version),
+        expect_continue: expect_continue(&fields, version)?,
         body,
-        target: span(head, target),
+        target: Span::locate(target, head),
         head_bytes: head.len() as u16,
         forwarded: fields.forwarded,
         host,
     })
 }
 
-/// Refuses a target, or as much as is there of it, that is too long or outside of visible ASCII.
-///
-/// httparse has already seen that there are no control characters and no spaces in it.
+/// Refuses a target, complete or not, that is too long or not visible ASCII. httparse has refused
+/// control characters and spaces already.
 fn check_target(target: &[u8]) -> Result<(), HeadError> {
     let within = &target[..target.len().min(TARGET_BYTES_MAX + 1)];
     if !within.is_ascii() {
@@ -253,13 +154,13 @@ fn check_target(target: &[u8]) -> Result<(), HeadError> {
     Ok(())
 }
 
-/// The bytes of the target that an incomplete or refused head has; empty if it has none.
+/// The target of an incomplete or malformed head, as far as it has arrived.
 fn target_so_far<'a>(bytes: &'a [u8], request: &Request<'_, 'a>) -> &'a [u8] {
     match (request.path, request.method) {
         (Some(target), _) => target.as_bytes(),
         (None, Some(method)) => {
-            // One space ends the method, or httparse would not have set it.
-            let rest = &bytes[usize::from(span(bytes, method.as_bytes()).end) + 1..];
+            // httparse sets the method only if one space follows it.
+            let rest = &bytes[usize::from(Span::locate(method.as_bytes(), bytes).end) + 1..];
             let end = rest.iter().position(|&byte| byte <= b' ' || byte == 0x7f);
             &rest[..end.unwrap_or(rest.len())]
         }
@@ -267,7 +168,7 @@ fn target_so_far<'a>(bytes: &'a [u8], request: &Request<'_, 'a>) -> &'a [u8] {
     }
 }
 
-/// What to say to a head that has no end yet.
+/// The result for a head without an end.
 fn partial(bytes: &[u8]) -> Result<Parsed, HeadError> {
     if bytes.len() == HEAD_BYTES_MAX {
         return Err(HeadError::TooLarge(
@@ -277,7 +178,7 @@ fn partial(bytes: &[u8]) -> Result<Parsed, HeadError> {
     Ok(Parsed::Partial)
 }
 
-/// Why httparse did not like the head.
+/// Maps httparse's error.
 fn refuse(
     bytes: &[u8],
     request: &Request<'_, '_>,
@@ -307,14 +208,14 @@ fn refuse(
     Err(HeadError::Bad(text))
 }
 
-/// Tells a version that is not served from what is no version at all (RFC 9112 §2.3).
+/// Distinguishes an unsupported version (505) from a malformed one (400), RFC 9112 §2.3.
 ///
-/// httparse refuses both at the first byte that differs from `HTTP/1.0` or `HTTP/1.1`, so more bytes
-/// may be needed to tell.
+/// httparse refuses both at the first byte that differs from `HTTP/1.0` and `HTTP/1.1`, so it may take
+/// more bytes to distinguish them.
 fn refuse_version(bytes: &[u8], request: &Request<'_, '_>) -> Result<Parsed, HeadError> {
     const SHAPE: &[u8; 10] = b"HTTP/0.0\r\n";
     let target = request.path.unwrap_or_default().as_bytes();
-    let version = &bytes[usize::from(span(bytes, target).end) + 1..];
+    let version = &bytes[usize::from(Span::locate(target, bytes).end) + 1..];
     let fits = version.iter().zip(SHAPE).all(|(byte, shape)| match shape {
         b'0' => byte.is_ascii_digit(),
         _ => byte == shape,
@@ -330,236 +231,45 @@ fn refuse_version(bytes: &[u8], request: &Request<'_, '_>) -> Result<Parsed, Hea
     Err(HeadError::Version)
 }
 
-/// The range that `part`, a slice of `bytes`, has in it.
-fn span(bytes: &[u8], part: &[u8]) -> Span {
-    let start = part.as_ptr() as usize - bytes.as_ptr() as usize;
-    Span {
-        start: start as u16,
-        end: (start + part.len()) as u16,
+/// RFC 9112 §3.2: 400 for HTTP/1.1 without Host, and for any request with two or an invalid one.
+fn check_host(fields: &Fields<'_>, version: Version) -> Result<(), HeadError> {
+    if let Some(twice) = fields.repeated {
+        return Err(HeadError::Bad(twice));
+    }
+    match fields.host {
+        Some(host) if !is_host(host) => Err(HeadError::Bad(
+            "the Host field is not a host name with an optional port: send `Host: name:port`",
+        )),
+        None if version == Version::Http11 => Err(HeadError::Bad(
+            "an HTTP/1.1 request needs a Host field: send `Host: name:port`",
+        )),
+        _ => Ok(()),
     }
 }
 
-/// The fields that matter, as found; not judged yet, because a wrong method comes before a wrong
-/// framing but behind wrong syntax.
-#[derive(Default)]
-struct Fields<'a> {
-    host: Option<&'a [u8]>,
-    content_length: Option<&'a [u8]>,
-    transfer_encoding: Option<&'a [u8]>,
-    /// What to say about the first field that came twice and must not.
-    repeated: Option<&'static str>,
-    close: bool,
-    persist: bool,
-    expects_continue: bool,
-    expects_other: bool,
-    content_range: bool,
-    forwarded: Forwarded,
-}
-
-impl<'a> Fields<'a> {
-    /// Walks over all field lines once, and sees to it that every line of `head` ends with CRLF.
-    fn read(head: &'a [u8], headers: &[Header<'a>]) -> Result<Self, HeadError> {
-        let mut fields = Self::default();
-        for header in headers {
-            check_line_before(head, usize::from(span(head, header.name.as_bytes()).start))?;
-            fields.take(head, header)?;
-        }
-        let last_line = head.len() - 2;
-        check_line_before(head, last_line)?;
-        check_line_before(head, head.len())?;
-        Ok(fields)
-    }
-
-    /// Notes what one field line says. The names are told apart by their length first: most fields
-    /// cost one comparison of two numbers.
-    fn take(&mut self, head: &'a [u8], header: &Header<'a>) -> Result<(), HeadError> {
-        let value = header.value;
-        let is = |name: &str| header.name.eq_ignore_ascii_case(name);
-        match header.name.len() {
-            4 if is("host") => self.once(|fields| &mut fields.host, value, HOST_TWICE),
-            6 if is("expect") => self.take_expectation(value),
-            10 if is("connection") => self.take_connection(value),
-            12 if is("content-type") => self.forward(head, header, FieldName::ContentType)?,
-            13 if is("content-range") => self.content_range = true,
-            14 if is("content-length") => {
-                self.once(|fields| &mut fields.content_length, value, LENGTH_TWICE)
-            }
-            16 if is("content-encoding") => {
-                self.forward(head, header, FieldName::ContentEncoding)?
-            }
-            16 if is("content-language") => {
-                self.forward(head, header, FieldName::ContentLanguage)?
-            }
-            17 if is("transfer-encoding") => {
-                self.once(|fields| &mut fields.transfer_encoding, value, CODING_TWICE)
-            }
-            19 if is("content-disposition") => {
-                self.forward(head, header, FieldName::ContentDisposition)?
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Sets a field that may come once only; `twice` is what to say if it comes again.
-    fn once(
-        &mut self,
-        slot: impl FnOnce(&mut Self) -> &mut Option<&'a [u8]>,
-        value: &'a [u8],
-        twice: &'static str,
-    ) {
-        if slot(self).replace(value).is_some() {
-            self.repeated.get_or_insert(twice);
-        }
-    }
-
-    fn take_expectation(&mut self, value: &[u8]) {
-        if value.eq_ignore_ascii_case(b"100-continue") {
-            self.expects_continue = true;
-        } else {
-            self.expects_other = true;
-        }
-    }
-
-    /// A list of options, case-insensitive, in one line or several (RFC 9110 §7.6.1).
-    fn take_connection(&mut self, value: &[u8]) {
-        for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
-            self.close |= option.eq_ignore_ascii_case(b"close");
-            self.persist |= option.eq_ignore_ascii_case(b"keep-alive");
-        }
-    }
-
-    fn forward(
-        &mut self,
-        head: &[u8],
-        header: &Header<'_>,
-        name: FieldName,
-    ) -> Result<(), HeadError> {
-        let count = usize::from(self.forwarded.count);
-        let slot = self.forwarded.fields.get_mut(count).ok_or({
-            HeadError::TooLarge(
-                "the request has over 8 Content-Type, Content-Encoding, Content-Language and \
-                 Content-Disposition lines in all: send fewer",
-            )
-        })?;
-        let name_span = span(head, header.name.as_bytes());
-        let value = span(head, header.value);
-        // The value of an empty field may stand behind white space that does not belong to it.
-        let end = if header.value.is_empty() {
-            name_span.end + 1
-        } else {
-            value.end
-        };
-        let start = name_span.start;
-        *slot = ForwardedField {
-            name,
-            line: Span { start, end },
-            value,
-        };
-        self.forwarded.count += 1;
-        Ok(())
-    }
-
-    /// RFC 9112 §3.2: 400 for HTTP/1.1 without Host, and for any request with two or with a bad one.
-    fn check_host(&self, version: Version) -> Result<(), HeadError> {
-        if let Some(twice) = self.repeated {
-            return Err(HeadError::Bad(twice));
-        }
-        match self.host {
-            Some(host) if !is_host(host) => Err(HeadError::Bad(
-                "the Host field is not a host name with an optional port: send `Host: name:port`",
-            )),
-            None if version == Version::Http11 => Err(HeadError::Bad(
-                "an HTTP/1.1 request needs a Host field: send `Host: name:port`",
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    /// RFC 9112 §6.1 and §6.3, with everything refused that they allow to be repaired.
-    fn body(&self, version: Version) -> Result<BodyLength, HeadError> {
-        match (self.transfer_encoding, self.content_length) {
-            (None, None) => Ok(BodyLength::Exact(0)),
-            (None, Some(digits)) => parse_length(digits).map(BodyLength::Exact),
-            // "A server MAY reject a request that contains both": the classic way to smuggle.
-            (Some(_), Some(_)) => Err(HeadError::Bad(
-                "the request has both Transfer-Encoding and Content-Length: send one of them",
-            )),
-            // "[A server that receives it] MUST treat the message as if the framing is faulty [...] and
-            // close the connection after processing the message."
-            (Some(_), None) if version == Version::Http10 => Err(HeadError::Bad(
-                "Transfer-Encoding is not part of HTTP/1.0: send a Content-Length, or HTTP/1.1",
-            )),
-            (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => {
-                Ok(BodyLength::Chunked)
-            }
-            (Some(_), None) => Err(HeadError::Bad(
-                "the transfer coding is not supported: \
-                 send `Transfer-Encoding: chunked` and nothing else in it",
-            )),
-        }
-    }
-
-    fn keep_alive(&self, version: Version) -> bool {
-        !self.close && (version == Version::Http11 || self.persist)
-    }
-
-    fn expect_continue(&self, version: Version) -> Result<bool, HeadError> {
-        match version {
-            Version::Http10 => Ok(false),
-            Version::Http11 if self.expects_other => Err(HeadError::Expectation),
-            Version::Http11 => Ok(self.expects_continue),
-        }
+/// RFC 9112 §6.1 and §6.3. Refuses what they allow a server to repair.
+fn body_length(fields: &Fields<'_>, version: Version) -> Result<BodyLength, HeadError> {
+    match (fields.transfer_encoding, fields.content_length) {
+        (None, None) => Ok(BodyLength::Exact(0)),
+        (None, Some(digits)) => parse_length(digits).map(BodyLength::Exact),
+        // "A server MAY reject a request that contains both": the classic request smuggling.
+        (Some(_), Some(_)) => Err(HeadError::Bad(
+            "the request has both Transfer-Encoding and Content-Length: send one of them",
+        )),
+        // "[A server that receives it] MUST treat the message as if the framing is faulty [...] and
+        // close the connection after processing the message."
+        (Some(_), None) if version == Version::Http10 => Err(HeadError::Bad(
+            "Transfer-Encoding is not part of HTTP/1.0: send a Content-Length, or HTTP/1.1",
+        )),
+        (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => Ok(BodyLength::Chunked),
+        (Some(_), None) => Err(HeadError::Bad(
+            "the transfer coding is not supported: \
+             send `Transfer-Encoding: chunked` and nothing else in it",
+        )),
     }
 }
 
-/// Refuses a head in which the line before offset `next` ends with a bare LF.
-///
-/// httparse lets no CR stand without an LF behind it, so a CR two bytes back is that of a CRLF.
-fn check_line_before(head: &[u8], next: usize) -> Result<(), HeadError> {
-    if head[next - 2] != b'\r' {
-        return Err(HeadError::Bad(BARE_LF));
-    }
-    Ok(())
-}
-
-/// `uri-host [ ":" port ]` (RFC 9112 §3.2, RFC 3986 §3.2.2), or empty.
-///
-/// A comma is allowed in a host name by RFC 3986, but here it is what a merge of two fields leaves.
-fn is_host(value: &[u8]) -> bool {
-    let port = match value.strip_prefix(b"[") {
-        Some(literal) => {
-            let end = literal.iter().position(|&byte| !is_in_ip_literal(byte));
-            match end.map(|end| literal.split_at(end)) {
-                Some((address, [b']', port @ ..])) if !address.is_empty() => port,
-                _ => return false,
-            }
-        }
-        None => {
-            let end = value.iter().position(|&byte| !is_in_host_name(byte));
-            &value[end.unwrap_or(value.len())..]
-        }
-    };
-    match port {
-        [] => true,
-        [b':', digits @ ..] => digits.iter().all(u8::is_ascii_digit),
-        _ => false,
-    }
-}
-
-const fn is_in_ip_literal(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'.' | b'-' | b'_' | b'~' | b'%')
-}
-
-const fn is_in_host_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'-' | b'.' | b'_' | b'~' | b'!' | b'$'..=b'+' | b';' | b'='
-        )
-}
-
-/// `1*DIGIT` below 2^63 (RFC 9110 §8.6). A list of equal lengths is refused too.
+/// `1*DIGIT` below 2^63 (RFC 9110 §8.6). Refuses a list of equal lengths, which the RFC allows.
 fn parse_length(digits: &[u8]) -> Result<u64, HeadError> {
     const NOT_A_LENGTH: HeadError =
         HeadError::Bad("the Content-Length is not a decimal number below 2^63: send digits only");
@@ -580,73 +290,26 @@ fn parse_length(digits: &[u8]) -> Result<u64, HeadError> {
     Ok(length)
 }
 
-/// RFC 9110 §14.5: to take a part for the whole would be worse than to refuse it.
+fn keep_alive(fields: &Fields<'_>, version: Version) -> bool {
+    !fields.close && (version == Version::Http11 || fields.persist)
+}
+
+fn expect_continue(fields: &Fields<'_>, version: Version) -> Result<bool, HeadError> {
+    match version {
+        Version::Http10 => Ok(false),
+        Version::Http11 if fields.expects_other => Err(HeadError::Expectation),
+        Version::Http11 => Ok(fields.expects_continue),
+    }
+}
+
+/// RFC 9110 §14.5: a server that ignored Content-Range would take the part for the whole.
 const PARTIAL_PUT: &str =
     "a PUT with Content-Range brings a part, and only whole bodies pass here: send it without";
-const BARE_LF: &str = "a line of the request head ends with a bare LF: end it with CRLF";
-const HOST_TWICE: &str = "the request has more than one Host field: send one";
-const LENGTH_TWICE: &str = "the request has more than one Content-Length field: send one";
-const CODING_TWICE: &str =
-    "the request has more than one Transfer-Encoding field: send `Transfer-Encoding: chunked` once";
-
-impl Method {
-    /// The method as it stands in a request (RFC 9110 §9.1).
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Get => "GET",
-            Self::Head => "HEAD",
-            Self::Post => "POST",
-            Self::Put => "PUT",
-            Self::Delete => "DELETE",
-            Self::Connect => "CONNECT",
-            Self::Options => "OPTIONS",
-            Self::Trace => "TRACE",
-            Self::Patch => "PATCH",
-        }
-    }
-
-    /// The method that `token` names; `None` if HTTP defines none of that name.
-    fn from_token(token: &[u8]) -> Option<Self> {
-        Some(match token {
-            b"GET" => Self::Get,
-            b"HEAD" => Self::Head,
-            b"POST" => Self::Post,
-            b"PUT" => Self::Put,
-            b"DELETE" => Self::Delete,
-            b"CONNECT" => Self::Connect,
-            b"OPTIONS" => Self::Options,
-            b"TRACE" => Self::Trace,
-            b"PATCH" => Self::Patch,
-            _ => return None,
-        })
-    }
-}
-
-impl Forwarded {
-    /// The field lines, in the order they came; fields of the same name may come more than once.
-    pub fn iter(&self) -> impl Iterator<Item = ForwardedField> + '_ {
-        self.fields[..usize::from(self.count)].iter().copied()
-    }
-}
-
-impl Default for Forwarded {
-    fn default() -> Self {
-        const UNUSED: ForwardedField = ForwardedField {
-            name: FieldName::ContentType,
-            line: Span { start: 0, end: 0 },
-            value: Span { start: 0, end: 0 },
-        };
-        Self {
-            count: 0,
-            fields: [UNUSED; FORWARDED_FIELDS_MAX],
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{http::forwarded::FieldName, limits::FORWARDED_FIELDS_MAX};
     use proptest::prelude::*;
 
     const HOST: &str = "Host: x\r\n";
@@ -683,7 +346,7 @@ mod tests {
         with_fields(&format!("X: {}\r\n", "a".repeat(bytes - bare)))
     }
 
-    /// Heads that are taken, each with what must come out of it.
+    /// Valid heads: method, keep_alive, expect_continue, body.
     fn good() -> Vec<(String, Method, bool, bool, BodyLength)> {
         use BodyLength::{Chunked, Exact};
         use Method::*;
@@ -715,13 +378,7 @@ mod tests {
             ),
             host(""),
             host("localhost:3000"),
-            host("localhost:"),
-            host("a_b.example"),
-            host("127.0.0.1:80"),
             host("[::1]:80"),
-            host("[fe80::1%25eth0]"),
-            host("[v1.a]"),
-            host("%C3%BC.example"),
             post("X:y\r\nX: \t y \t \r\nX:\r\nX: \t\r\n", Exact(0)),
             post("X: \u{fc}\ty!\r\n", Exact(0)),
             post("!#$%&'*+-.^_`|~09azAZ: y\r\n", Exact(0)),
@@ -792,7 +449,7 @@ mod tests {
         good
     }
 
-    /// Heads that are refused, each with the status.
+    /// Invalid heads, each with its status.
     fn bad() -> Vec<(Vec<u8>, u16)> {
         let fields = |fields: &str| (with_fields(fields).into_bytes(), 400);
         let fields_10 = |fields: &str| (with_fields_10(fields).into_bytes(), 400);
@@ -857,23 +514,8 @@ mod tests {
             fields_10("Host: x/y\r\n"),
             host("a b"),
             host("a,b"),
-            host("a/b"),
-            host("a@b"),
             host("a\tb"),
-            host("a?b"),
-            host("a#b"),
-            host("a\\b"),
-            host("a\"b"),
-            host("a:b"),
-            host("a:1:2"),
-            host("a:+1"),
-            host("::1"),
             host("[::1"),
-            host("[]"),
-            host("[::1]1"),
-            host("[::1]:x"),
-            host("[a/b]"),
-            host("http://a"),
             host("\u{fc}"),
             host("a\u{7f}"),
             // Line ends.
@@ -1054,7 +696,7 @@ mod tests {
         }
     }
 
-    /// Whatever the cut: `Partial`, or already what the whole is.
+    /// Every prefix is `Partial`, or parses like the whole.
     fn check_every_cut(bytes: &[u8], step: usize) {
         let whole = parse(bytes);
         for cut in (0..bytes.len()).step_by(step) {
@@ -1074,7 +716,7 @@ mod tests {
     fn every_head_split_at_every_byte_is_partial_or_what_the_whole_is() {
         let good = good().into_iter().map(|row| row.0.into_bytes());
         for bytes in good.chain(bad().into_iter().map(|row| row.0)) {
-            // A step that does not divide a power of two, for the heads of 16 KiB.
+            // Heads of 16 KiB are cut at fewer places, by a step that divides no power of two.
             check_every_cut(&bytes, if bytes.len() > 2048 { 61 } else { 1 });
         }
     }
@@ -1148,7 +790,7 @@ mod tests {
                 let value = put("GET / HTTP/1.1\r\nHost: x\r\nX:", "\r\n\r\n");
                 assert_eq!(value, in_value, "value {byte:#x} at {place}");
                 let is_token = byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-                // A colon ends the name, but not in front of it.
+                // A colon ends the name, which must not be empty.
                 let in_name = is_token || (byte == b':' && place > 0);
                 let name = put("GET / HTTP/1.1\r\nHost: x\r\n", ":\r\n\r\n");
                 assert_eq!(name, in_name, "name {byte:#x} at {place}");
@@ -1196,7 +838,7 @@ mod tests {
         assert_eq!(all, expected);
     }
 
-    /// A slow and simple reader of the rules that must hold for whatever was accepted.
+    /// A slow and simple second implementation of the rules for accepted heads.
     fn assert_obeys_the_grammar(bytes: &[u8], head: &RequestHead) {
         let text = &bytes[..usize::from(head.head_bytes)];
         let text: String = text.iter().map(|&byte| char::from(byte)).collect();
@@ -1236,7 +878,7 @@ mod tests {
         );
     }
 
-    /// Pieces that stand close to the rules, so that random rows of them often obey or just break them.
+    /// Pieces of heads: random rows of them are often valid, or almost.
     fn piece() -> impl Strategy<Value = Vec<u8>> {
         let known: Vec<Vec<u8>> = [
             "GET / HTTP/1.1\r\n",

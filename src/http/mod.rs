@@ -7,8 +7,14 @@
 pub mod chunked;
 pub mod decode;
 pub mod encode;
+pub mod fields;
+pub mod forwarded;
 pub mod head;
+pub mod head_error;
+pub mod host;
+pub mod method;
 pub mod reply;
+pub mod span;
 pub mod status;
 
 /// `tchar` (RFC 9110 §5.6.2): what names of fields are made of.

@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use super::{
     encode::Encoder,
-    head::{FieldName, RequestHead, Version},
+    forwarded::FieldName,
+    head::{RequestHead, Version},
     status::Status,
 };
 

@@ -5,7 +5,7 @@
 use strum::{EnumCount, EnumIter, IntoStaticStr};
 
 use crate::{
-    http::{chunked::ChunkedError, head::HeadError, status::Status},
+    http::{chunked::ChunkedError, head_error::HeadError, status::Status},
     model::{
         registry::Full,
         route::{Allow, RouteError},

@@ -15,7 +15,7 @@ use std::borrow::Cow;
 
 use memchr::{memchr, memchr2};
 
-use crate::{http::head::Method, limits::NAME_BYTES_MAX, model::audience::Audience};
+use crate::{http::method::Method, limits::NAME_BYTES_MAX, model::audience::Audience};
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

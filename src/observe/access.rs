@@ -14,7 +14,7 @@ use std::{
 
 use crate::{
     config::Names,
-    http::{head::Method, status::Status},
+    http::{method::Method, status::Status},
     io::clock::Reading,
     model::{
         registry::Side,

@@ -17,7 +17,8 @@ use crate::{
     exchange::waiting,
     handle::{self, target::Target},
     http::{
-        head::{self, HeadError, Parsed},
+        head::{self, Parsed},
+        head_error::HeadError,
         reply::Persistence,
     },
     io::{

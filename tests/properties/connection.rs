@@ -3,7 +3,8 @@
 
 use httpipe::testing::http::{
     decode::BodyDecoder,
-    head::{Method, Parsed, parse},
+    head::{Parsed, parse},
+    method::Method,
 };
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

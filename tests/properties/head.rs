@@ -1,7 +1,10 @@
 //! What holds for every run of bytes that is parsed as a request's head. Pure.
 
 use httpipe::testing::{
-    http::head::{BodyLength, HeadError, Parsed, RequestHead, Version, parse},
+    http::{
+        head::{BodyLength, Parsed, RequestHead, Version, parse},
+        head_error::HeadError,
+    },
     limits::{HEAD_BYTES_MAX, TARGET_BYTES_MAX},
 };
 

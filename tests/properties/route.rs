@@ -1,7 +1,7 @@
 //! What holds for every method on every target. Pure.
 
 use httpipe::testing::{
-    http::head::Method,
+    http::method::Method,
     limits::NAME_BYTES_MAX,
     model::{
         audience::Audience,

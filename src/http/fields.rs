@@ -1,0 +1,130 @@
+//! [`Fields`]: the fields of a head that matter here.
+
+use httparse::Header;
+
+use super::{
+    forwarded::{FieldName, Forwarded, ForwardedField},
+    head_error::HeadError,
+    span::Span,
+};
+
+/// Relevant fields, collected but not validated: errors are reported in the order syntax, method,
+/// framing.
+#[derive(Default)]
+pub struct Fields<'a> {
+    pub host: Option<&'a [u8]>,
+    pub content_length: Option<&'a [u8]>,
+    pub transfer_encoding: Option<&'a [u8]>,
+    /// The error text for the first repeated field that must not repeat.
+    pub repeated: Option<&'static str>,
+    /// `Connection: close`.
+    pub close: bool,
+    /// `Connection: keep-alive`.
+    pub persist: bool,
+    pub expects_continue: bool,
+    /// Any expectation but `100-continue`.
+    pub expects_other: bool,
+    pub content_range: bool,
+    pub forwarded: Forwarded,
+}
+
+impl<'a> Fields<'a> {
+    /// Collects the fields in one pass over `headers`, which httparse found in `head`.
+    ///
+    /// # Errors
+    /// A line of `head` ends with a bare LF, or too many fields are to be forwarded.
+    pub fn read(head: &'a [u8], headers: &[Header<'a>]) -> Result<Self, HeadError> {
+        let mut fields = Self::default();
+        for header in headers {
+            let name = Span::locate(header.name.as_bytes(), head);
+            check_line_before(head, usize::from(name.start))?;
+            fields.take(head, header)?;
+        }
+        let last_line = head.len() - 2;
+        check_line_before(head, last_line)?;
+        check_line_before(head, head.len())?;
+        Ok(fields)
+    }
+
+    /// Matches on the length of the name first: most fields cost one comparison of integers.
+    fn take(&mut self, head: &'a [u8], header: &Header<'a>) -> Result<(), HeadError> {
+        let value = header.value;
+        let is = |name: &str| header.name.eq_ignore_ascii_case(name);
+        match header.name.len() {
+            4 if is("host") => self.once(|fields| &mut fields.host, value, HOST_TWICE),
+            6 if is("expect") => self.take_expectation(value),
+            10 if is("connection") => self.take_connection(value),
+            12 if is("content-type") => self.forward(head, header, FieldName::ContentType)?,
+            13 if is("content-range") => self.content_range = true,
+            14 if is("content-length") => {
+                self.once(|fields| &mut fields.content_length, value, LENGTH_TWICE)
+            }
+            16 if is("content-encoding") => {
+                self.forward(head, header, FieldName::ContentEncoding)?
+            }
+            16 if is("content-language") => {
+                self.forward(head, header, FieldName::ContentLanguage)?
+            }
+            17 if is("transfer-encoding") => {
+                self.once(|fields| &mut fields.transfer_encoding, value, CODING_TWICE)
+            }
+            19 if is("content-disposition") => {
+                self.forward(head, header, FieldName::ContentDisposition)?
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Sets a field that must not repeat; `twice` is the error text if it does.
+    fn once(
+        &mut self,
+        slot: impl FnOnce(&mut Self) -> &mut Option<&'a [u8]>,
+        value: &'a [u8],
+        twice: &'static str,
+    ) {
+        if slot(self).replace(value).is_some() {
+            self.repeated.get_or_insert(twice);
+        }
+    }
+
+    fn take_expectation(&mut self, value: &[u8]) {
+        if value.eq_ignore_ascii_case(b"100-continue") {
+            self.expects_continue = true;
+        } else {
+            self.expects_other = true;
+        }
+    }
+
+    /// A comma-separated list of case-insensitive options; the field may repeat (RFC 9110 §7.6.1).
+    fn take_connection(&mut self, value: &[u8]) {
+        for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+            self.close |= option.eq_ignore_ascii_case(b"close");
+            self.persist |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+
+    fn forward(
+        &mut self,
+        head: &[u8],
+        header: &Header<'_>,
+        name: FieldName,
+    ) -> Result<(), HeadError> {
+        self.forwarded.push(ForwardedField::new(head, header, name))
+    }
+}
+
+/// Refuses a head whose line before offset `next` ends with a bare LF.
+///
+/// httparse accepts no CR without LF, so a CR two bytes before `next` belongs to a CRLF.
+fn check_line_before(head: &[u8], next: usize) -> Result<(), HeadError> {
+    if head[next - 2] != b'\r' {
+        return Err(HeadError::BARE_LF);
+    }
+    Ok(())
+}
+
+const HOST_TWICE: &str = "the request has more than one Host field: send one";
+const LENGTH_TWICE: &str = "the request has more than one Content-Length field: send one";
+const CODING_TWICE: &str =
+    "the request has more than one Transfer-Encoding field: send `Transfer-Encoding: chunked` once";
