@@ -94,6 +94,7 @@
 //! | `model/verdict.rs` | the failure table: **Cause**, **Stage**, **Ruling** |
 //! | `config/*.rs` | **Config**, command line, **Address**, shares of the **Descriptors** |
 //! | `io/fd.rs`, `io/socket.rs`, `io/listen.rs` | **AsyncFd**, **Transport**, **ListenSocket** |
+//! | `io/bind.rs` | how listening sockets are bound, and what an inherited descriptor is |
 //! | `io/pipe.rs`, `io/low_water.rs` | **Pipes** to splice through; **LowWaters** of fast flows |
 //! | `io/peer_watch.rs` | **PeerWatch**: sees peers leave behind unread bytes |
 //! | `io/timer.rs`, `io/clock.rs`, `io/eventfd.rs` | **TimerFd**, **Clock**, **EventFd** |

@@ -4,10 +4,11 @@ use std::{io, os::fd::OwnedFd};
 
 use rustix::{
     io::Errno,
-    net::{Shutdown, SocketFlags, accept_with, shutdown},
+    net::{SocketFlags, accept_with},
 };
 
 use crate::io::{
+    bind,
     fd::AsyncFd,
     socket::{Kind, Transport},
 };
@@ -69,7 +70,6 @@ impl ListenSocket {
 
     /// Ends the listening, for every descriptor of this socket: the kernel refuses newcomers.
     pub fn end(&self) {
-        // Fails only if it has ended already.
-        let _ = shutdown(&self.fd, Shutdown::Both);
+        bind::shut_down(&self.fd);
     }
 }

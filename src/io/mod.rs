@@ -2,6 +2,7 @@
 //!
 //! Only this folder names monoio, rustix' I/O and libc.
 
+pub mod bind;
 pub mod clock;
 pub mod eventfd;
 pub mod fd;

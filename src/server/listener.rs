@@ -1,53 +1,35 @@
-//! The listening sockets: bound here, or inherited from who started the process; and their end.
+//! [`Listener`]: a listening socket, bound here or inherited.
 //!
-//! When the server is told to end, the file of a socket that is bound here is removed, if it has one,
-//! and the shards take in who waits on it and shut it down, so that the kernel refuses newcomers from
-//! then on. An inherited socket belongs
-//! to others: the next instance listens on it too. It must never be shut down, which would end it for
-//! all of them, nor its file removed; who wants no more connections from it stops accepting.
+//! A drain removes the file of a Unix socket that was bound here; the shards then accept what is in the
+//! backlog and shut the socket down, so that the kernel refuses new connections. An inherited socket
+//! belongs to the service manager, and the next instance listens on it too: it must never be shut down,
+//! and its file must never be removed. This process only stops accepting.
 
-use std::{
-    fmt, fs, io,
-    os::{
-        fd::OwnedFd,
-        unix::{
-            fs::{FileTypeExt, MetadataExt, PermissionsExt},
-            net::UnixStream,
-        },
-    },
-    path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-    time::Instant,
-};
-
-use rustix::{
-    io::ioctl_fionbio,
-    net::{
-        AddressFamily, Shutdown, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, bind,
-        getsockname, listen, shutdown, socket_with, sockopt,
-    },
-};
+use std::{fmt, io, os::fd::OwnedFd, path::Path, thread, time::Instant};
 
 use crate::{
     config::{Config, address::Address},
-    io::{socket::Kind, sys},
+    io::{
+        bind::{self, BoundTo, PeerDetection},
+        socket::Kind,
+        sys,
+    },
     limits,
     model::audience::Audience,
+    server::socket_file::{Occupied, SocketFile, remove_stale},
     worker::accept::ListenerHandle,
 };
 
-/// The name of an inherited socket that is for operators (`LISTEN_FDNAMES`,
-/// `FileDescriptorName=`). All others are for clients.
+/// The name of an inherited admin listener (`LISTEN_FDNAMES`, `FileDescriptorName=`). All other
+/// inherited sockets are for clients.
 const ADMIN_NAME: &str = "admin";
 
 /// A listening socket.
 #[derive(Debug)]
 pub struct Listener {
     fd: OwnedFd,
-    /// Where it listens, with the port that the kernel chose.
+    /// With the port that the kernel chose, if it was 0.
     pub address: Address,
-    /// Whom it serves.
     pub audience: Audience,
     origin: Origin,
 }
@@ -63,9 +45,8 @@ enum Origin {
 /// Why an address cannot be listened on, and what to do: one line.
 #[derive(Debug)]
 pub enum ListenError {
-    /// Somebody listens there, or did a moment ago.
+    /// The address is in use; the server there may be about to exit.
     InUse(String),
-    /// Anything else.
     Other(String),
 }
 
@@ -76,11 +57,11 @@ impl fmt::Display for ListenError {
     }
 }
 
-/// Opens every listener that `config` names, and takes over those that the process inherited. There
-/// is at least one for clients, and those come first.
+/// Opens every listener of `config` and adopts the inherited ones. Returns at least one for clients;
+/// those for clients come first.
 ///
 /// # Errors
-/// The first that cannot be had; files of those before it are removed again.
+/// The first that fails; the listeners before it are closed and their files removed.
 pub fn open_all(config: &Config) -> Result<Vec<Listener>, ListenError> {
     let mut listeners = inherited(config)?;
     let wanted = listeners.len() + config.listen.len() + usize::from(config.admin.is_some());
@@ -116,7 +97,7 @@ impl Listener {
     /// A handle for a shard.
     ///
     /// # Errors
-    /// No descriptor was free.
+    /// No descriptor is free.
     pub fn handle(&self) -> io::Result<ListenerHandle> {
         Ok(ListenerHandle {
             fd: self.fd.try_clone()?,
@@ -129,20 +110,19 @@ impl Listener {
         })
     }
 
-    /// Newcomers do not find it any more, where it has a file to be found by. The shards take in who
-    /// waits already, and end the listening.
+    /// Removes its file, if it has one: new clients cannot find it. The shards then accept what is in
+    /// the backlog and shut it down.
     pub fn withdraw(&self) {
         if let Origin::File(file) = &self.origin {
             file.remove();
         }
     }
 
-    /// Ends it for this process: newcomers are refused by the kernel, and every wait on it ends. An
-    /// inherited one stays as it is. May be called again.
+    /// Removes its file and shuts it down; an inherited one stays open. Idempotent.
     pub fn close(&self) {
         self.withdraw();
         if !matches!(self.origin, Origin::Inherited) {
-            let _ = shutdown(&self.fd, Shutdown::Both);
+            bind::shut_down(&self.fd);
         }
     }
 }
@@ -153,7 +133,7 @@ impl Drop for Listener {
     }
 }
 
-/// Opens a listener; tries again for [`limits::BIND_PATIENCE`] while the address is in use.
+/// Opens a listener; retries for [`limits::BIND_PATIENCE`] while the address is in use.
 fn open(address: &Address, audience: Audience, config: &Config) -> Result<Listener, ListenError> {
     let began = Instant::now();
     loop {
@@ -171,11 +151,11 @@ fn open_once(
     audience: Audience,
     config: &Config,
 ) -> Result<Listener, ListenError> {
-    // Operators' sockets go by umask.
+    // `unix_mode` is for clients; the umask decides who is an operator.
     let unix_mode = config.unix_mode.filter(|_| audience.has_clients());
     let (fd, origin) = match address {
         Address::Tcp { at, dual_stack } => {
-            let fd = open_tcp(*at, *dual_stack).map_err(|error| refused(address, &error))?;
+            let fd = bind::tcp(*at, *dual_stack).map_err(|error| refused(address, &error))?;
             (fd, Origin::Bound)
         }
         Address::Unix(path) => {
@@ -189,54 +169,63 @@ fn open_once(
         audience,
         origin,
     };
-    let begun =
-        prepare(&listener, config).and_then(|()| Ok(listen(&listener.fd, limits::LISTEN_BACKLOG)?));
-    begun.map_err(|error| refused(address, &error))?;
+    let listening = prepare(&listener, config).and_then(|()| bind::listen(&listener.fd));
+    listening.map_err(|error| refused(address, &error))?;
     Ok(listener)
 }
 
-fn stream_socket(family: AddressFamily) -> io::Result<OwnedFd> {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    Ok(socket_with(family, SocketType::STREAM, flags, None)?)
-}
-
-/// Binds. Without `SO_REUSEPORT`, so that a taken port is an error; with `SO_REUSEADDR`, so that a
-/// restart need not wait for old connections to time out (`socket(7)`).
-fn open_tcp(at: std::net::SocketAddr, dual_stack: bool) -> io::Result<OwnedFd> {
-    let family = if at.is_ipv4() {
-        AddressFamily::INET
-    } else {
-        AddressFamily::INET6
+/// Binds to `path`; replaces a stale socket file.
+fn open_unix(path: &Path, mode: Option<u32>) -> Result<(OwnedFd, SocketFile), ListenError> {
+    let refused = |error: io::Error| refused(&Address::Unix(path.to_owned()), &error);
+    let fd = match bind::unix(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            remove_stale(path).map_err(|why| occupied(path, why))?;
+            bind::unix(path)
+        }
+        bound => bound,
     };
-    let fd = stream_socket(family)?;
-    sockopt::set_socket_reuseaddr(&fd, true)?;
-    if at.is_ipv6() {
-        sockopt::set_ipv6_v6only(&fd, !dual_stack)?;
+    let fd = fd.map_err(refused)?;
+    let file = SocketFile::of(path).map_err(refused)?;
+    if let Some(error) = mode.and_then(|mode| file.set_mode(mode).err()) {
+        file.remove();
+        return Err(refused(error));
     }
-    bind(&fd, &at)?;
-    Ok(fd)
+    Ok((fd, file))
 }
 
-/// Options that accepted connections take over from their listener (`tcp(7)`): no delay for small
-/// segments, because replies go out whole; no byte taken out of the stream because its sender marked
-/// it as urgent (RFC 6093 §5); and the kernel's watch for peers that vanish without a word. A Unix
-/// socket has no use for any of them.
+fn occupied(path: &Path, why: Occupied) -> ListenError {
+    let shown = path.display();
+    ListenError::Other(match why {
+        Occupied::InUse => {
+            return ListenError::InUse(format!(
+                "{shown} is in use; stop who listens there or choose another path"
+            ));
+        }
+        Occupied::NotASocket => {
+            format!("{shown} exists and is no socket; remove it or choose another path")
+        }
+        Occupied::Unknown => format!(
+            "{shown} exists, and this user may not see whether it is in use; remove it or choose \
+             another path"
+        ),
+        Occupied::Remove(error) => return refused(&Address::Unix(path.to_owned()), &error),
+    })
+}
+
+/// Sets the options that accepted connections inherit. A Unix socket needs none.
 fn prepare(listener: &Listener, config: &Config) -> io::Result<()> {
     if matches!(listener.address, Address::Unix(_)) {
         return Ok(());
     }
-    let (fd, keepalive) = (&listener.fd, config.keepalive);
-    sockopt::set_tcp_nodelay(fd, true)?;
-    sockopt::set_socket_oobinline(fd, true)?;
-    sockopt::set_socket_keepalive(fd, true)?;
-    sockopt::set_tcp_keepidle(fd, keepalive.idle)?;
-    sockopt::set_tcp_keepintvl(fd, keepalive.interval)?;
-    sockopt::set_tcp_keepcnt(fd, limits::KEEPALIVE_PROBES)?;
-    if let Some(limit) = keepalive.user_timeout(config.timeouts.idle) {
-        let millis = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
-        sockopt::set_tcp_user_timeout(fd, millis)?;
-    }
-    Ok(())
+    let keepalive = config.keepalive;
+    bind::set_tcp_options(
+        &listener.fd,
+        PeerDetection {
+            idle: keepalive.idle,
+            interval: keepalive.interval,
+            user_timeout: keepalive.user_timeout(config.timeouts.idle),
+        },
+    )
 }
 
 fn refused(address: &Address, error: &io::Error) -> ListenError {
@@ -265,87 +254,6 @@ fn refused(address: &Address, error: &io::Error) -> ListenError {
     ListenError::Other(text)
 }
 
-/// The file of a Unix socket that was bound here.
-#[derive(Debug)]
-struct SocketFile {
-    path: PathBuf,
-    /// Device and inode: another instance may have put its own in this place.
-    identity: (u64, u64),
-    removed: AtomicBool,
-}
-
-impl SocketFile {
-    fn of(path: &Path) -> io::Result<Self> {
-        Ok(Self {
-            path: path.to_owned(),
-            identity: identity(path)?,
-            removed: AtomicBool::new(false),
-        })
-    }
-
-    /// Removes the file if it is still this one.
-    fn remove(&self) {
-        if !self.removed.swap(true, Ordering::Relaxed)
-            && identity(&self.path).is_ok_and(|found| found == self.identity)
-        {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    let found = fs::symlink_metadata(path)?;
-    Ok((found.dev(), found.ino()))
-}
-
-/// Binds to `path`, in place of a socket that nobody listens on any more. `mode` holds before the
-/// first client can connect, because that takes `listen`.
-fn open_unix(path: &Path, mode: Option<u32>) -> Result<(OwnedFd, SocketFile), ListenError> {
-    let refused = |error: io::Error| refused(&Address::Unix(path.to_owned()), &error);
-    let fd = stream_socket(AddressFamily::UNIX).map_err(refused)?;
-    let address = SocketAddrUnix::new(path).map_err(|error| refused(error.into()))?;
-    if let Err(error) = bind(&fd, &address) {
-        if error != rustix::io::Errno::ADDRINUSE {
-            return Err(refused(error.into()));
-        }
-        remove_stale(path)?;
-        bind(&fd, &address).map_err(|error| refused(error.into()))?;
-    }
-    let file = SocketFile::of(path).map_err(refused)?;
-    let permit = |mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
-    if let Some(error) = mode.map(permit).and_then(Result::err) {
-        file.remove();
-        return Err(refused(error));
-    }
-    Ok((fd, file))
-}
-
-/// Removes the socket that a server left behind which did not end by itself.
-fn remove_stale(path: &Path) -> Result<(), ListenError> {
-    let shown = path.display();
-    let is_socket = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
-    if !is_socket {
-        return Err(ListenError::Other(format!(
-            "{shown} exists and is no socket; remove it or choose another path"
-        )));
-    }
-    match UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            let removed = fs::remove_file(path);
-            removed.map_err(|error| refused(&Address::Unix(path.to_owned()), &error))
-        }
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Err(ListenError::Other(format!(
-                "{shown} exists, and this user may not see whether it is in use; remove it or choose \
-                 another path"
-            )))
-        }
-        _ => Err(ListenError::InUse(format!(
-            "{shown} is in use; stop who listens there or choose another path"
-        ))),
-    }
-}
-
 fn inherited(config: &Config) -> Result<Vec<Listener>, ListenError> {
     let found = sys::inherited_sockets().map_err(|error| {
         ListenError::Other(format!(
@@ -364,18 +272,16 @@ fn inherited(config: &Config) -> Result<Vec<Listener>, ListenError> {
     Ok(adopted)
 }
 
-/// Takes over a socket that is bound already and that others have too.
+/// Adopts an inherited listening socket, which other processes may share.
 fn adopt((fd, name): (OwnedFd, String)) -> Result<Listener, ListenError> {
-    let listens = sockopt::socket_type(&fd) == Ok(SocketType::STREAM)
-        && sockopt::socket_acceptconn(&fd) == Ok(true);
+    let listens = bind::is_listening(&fd);
     let address = bound_address(&fd).filter(|_| listens).ok_or_else(|| {
         ListenError::Other(format!(
             "the inherited descriptor {name:?} is no listening stream socket; use ListenStream= and \
              Accept=no"
         ))
     })?;
-    let nonblocking = ioctl_fionbio(&fd, true);
-    nonblocking.map_err(|error| refused(&address, &error.into()))?;
+    bind::set_nonblocking(&fd).map_err(|error| refused(&address, &error))?;
     Ok(Listener {
         fd,
         address,
@@ -388,25 +294,12 @@ fn adopt((fd, name): (OwnedFd, String)) -> Result<Listener, ListenError> {
     })
 }
 
-/// Where a socket is bound to; `None` if that is neither TCP nor Unix.
+/// The address that `fd` is bound to, with the port that the kernel chose.
 fn bound_address(fd: &OwnedFd) -> Option<Address> {
-    let name = getsockname(fd).ok()?;
-    if name.address_family() == AddressFamily::UNIX {
-        return SocketAddrUnix::try_from(name).ok().map(unix_address);
-    }
-    Some(Address::Tcp {
-        dual_stack: sockopt::ipv6_v6only(fd) == Ok(false),
-        at: SocketAddrAny::try_into(name).ok()?,
+    Some(match bind::bound_to(fd)? {
+        BoundTo::Tcp { at, dual_stack } => Address::Tcp { at, dual_stack },
+        BoundTo::Unix(path) => Address::Unix(path),
     })
-}
-
-fn unix_address(name: SocketAddrUnix) -> Address {
-    let abstract_name = || Some(format!("@{}", name.abstract_name()?.escape_ascii()));
-    let path = match name.path_bytes() {
-        Some(path) => String::from_utf8_lossy(path).into_owned(),
-        None => abstract_name().unwrap_or_default(),
-    };
-    Address::Unix(path.into())
 }
 
 #[cfg(test)]
@@ -414,7 +307,14 @@ mod tests {
     use super::*;
     use crate::config::cli::Cli;
     use clap::Parser;
-    use std::os::unix::net::UnixListener;
+    use std::{
+        fs,
+        os::unix::{
+            fs::PermissionsExt,
+            net::{UnixListener, UnixStream},
+        },
+        path::PathBuf,
+    };
 
     fn default_config() -> Config {
         Config::from_cli(Cli::parse_from(["httpipe"])).expect("options that can be kept")
@@ -483,18 +383,6 @@ mod tests {
         let _listener = open(&address, Audience::Everyone, &config).expect("a free path");
         let mode = fs::metadata(&path).expect("it is there").permissions();
         assert_eq!(mode.mode() & 0o777, 0o620);
-    }
-
-    #[test]
-    fn an_ipv6_wildcard_takes_ipv4_clients_only_where_it_is_to() {
-        for dual_stack in [false, true] {
-            let at = "[::]:0".parse().expect("an address");
-            let Ok(fd) = open_tcp(at, dual_stack) else {
-                eprintln!("this machine has no IPv6");
-                return;
-            };
-            assert_eq!(sockopt::ipv6_v6only(&fd), Ok(!dual_stack));
-        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The process: opens the log and the listeners, starts and joins the shards, and acts on signals.
 
 mod listener;
+mod socket_file;
 mod systemd;
 
 use std::{
