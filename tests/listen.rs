@@ -280,7 +280,7 @@ fn a_path_that_is_in_use_or_no_socket_or_too_long_is_refused_and_left_alone() {
     let long = PathBuf::from(format!("/{}", "x".repeat(107)));
     for (path, code, said) in [
         (&used, 1, "in use"),
-        (&file, 1, "no socket"),
+        (&file, 1, "not a socket"),
         (&nowhere, 1, "folder"),
         (&long, 2, "107 bytes"),
     ] {

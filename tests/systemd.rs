@@ -101,7 +101,7 @@ fn a_manager_that_does_not_listen_is_no_reason_not_to_serve() {
     server.ask("GET", "/healthz").assert_status(200);
     until("a word about it", || {
         let log = server.stderr();
-        log.contains("cannot tell the service manager")
+        log.contains("cannot notify the service manager")
             .then_some(())
     });
 }

@@ -1,4 +1,4 @@
-//! Where to listen: as typed, and as told to people. Pure.
+//! [`Address`]: where to listen, as parsed and as displayed. Pure.
 
 use std::{
     fmt,
@@ -8,14 +8,13 @@ use std::{
 
 use crate::limits::UNIX_PATH_BYTES_MAX;
 
-/// An address that connections come in on.
+/// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// A TCP port of one address, or of all (`0.0.0.0`, `[::]`).
     Tcp {
-        /// The address; port 0 lets the kernel choose one.
+        /// Port 0 lets the kernel choose one.
         at: SocketAddr,
-        /// IPv4 clients come in on `[::]` too, as `::ffff:a.b.c.d` (`ipv6(7)`, `IPV6_V6ONLY` off).
+        /// `[::]` accepts IPv4 too, as `::ffff:a.b.c.d` (`ipv6(7)`, `IPV6_V6ONLY` off).
         dual_stack: bool,
     },
     /// A Unix stream socket at an absolute path (`unix(7)`).
@@ -23,8 +22,8 @@ pub enum Address {
 }
 
 impl Address {
-    /// What `--host` and `--port` name. `::` takes IPv4 clients too, whatever the system's default
-    /// (`net.ipv6.bindv6only`): it is one address for everybody.
+    /// The address of `--host` and `--port`. `::` accepts IPv4 too, whatever `net.ipv6.bindv6only`
+    /// says, because it is the only address.
     #[must_use]
     pub const fn of_host(host: IpAddr, port: u16) -> Self {
         Self::Tcp {
@@ -33,19 +32,18 @@ impl Address {
         }
     }
 
-    /// What `--listen` names: `127.0.0.1:3000`, `[::1]:3000` or `unix:/path`. `[::]:3000` is IPv6
-    /// alone, as in nginx, so that it can stand beside `0.0.0.0:3000`.
+    /// Parses an address of `--listen` or `--admin`: `127.0.0.1:3000`, `[::1]:3000` or `unix:/path`.
+    /// `[::]:3000` accepts IPv6 only, as in nginx, so that it can be used together with `0.0.0.0:3000`.
     ///
     /// # Errors
-    /// What is allowed, in words that follow the value and its option.
+    /// What is allowed; clap puts the option and the value before it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if let Some(path) = text.strip_prefix("unix:") {
             return unix(path);
         }
         let at = text.parse().map_err(|_| {
-            "an address is ADDRESS:PORT, like 127.0.0.1:3000, [::1]:3000 or 0.0.0.0:3000, or \
-             unix:/PATH"
+            "must be ADDRESS:PORT, like 127.0.0.1:3000, [::1]:3000 or 0.0.0.0:3000, or unix:/PATH"
                 .to_owned()
         })?;
         Ok(Self::Tcp {
@@ -54,7 +52,7 @@ impl Address {
         })
     }
 
-    /// The port, of a TCP address.
+    /// The port; `None` for a Unix socket.
     #[must_use]
     pub const fn port(&self) -> Option<u16> {
         match self {
@@ -67,19 +65,19 @@ impl Address {
 fn unix(path: &str) -> Result<Address, String> {
     if !path.starts_with('/') {
         return Err(
-            "the path of a Unix socket is absolute, like unix:/run/httpipe.sock".to_owned(),
+            "the path of a Unix socket must be absolute, like unix:/run/httpipe.sock".to_owned(),
         );
     }
     if path.len() > UNIX_PATH_BYTES_MAX {
         return Err(format!(
-            "the path of a Unix socket has at most {UNIX_PATH_BYTES_MAX} bytes, and this one has {}",
+            "the path of a Unix socket may have at most {UNIX_PATH_BYTES_MAX} bytes; this one has {}",
             path.len()
         ));
     }
     Ok(Address::Unix(path.into()))
 }
 
-/// As a client would be told: `http://127.0.0.1:3000`, or `unix:/path`.
+/// As a URL, `http://127.0.0.1:3000`, or as `unix:/path`.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,9 +1,9 @@
-//! The descriptors that this process may open (`RLIMIT_NOFILE`, `getrlimit(2)`), and how they are
-//! shared out among connections, pipes and the server's own needs. Pure.
+//! [`Descriptors`]: how the limit of open files (`RLIMIT_NOFILE`, `getrlimit(2)`) is divided among
+//! connections, pipes and the server itself. Pure.
 //!
-//! Connections come first: a body that finds no pipe is copied, a client that finds no descriptor is
-//! turned away. So pipes take a bounded part of few descriptors, and give way to connections that
-//! were asked for by name (`--max-connections`).
+//! Connections have priority: without a pipe a body is copied, without a descriptor a client is refused.
+//! So if descriptors are few, pipes get a bounded part of them, and less if `--max-connections` asks for
+//! more connections.
 
 use std::fmt;
 
@@ -12,47 +12,45 @@ use crate::limits::{
     PIPES_PART, RESERVED_FILES, RESERVED_FILES_PER_SHARD,
 };
 
-/// Descriptors that one pipe takes: one for each end.
+/// One descriptor for each end.
 const FILES_PER_PIPE: usize = 2;
 
-/// What the descriptors are spent on. The parts and what is reserved fit the limit together.
+/// The parts of the limit. Together with the reserve they do not exceed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Descriptors {
-    /// The limit that was shared out.
+    /// The limit of open files.
     pub limit: usize,
-    /// Connections that are served at once, in all; at least [`CONNECTIONS_MIN`], unless fewer were
-    /// asked for.
+    /// Connections of all shards; fewer than [`CONNECTIONS_MIN`] only if asked for.
     pub connections_max: usize,
-    /// Connections beyond those that are accepted at once to be told so, in all.
+    /// Connections beyond `connections_max`, of all shards, that are accepted and receive 503.
     pub over_limit_max: usize,
-    /// Pipes of each shard; perhaps none.
+    /// Pipes of each shard; may be 0.
     pub pipes_max: usize,
-    /// How many shards share them.
     pub shards: usize,
 }
 
-/// Why the descriptors do not suffice.
+/// Why the limit of open files is too low.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TooFew {
-    /// Not even for [`CONNECTIONS_MIN`] connections; so many would do.
+    /// It does not allow [`CONNECTIONS_MIN`] connections.
     ForAny {
-        /// Descriptors at which the server starts.
+        /// The lowest limit at which the server starts.
         needed: usize,
     },
-    /// Not for as many connections as were asked for, only for so many.
+    /// It does not allow the connections that `--max-connections` asks for.
     ForWanted {
-        /// Connections that are possible.
+        /// The most connections that it allows.
         possible: usize,
     },
 }
 
 impl Descriptors {
-    /// Shares out `limit` descriptors among `shards` shards, at least one. `extra`: what the server
-    /// needs beside its reserve. `wanted`: how many connections were asked for; without it, as many
-    /// as go beside the pipes.
+    /// Divides `limit` descriptors among `shards` shards, at least one. `extra`: descriptors that the
+    /// server needs beside its reserve. `wanted`: the value of `--max-connections`; `None`: as many
+    /// connections as fit beside the pipes.
     ///
     /// # Errors
-    /// There are too few for what was asked for, or for anything useful.
+    /// The limit is too low for `wanted`, or for a useful server.
     pub fn share_out(
         limit: usize,
         shards: usize,
@@ -65,7 +63,7 @@ impl Descriptors {
             .saturating_add(extra);
         let left = limit.saturating_sub(reserved);
         let over_limit_max = (left / OVER_LIMIT_PART).min(OVER_LIMIT_CONNECTIONS);
-        // Every pipe could be a connection's: all of this is for both together.
+        // For connections and pipes together.
         let left = left - over_limit_max;
         if left < CONNECTIONS_MIN {
             return Err(TooFew::ForAny {
@@ -88,18 +86,18 @@ impl Descriptors {
         })
     }
 
-    /// Whether the operator should know that the limit is what holds the server back.
+    /// Whether the limit restricts the server so much that the operator should know.
     #[must_use]
     pub fn are_few(&self) -> bool {
         self.limit < FILES_WARNED_BELOW || self.pipes_max < PIPES_MAX
     }
 }
 
-/// How the limit is raised, wherever the server runs.
+/// How to raise the limit.
 const ADVICE: &str = "raise it: LimitNOFILE= in a systemd unit, --ulimit nofile= of a container, ulimit -n in a shell";
 
 impl fmt::Display for Descriptors {
-    /// One line: the limit, what comes of it, and what to do.
+    /// One line for the log: the limit, its consequences, and what to do.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             limit,
@@ -118,7 +116,7 @@ impl fmt::Display for Descriptors {
 }
 
 impl TooFew {
-    /// One line about `limit` descriptors for `shards` shards.
+    /// One line for the operator.
     #[must_use]
     pub fn describe(self, limit: usize, shards: usize) -> String {
         match self {

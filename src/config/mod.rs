@@ -1,5 +1,6 @@
-//! What the command line means: validated, in units of its own, nothing optional left that has a
-//! default. Reads how many cores this process may use, and raises its limit of open files.
+//! [`Config`]: the validated command line, with defaults applied.
+//!
+//! Reads how many cores this process may use, and raises its limit of open files.
 
 pub mod address;
 pub mod cli;
@@ -18,69 +19,64 @@ use crate::{
     limits,
 };
 
-/// How the server runs.
+/// The configuration of a server.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where to listen for clients, beside the sockets that are inherited.
+    /// Client listeners, in addition to inherited ones.
     pub listen: Vec<Address>,
-    /// Where to listen for them if there is neither.
+    /// The client listener if there is no other.
     pub listen_default: Address,
-    /// Permissions of the socket files that are made for clients; `None`: by umask.
+    /// Permissions of the files of client sockets; `None`: by umask.
     pub unix_mode: Option<u32>,
-    /// Where to listen for operators, beside the sockets that are inherited for that.
+    /// The admin listener, in addition to inherited ones.
     pub admin: Option<Address>,
-    /// How many shards, each on a thread of its own; at least 1.
+    /// At least 1; each has its own thread.
     pub shards: usize,
-    /// What the shards run on; `None`: io_uring, or epoll if the kernel refuses it.
+    /// `None`: io_uring, or epoll if the kernel refuses it.
     pub driver: Option<Driver>,
-    /// Time limits.
     pub timeouts: Timeouts,
-    /// Most connections at once in all shards together, and pipes of each.
     pub descriptors: Descriptors,
-    /// The kernel's watch for peers that vanish without a word.
     pub keepalive: Keepalive,
-    /// Most requests that wait at once, in all; each shard takes an equal share.
+    /// Waiting requests of all shards; each shard admits an equal share.
     pub waiting_max: usize,
-    /// Most requests that wait on one channel at once.
     pub waiting_per_channel_max: usize,
-    /// Most channels in use at once, in all; each shard takes an equal share.
+    /// Channels of all shards; each shard admits an equal share.
     pub channels_max: usize,
-    /// For how long a shard looks for news after a request before it sleeps; `None`: not at all.
+    /// How long a shard polls after a request before it sleeps; `None`: not at all.
     pub busy_poll: Option<Duration>,
-    /// The form of the log.
     pub log: Form,
-    /// How names stand in the access log; `None`: there is no such log.
+    /// `None`: no access log.
     pub access: Option<Names>,
     /// Whether large bodies are spliced.
     pub splice: bool,
 }
 
-/// How long things may take. `None`: as long as they like.
+/// Time limits. `None`: unlimited.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// For a request to find its counterpart.
+    /// A request waits for its counterpart.
     pub request: Option<Duration>,
-    /// For the whole head of a request, from its first byte or from the connection's start.
+    /// A head arrives, from its first byte on; the first head of a connection: from accept on.
     pub header: Duration,
-    /// Between two requests on a connection.
+    /// A connection is idle between two requests.
     pub keep_alive: Duration,
-    /// For an exchange in which nothing moves.
+    /// An exchange makes no progress.
     pub idle: Option<Duration>,
-    /// For exchanges under way when the server is told to end.
+    /// Running exchanges continue after the drain has begun.
     pub drain: Duration,
 }
 
-/// When the kernel asks a silent peer whether it is still there (`tcp(7)`).
+/// When TCP probes a silent peer (`tcp(7)`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keepalive {
-    /// The silence before the first question; whole seconds.
+    /// Silence before the first probe; whole seconds.
     pub idle: Duration,
-    /// The time between two of the [`limits::KEEPALIVE_PROBES`]; whole seconds.
+    /// The time between two of the [`limits::KEEPALIVE_PROBES`] probes; whole seconds.
     pub interval: Duration,
 }
 
 impl Keepalive {
-    /// The first question after `idle_seconds` of silence, the last one as long after that again.
+    /// The first probe after `idle_seconds`; the peer is gone after about twice that.
     #[must_use]
     pub fn after(idle_seconds: u16) -> Self {
         let interval = u32::from(idle_seconds).div_ceil(limits::KEEPALIVE_PROBES);
@@ -90,28 +86,27 @@ impl Keepalive {
         }
     }
 
-    /// How long a peer has been silent when it counts as gone.
+    /// How long a peer must be silent to count as gone.
     #[must_use]
     pub fn gone_after(self) -> Duration {
         self.idle + self.interval * limits::KEEPALIVE_PROBES
     }
 
-    /// How long sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`); `None`: as long as the
-    /// kernel retransmits, about a quarter of an hour (`tcp_retries2`), unless the sweep finds before
-    /// that the peer is silent ([`crate::io::socket::Transport::is_lost`]).
+    /// How long sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`). `None`: as long as the kernel
+    /// retransmits, about 15 minutes (`tcp_retries2`), unless the sweep detects the lost peer earlier
+    /// ([`crate::io::socket::Transport::is_lost`]).
     ///
-    /// It goes along with `idle`, the limit for exchanges in which nothing moves, and is never without
-    /// it, because the kernel counts bytes that wait for a closed window among the unacknowledged: a
-    /// consumer that reads nothing for a while would be taken for one that vanished. Never shorter
-    /// than [`Self::gone_after`], because it also overrides how many questions may go unanswered:
-    /// shorter, and one lost packet would end a wait.
+    /// Set only together with the idle timeout of exchanges, `idle`: the kernel counts bytes that wait
+    /// for a closed window as unacknowledged, so a consumer that pauses would look like one that
+    /// vanished. At least [`Self::gone_after`], because it also overrides the number of keepalive probes:
+    /// a shorter one would drop a waiting client after one lost packet.
     #[must_use]
     pub fn user_timeout(self, idle: Option<Duration>) -> Option<Duration> {
         idle.map(|idle| idle.max(self.gone_after()))
     }
 }
 
-/// Why the options cannot be used together or on this machine.
+/// Why the options cannot be used together, or on this machine.
 #[derive(Debug)]
 pub struct ConfigError(String);
 
@@ -122,16 +117,16 @@ impl fmt::Display for ConfigError {
 }
 
 impl Config {
-    /// Validates `cli` and fills in what depends on the machine. Raises the limit of open files to
-    /// its hard limit (`getrlimit(2)`), because how many connections and pipes there are follows
-    /// from it.
+    /// Validates `cli` and applies the defaults that depend on the machine. Raises the soft limit of
+    /// open files to the hard limit (`getrlimit(2)`), which decides how many connections and pipes are
+    /// possible.
     ///
     /// # Errors
-    /// A limit that this process cannot keep, with the option, the value and what is allowed.
+    /// The options contradict each other, or the limit of open files is too low for them.
     pub fn from_cli(cli: Cli) -> Result<Self, ConfigError> {
         if cli.access_log && cli.log == Form::Off {
             return Err(ConfigError(
-                "--access-log needs a log to write to: leave out --log off, or use text or json"
+                "--access-log needs a log: remove --log off, or use --log text or --log json"
                     .to_owned(),
             ));
         }
@@ -183,8 +178,8 @@ impl Config {
     }
 }
 
-/// Descriptors that the addresses take which are listened on: the server has one of each, and so has
-/// every shard; and operators' connections, if there is an address for them.
+/// Descriptors of the configured listeners, one in the server and one in every shard, and of operators'
+/// connections.
 fn extra_descriptors(cli: &Cli, shards: usize) -> usize {
     let operators = match cli.admin {
         Some(_) => 2 + limits::ADMIN_CONNECTIONS_MAX,

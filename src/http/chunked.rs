@@ -1,23 +1,23 @@
-//! The chunked transfer coding (RFC 9112 §7.1): where the payload lies in a body, and the heads of
-//! the chunks that are sent.
+//! The chunked transfer coding (RFC 9112 §7.1): [`ChunkedDecoder`] locates the payload of a body,
+//! [`ChunkHead`] begins a chunk that is sent.
 //!
-//! Owns the coding's syntax and its bounds. Must never hold bytes (payload is moved by who calls, or
-//! spliced past without being looked at), never read past the end of the body, and never guess where
-//! a line ends: only CRLF does.
+//! Owns the syntax of the coding and its limits. Must never hold bytes (the caller moves the payload, or
+//! splices it without reading it), never read past the end of the body, and accept CRLF only as the end
+//! of a line.
 
 use crate::limits::{CHUNK_LINE_BYTES_MAX, TRAILER_BYTES_MAX, TRAILER_FIELDS_MAX};
 
-/// Reads one body in the chunked coding, piece by piece. State only: 16 bytes, `Copy`.
+/// Decodes one body incrementally. State only: 16 bytes, `Copy`.
 #[derive(Clone, Copy, Debug)]
 pub struct ChunkedDecoder {
     state: State,
-    /// Hex digits of the size read so far in this chunk's line.
+    /// Hex digits of the size read so far.
     digits: u8,
-    /// Field lines read so far in the trailer section.
+    /// Trailer fields read so far.
     trailer_fields: u8,
-    /// Bytes read so far of this chunk's line, or of the trailer section.
+    /// Bytes read so far of the size line or of the trailer section.
     section_bytes: u16,
-    /// While the line is read: the size as far as it is known. Then payload bytes not yet reported.
+    /// In the size line: the size read so far. In the payload: bytes not yet reported.
     left: u64,
 }
 
@@ -34,11 +34,11 @@ const _: () = assert!(
     "trailer_fields is u8"
 );
 
-/// What is expected next.
+/// The element that comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Size,
-    /// White space between the size and the `;` of an extension.
+    /// White space before the `;` of an extension.
     SizePadding,
     Extension,
     LineLf,
@@ -52,38 +52,37 @@ enum State {
     TrailerLf,
     EndLf,
     End,
-    /// Nothing can be known of what follows.
     Broken(ChunkedError),
 }
 
-/// What the front of the input is: first `framing` bytes that belong to the coding, then `payload`
-/// bytes of body. What follows them was not looked at.
+/// The front of the input: `framing` bytes of the coding, then `payload` bytes of the body. The decoder
+/// has not read the bytes after them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decoded {
     /// Bytes to skip.
     pub framing: usize,
-    /// Bytes of body behind them. 0 unless all that came before them in the chunk is read.
     pub payload: usize,
-    /// The body ended with the last framing byte; what follows belongs to the next request.
+    /// The last framing byte ends the body; the next request follows.
     pub end: bool,
 }
 
-/// How a body breaks the coding. Where it ends can no longer be known.
+/// How a body breaks the coding. Where the body ends is then unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChunkedError {
-    /// The chunk's line does not start with a hex digit, or goes on with what belongs there.
+    /// The line does not start with a hex digit, or the size is followed by neither an extension nor
+    /// the line end.
     Size,
     /// More than 16 digits, or a size of 2^63 or more.
     SizeTooLarge,
     /// A control character in an extension.
     Extension,
-    /// The chunk's line is over [`CHUNK_LINE_BYTES_MAX`].
+    /// The size line is over [`CHUNK_LINE_BYTES_MAX`].
     LineTooLong,
     /// A CR without LF, or an LF without CR.
     LineEnd,
-    /// Something else than CRLF follows the payload.
+    /// No CRLF after the payload.
     PayloadEnd,
-    /// A trailer line that is no field line, or a folded one.
+    /// A trailer line that is not a field line, or is folded.
     Trailer,
     /// The trailer section is over [`TRAILER_BYTES_MAX`] or [`TRAILER_FIELDS_MAX`].
     TrailerTooLarge,
@@ -102,19 +101,19 @@ impl ChunkedDecoder {
         }
     }
 
-    /// Reads framing from the front of `input`, up to payload, the end of the body, or the end of the
-    /// input, whichever comes first. The payload that is reported counts as taken: the next call gets
-    /// what follows it. At the end of the body nothing more is read.
+    /// Reads framing from the front of `input`, up to the payload, the end of the body or the end of the
+    /// input. The reported payload counts as consumed: pass the bytes after it to the next call. After
+    /// the end of the body it reads nothing.
     ///
     /// # Errors
-    /// The coding is broken. Every further call says so again.
+    /// The coding is broken. Later calls return the same error.
     pub fn decode(&mut self, input: &[u8]) -> Result<Decoded, ChunkedError> {
         let mut framing = 0;
         loop {
             match self.state {
                 State::Payload => {
-                    let there = (input.len() - framing) as u64;
-                    let payload = self.left.min(there);
+                    let available = (input.len() - framing) as u64;
+                    let payload = self.left.min(available);
                     self.took(payload);
                     return Ok(Decoded {
                         framing,
@@ -144,8 +143,8 @@ impl ChunkedDecoder {
         }
     }
 
-    /// Payload bytes of the current chunk that were not yet reported: what may be moved without being
-    /// looked at. 0 between chunks.
+    /// Payload bytes of the current chunk not yet reported, which the caller may move without reading
+    /// them; 0 between chunks.
     #[must_use]
     pub const fn payload_left(&self) -> u64 {
         match self.state {
@@ -154,10 +153,10 @@ impl ChunkedDecoder {
         }
     }
 
-    /// `bytes` of payload were moved past the decoder.
+    /// Records that the caller moved `bytes` of payload without decoding them.
     ///
     /// # Panics
-    /// More were moved than [`payload_left`](Self::payload_left): a fault of the caller.
+    /// `bytes` exceeds [`payload_left`](Self::payload_left): a bug of the caller.
     pub fn took(&mut self, bytes: u64) {
         assert!(
             bytes <= self.payload_left(),
@@ -172,13 +171,13 @@ impl ChunkedDecoder {
         }
     }
 
-    /// Whether the body has ended, with its trailer section.
+    /// Whether the body has ended, trailers included.
     #[must_use]
     pub const fn is_end(&self) -> bool {
         matches!(self.state, State::End)
     }
 
-    /// Takes one byte of framing; returns what is expected next.
+    /// Consumes one byte of framing; returns the next state.
     fn step(&mut self, byte: u8) -> Result<State, ChunkedError> {
         match self.state {
             State::Size | State::SizePadding | State::Extension | State::LineLf => {
@@ -207,12 +206,12 @@ impl ChunkedDecoder {
             (State::Size, b'A'..=b'F') => self.push_digit(byte - b'A' + 10),
             (State::Size, _) if self.digits == 0 => Err(ChunkedError::Size),
             (State::Size | State::Extension, b'\r') => Ok(State::LineLf),
-            (State::LineLf, b'\n') => Ok(self.behind_line()),
+            (State::LineLf, b'\n') => Ok(self.after_line()),
             (State::Size | State::Extension, b'\n') | (State::LineLf, _) => {
                 Err(ChunkedError::LineEnd)
             }
-            // RFC 9112 §7.1.1 has BWS in front of an extension, which RFC 9110 §5.6.3 wants read and
-            // dropped. An extension must follow: white space that only pads the size is refused.
+            // RFC 9112 §7.1.1 allows BWS before an extension, and RFC 9110 §5.6.3 has it parsed and
+            // dropped. White space that only pads the size is refused.
             (State::Size | State::SizePadding, b' ' | b'\t') => Ok(State::SizePadding),
             (State::Size | State::SizePadding, b';') => Ok(State::Extension),
             (State::Extension, _) if super::is_in_field_value(byte) => Ok(State::Extension),
@@ -224,15 +223,15 @@ impl ChunkedDecoder {
     fn push_digit(&mut self, digit: u8) -> Result<State, ChunkedError> {
         self.digits += 1;
         self.left = self.left << 4 | u64::from(digit);
-        // 16 digits fill 64 bits, so no digit was lost when the top bit is looked at.
+        // 16 digits fill 64 bits, so a shift has lost no digit yet.
         if self.digits > 16 || self.left > i64::MAX as u64 {
             return Err(ChunkedError::SizeTooLarge);
         }
         Ok(State::Size)
     }
 
-    /// A chunk of size 0 is the last one; the trailer section follows it at once.
-    fn behind_line(&mut self) -> State {
+    /// The trailer section follows the last chunk, whose size is 0.
+    fn after_line(&mut self) -> State {
         if self.left > 0 {
             return State::Payload;
         }
@@ -274,7 +273,7 @@ impl Default for ChunkedDecoder {
 }
 
 impl ChunkedError {
-    /// One line for the client: what was wrong and what to do. Without a line end.
+    /// One line for the client, without line end: what is wrong and what to send instead.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -304,13 +303,13 @@ impl ChunkedError {
     }
 }
 
-/// The end of a body, without trailers.
+/// The last chunk, without trailers.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// What stands behind the payload of each chunk.
+/// The end of every other chunk, after its payload.
 pub const CHUNK_END: &[u8] = b"\r\n";
 
-/// What stands in front of the payload of a chunk: its size in hex and CRLF. On the stack.
+/// The head of a chunk: its size in hex and CRLF.
 #[derive(Clone, Copy, Debug)]
 pub struct ChunkHead {
     bytes: [u8; Self::BYTES_MAX],
@@ -324,7 +323,7 @@ impl ChunkHead {
     /// The head of a chunk with `payload` bytes.
     ///
     /// # Panics
-    /// For no bytes, which would end the body: a fault of the caller.
+    /// `payload` is 0, which would end the body: a bug of the caller.
     #[must_use]
     pub const fn new(payload: u64) -> Self {
         assert!(payload > 0, "a chunk of size 0 ends the body");
@@ -343,7 +342,6 @@ impl ChunkHead {
         }
     }
 
-    /// The bytes to send.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[usize::from(self.start)..]
@@ -355,17 +353,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What came of a body.
+    /// The result of decoding a body.
     #[derive(Debug, Default, PartialEq, Eq)]
     struct Outcome {
         payload: Vec<u8>,
         end: bool,
-        /// What stands behind the end.
+        /// The bytes after the end.
         rest: Vec<u8>,
         error: Option<ChunkedError>,
     }
 
-    /// Feeds `pieces`; with `splice`, payload that is known to follow goes past the decoder.
+    /// Decodes `pieces`; with `splice`, payload that is known to follow bypasses the decoder.
     fn drive<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, splice: bool) -> Outcome {
         let mut decoder = ChunkedDecoder::new();
         let mut outcome = Outcome::default();
@@ -422,7 +420,7 @@ mod tests {
         format!("1;{}\r\na\r\n0\r\n\r\n", "x".repeat(bytes - 4))
     }
 
-    /// Bodies that are whole, each with its payload.
+    /// Valid bodies, each with its payload.
     fn good() -> Vec<(String, &'static str)> {
         [
             ("0\r\n\r\n", ""),
@@ -456,7 +454,7 @@ mod tests {
         .collect()
     }
 
-    /// Bodies that break the coding, each with how.
+    /// Invalid bodies, each with its error.
     fn bad() -> Vec<(String, ChunkedError)> {
         use ChunkedError::*;
         [
@@ -695,7 +693,7 @@ mod tests {
         let _ = ChunkHead::new(0);
     }
 
-    /// A slow and simple reader of whole bodies: payload and rest, or `None` if it is not one.
+    /// A slow and simple second decoder of whole bodies: payload and rest, or `None` if invalid.
     fn reference(mut body: &[u8]) -> Option<(Vec<u8>, &[u8])> {
         fn line(body: &mut &[u8]) -> Option<String> {
             let end = body.windows(2).position(|two| two == b"\r\n")?;

@@ -1,31 +1,29 @@
-//! How a request's body is taken apart: one decoder for both framings. Holds no bytes. Pure.
+//! [`BodyDecoder`]: one decoder for both framings of a request's body. Holds no bytes. Pure.
 
 use super::{
     chunked::{ChunkedDecoder, ChunkedError},
     head::BodyLength,
 };
 
-/// What is still to come of a body (RFC 9112 §6).
+/// The rest of a body (RFC 9112 §6).
 #[derive(Clone, Copy, Debug)]
 pub enum BodyDecoder {
-    /// So many bytes are left of a declared length.
+    /// Bytes left of a declared length.
     Length(u64),
-    /// The chunked coding says when it is over.
     Chunked(ChunkedDecoder),
 }
 
-/// What [`BodyDecoder::strip`] made of a buffer: payload at its front, then bytes that it did not
-/// look at because the body was over.
+/// The buffer after [`BodyDecoder::strip`]: payload at its front, and the start of the next request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stripped {
-    /// Bytes of payload, from the front of the buffer.
+    /// Length of the payload.
     pub payload: usize,
-    /// Where the bytes begin that belong to the next request; the buffer's end if there are none.
+    /// Offset of the next request; the buffer's length if nothing follows the body.
     pub rest: usize,
 }
 
 impl BodyDecoder {
-    /// A decoder for a body that was not begun.
+    /// A decoder at the start of a body.
     #[must_use]
     pub const fn new(length: BodyLength) -> Self {
         match length {
@@ -34,11 +32,11 @@ impl BodyDecoder {
         }
     }
 
-    /// Takes the framing out of `buffer`: moves all its payload to the front. A single piece of
-    /// payload that stands at the front already is not moved.
+    /// Removes the framing from `buffer` by moving the payload to the front. Payload that is at the
+    /// front already stays in place.
     ///
     /// # Errors
-    /// The chunked coding is broken (RFC 9112 §7.1); `buffer` is then of no use.
+    /// The chunked coding is broken (RFC 9112 §7.1); the contents of `buffer` are then unspecified.
     pub fn strip(&mut self, buffer: &mut [u8]) -> Result<Stripped, ChunkedError> {
         match self {
             Self::Length(left) => {
@@ -64,7 +62,7 @@ impl BodyDecoder {
         }
     }
 
-    /// Payload bytes that are known to follow and may be moved without being looked at.
+    /// Payload bytes that follow for certain: the caller may move them without reading them.
     #[must_use]
     pub fn payload_left(&self) -> u64 {
         match self {
@@ -73,7 +71,7 @@ impl BodyDecoder {
         }
     }
 
-    /// `bytes` of payload, at most `payload_left`, were moved past the decoder.
+    /// Records that the caller moved `bytes` of payload, at most `payload_left`, without decoding them.
     pub fn took(&mut self, bytes: u64) {
         match self {
             Self::Length(left) => *left -= bytes,
@@ -81,7 +79,7 @@ impl BodyDecoder {
         }
     }
 
-    /// Whether the body is over.
+    /// Whether the body has ended.
     #[must_use]
     pub fn is_end(&self) -> bool {
         match self {

@@ -1,4 +1,4 @@
-//! How a body is framed on its way out: the mirror of [`super::decode`]. Holds no bytes. Pure.
+//! [`Encoder`]: frames a body that is sent; the mirror of [`super::decode`]. Holds no bytes. Pure.
 
 use std::fmt;
 
@@ -7,44 +7,41 @@ use super::{
     head::{BodyLength, Version},
 };
 
-/// Frames one body (RFC 9112 §6.3), and counts what was promised.
+/// Frames one body (RFC 9112 §6.3), and counts the bytes that its framing still promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoder {
-    /// This many bytes of a declared length are still to be sent.
+    /// Unsent bytes of a declared length.
     Length(u64),
-    /// The chunked coding: an HTTP/1.1 consumer, and a producer that declared no length.
+    /// For an HTTP/1.1 consumer, if the producer declares no length.
     Chunked(Gap),
-    /// The end of the connection ends the body: an HTTP/1.0 consumer, and a producer that declared no
+    /// The end of the connection ends the body: for an HTTP/1.0 consumer, if the producer declares no
     /// length.
     Close,
 }
 
-/// Where the chunked coding stands between two sends.
+/// The position in the chunked coding between two sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gap {
     /// Between two chunks.
     Closed,
-    /// Inside a chunk: this many bytes of its payload are still to be sent, unframed.
+    /// Inside a chunk; this many bytes of its payload follow unframed.
     Promised(u64),
-    /// Behind the payload of a chunk, whose CRLF goes out with whatever follows.
+    /// After the payload of a chunk. Its CRLF is sent with the next bytes, to save a send.
     Owed,
-    /// Behind the last chunk.
+    /// After the last chunk.
     Ended,
 }
 
-/// An [`Encoder`] without what it counts.
+/// The kind of an [`Encoder`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumIter)]
 pub enum Framing {
-    /// By `Content-Length`.
     Length,
-    /// By the chunked coding.
     Chunked,
-    /// By the end of the connection.
     Close,
 }
 
-/// A body ended before its end: this many bytes of a declared length or of a chunk are missing, or,
-/// if 0, the last chunk is.
+/// A body ends short: this many bytes of its declared length or of a chunk are missing; if 0, the last
+/// chunk is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Short(pub u64);
 
@@ -54,30 +51,29 @@ impl fmt::Display for Short {
     }
 }
 
-/// What goes out around a piece of payload.
+/// The framing around a piece of payload.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame {
     front: [u8; Self::FRONT_BYTES_MAX],
     front_bytes: u8,
-    /// What goes out behind the payload.
+    /// The bytes to send after the payload.
     pub back: &'static [u8],
 }
 
-/// The end of a chunk and the last chunk, as they follow the payload of the last one.
+/// Ends the body after the payload of a chunk.
 const CHUNK_END_AND_LAST: &[u8] = b"\r\n0\r\n\r\n";
 
 impl Frame {
-    /// The end of the chunk before, and the head of this one.
+    /// The end of the previous chunk and the head of this one.
     const FRONT_BYTES_MAX: usize = CHUNK_END.len() + ChunkHead::BYTES_MAX;
 
-    /// No framing.
     pub const NONE: Self = Self {
         front: [0; Self::FRONT_BYTES_MAX],
         front_bytes: 0,
         back: b"",
     };
 
-    /// What goes out in front of the payload.
+    /// The bytes to send before the payload.
     #[must_use]
     pub fn front(&self) -> &[u8] {
         &self.front[..usize::from(self.front_bytes)]
@@ -91,7 +87,7 @@ impl Frame {
 }
 
 impl Encoder {
-    /// The encoder for a body of `length` on its way to a consumer of `version`.
+    /// The encoder for a body of `length` and a consumer of `version`.
     #[must_use]
     pub const fn new(length: BodyLength, version: Version) -> Self {
         match (length, version) {
@@ -101,7 +97,6 @@ impl Encoder {
         }
     }
 
-    /// How it frames.
     #[must_use]
     pub const fn framing(&self) -> Framing {
         match self {
@@ -111,13 +106,13 @@ impl Encoder {
         }
     }
 
-    /// The framing of `payload` bytes that go out now. `promised`: this many more bytes of payload
-    /// follow behind them, unframed, and are reported to [`Self::passed`]; 0 if none. `last`: the body
-    /// ends with this piece; then nothing is promised.
+    /// Frames `payload` bytes that are sent now.
+    ///
+    /// `promised` more bytes of payload follow unframed in the same chunk; report them to
+    /// [`Self::passed`]. `last`: the body ends with this piece, and `promised` is 0.
     ///
     /// # Panics
-    /// The promise before is not kept yet, or more is sent than the declared length: faults of the
-    /// caller.
+    /// An earlier promise is open, or the declared length is exceeded: bugs of the caller.
     pub fn frame(&mut self, payload: usize, promised: u64, last: bool) -> Frame {
         debug_assert!(!last || promised == 0, "nothing follows the last piece");
         match self {
@@ -130,10 +125,10 @@ impl Encoder {
         }
     }
 
-    /// `bytes` of payload went out unframed: part of a declared length, or of what was promised.
+    /// Records that `bytes` of payload were sent unframed.
     ///
     /// # Panics
-    /// They are more than that: a fault of the caller.
+    /// They exceed the declared length or the promise: a bug of the caller.
     pub fn passed(&mut self, bytes: u64) {
         match self {
             Self::Length(left) => {
@@ -150,7 +145,7 @@ impl Encoder {
         }
     }
 
-    /// Whether payload may go out unframed now.
+    /// Whether payload may be sent unframed now.
     #[must_use]
     pub const fn takes_unframed(&self) -> bool {
         match self {
@@ -159,10 +154,10 @@ impl Encoder {
         }
     }
 
-    /// Checks that the body is whole.
+    /// Checks that the body is complete.
     ///
     /// # Errors
-    /// It is not: to end the reply here would cut it.
+    /// It is not: a reply that ended here would be cut.
     pub const fn end(&self) -> Result<(), Short> {
         match self {
             Self::Length(0) | Self::Chunked(Gap::Ended) | Self::Close => Ok(()),
@@ -171,7 +166,7 @@ impl Encoder {
         }
     }
 
-    /// Writes `payload`, framed, behind `out`; `last` as in [`Self::frame`].
+    /// Appends `payload`, framed, to `out`; `last` as in [`Self::frame`].
     pub fn write(&mut self, out: &mut Vec<u8>, payload: &[u8], last: bool) {
         let frame = self.frame(payload.len(), 0, last);
         out.extend_from_slice(frame.front());
@@ -181,8 +176,9 @@ impl Encoder {
 }
 
 impl Gap {
-    /// `[ CRLF ] [ chunk-size CRLF ]` in front, and behind the payload what follows it (RFC 9112
-    /// §7.1). A piece without payload that promises nothing and is not the last has no framing.
+    /// `[ CRLF ] [ chunk-size CRLF ]` before the payload, and the end of the chunk or of the body after
+    /// it (RFC 9112 §7.1). A piece without payload and promise has no framing, unless it is the last: a
+    /// chunk of size 0 would end the body.
     fn frame(&mut self, payload: u64, promised: u64, last: bool) -> Frame {
         assert!(
             matches!(self, Self::Closed | Self::Owed),

@@ -304,7 +304,7 @@ fn expect_continue(fields: &Fields<'_>, version: Version) -> Result<bool, HeadEr
 
 /// RFC 9110 §14.5: a server that ignored Content-Range would take the part for the whole.
 const PARTIAL_PUT: &str =
-    "a PUT with Content-Range brings a part, and only whole bodies pass here: send it without";
+    "a PUT with Content-Range sends a part of a body: send the whole body without Content-Range";
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,8 @@
-//! HTTP/1 as bytes: what a head says, where a body's payload lies, how a reply is written.
+//! HTTP/1 as bytes: parsing heads, decoding and encoding bodies, writing replies.
 //!
-//! Owns the syntax and framing rules of RFC 9112 and what RFC 9110 says about the fields that matter
-//! here. Pure: must never touch a socket, a clock or the runtime, must never allocate on the way of
-//! the data, and must never guess: framing that two readers could read differently is refused.
+//! Owns the syntax and framing of RFC 9112, and the semantics of the relevant fields (RFC 9110). Pure:
+//! must never touch a socket, a clock or the runtime, and never allocate on the data path. Framing that
+//! two parsers could read differently is refused, never guessed.
 
 pub mod chunked;
 pub mod decode;
@@ -17,14 +17,13 @@ pub mod reply;
 pub mod span;
 pub mod status;
 
-/// `tchar` (RFC 9110 §5.6.2): what names of fields are made of.
+/// `tchar` (RFC 9110 §5.6.2), the characters of a field name.
 const fn is_in_token(byte: u8) -> bool {
     matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
         || byte.is_ascii_alphanumeric()
 }
 
-/// What a field's value is made of (RFC 9110 §5.5): visible characters, spaces, tabs, and bytes
-/// outside of ASCII.
+/// The bytes of a field value (RFC 9110 §5.5): visible ASCII, space, tab, and bytes outside ASCII.
 const fn is_in_field_value(byte: u8) -> bool {
     matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
 }

@@ -1,4 +1,4 @@
-//! How replies are written. Pure: bytes into a buffer, the date is an argument.
+//! Writing replies. Pure: bytes into a buffer, the date is an argument.
 
 use bytes::Bytes;
 
@@ -9,22 +9,21 @@ use super::{
     status::Status,
 };
 
-/// The answer to `Expect: 100-continue` (RFC 9110 §15.2.1).
+/// The interim response to `Expect: 100-continue` (RFC 9110 §15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// What a reply says about the connection (RFC 9112 §9.3).
+/// What a reply says about the persistence of the connection (RFC 9112 §9.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Persistence {
-    /// It stays open, as HTTP/1.1 implies: nothing is said.
+    /// It persists, which is the default of HTTP/1.1: no `Connection` field.
     Implied,
-    /// It stays open, as an HTTP/1.0 client asked: said.
+    /// It persists, as the HTTP/1.0 client asked.
     KeepAlive,
-    /// It closes after this reply: said.
     Close,
 }
 
 impl Persistence {
-    /// What `head` asks for.
+    /// The persistence that `head` asks for.
     #[must_use]
     pub const fn of(head: &RequestHead) -> Self {
         match (head.keep_alive, head.version) {
@@ -43,7 +42,7 @@ impl Persistence {
     }
 }
 
-/// The fields that a reply of the server's own may have beside those that every reply has.
+/// Optional fields of the server's own replies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fields {
     /// `Content-Type`, with `Cache-Control: no-store`.
@@ -54,19 +53,18 @@ pub struct Fields {
     pub retry_after: bool,
 }
 
-/// The body of a reply of the server's own.
+/// The body of one of the server's own replies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplyBody {
     /// A 204 has neither body nor length (RFC 9110 §8.6).
     None,
-    /// One line of text; the line end is added.
+    /// One line of text, without its line end.
     Line(&'static str),
-    /// These bytes, perhaps none.
     Bytes(Bytes),
 }
 
 impl ReplyBody {
-    /// Its length in bytes; `None` where there is no body to have one.
+    /// The value of `Content-Length`; `None`: the reply has no such field.
     #[must_use]
     pub fn len(&self) -> Option<usize> {
         match self {
@@ -77,7 +75,7 @@ impl ReplyBody {
     }
 }
 
-/// Writes the head of a reply of the server's own. `body_bytes` is the value of `Content-Length`.
+/// Appends the head of one of the server's own replies. `body_bytes` is the value of `Content-Length`.
 pub fn own_head(
     out: &mut Vec<u8>,
     date: &str,
@@ -107,7 +105,7 @@ pub fn own_head(
     end_head(out, persistence);
 }
 
-/// Writes a short body behind its head.
+/// Appends a body to its head.
 pub fn own_body(out: &mut Vec<u8>, body: &ReplyBody) {
     match body {
         ReplyBody::None => {}
@@ -119,9 +117,8 @@ pub fn own_body(out: &mut Vec<u8>, body: &ReplyBody) {
     }
 }
 
-/// Writes the head that a consumer receives. `producer` and `producer_bytes` are the producer's
-/// head and the bytes it was parsed from; the fields that describe the body are taken from there.
-/// `encoder` has not framed anything yet.
+/// Appends the head that a consumer receives. The fields that describe the body are those of `producer`,
+/// a head that was parsed from `producer_bytes`. `encoder` is new: it has framed nothing yet.
 pub fn consumer_head(
     out: &mut Vec<u8>,
     date: &str,
@@ -142,15 +139,14 @@ pub fn consumer_head(
     end_head(out, persistence);
 }
 
-/// Copies the producer's content fields; `Content-Type` falls back to `application/octet-stream`,
-/// also where curl's default says `application/x-www-form-urlencoded`, which says nothing about
-/// the data.
+/// Copies the producer's content fields. `Content-Type` defaults to `application/octet-stream`, which
+/// also replaces `application/x-www-form-urlencoded`: `curl -d` sends that whatever the data is.
 fn content_fields(out: &mut Vec<u8>, producer: &RequestHead, bytes: &[u8]) {
     const SAYS_NOTHING: &[u8] = b"application/x-www-form-urlencoded";
     let mut typed = None;
     for field in producer.forwarded.iter() {
         if field.name == FieldName::ContentType {
-            // The first line counts; another would make the consumer choose.
+            // Only the first, so that the type is unambiguous.
             if typed.is_some() {
                 continue;
             }

@@ -23,7 +23,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// Code and reason phrase as they stand in a status line.
+    /// Code and reason phrase, as in the status line.
     #[must_use]
     pub const fn line(self) -> &'static str {
         match self {
@@ -45,14 +45,13 @@ impl Status {
         }
     }
 
-    /// The code as a number.
     #[must_use]
     pub fn number(self) -> u16 {
         let digits = self.line().bytes().take(3);
         digits.fold(0, |number, digit| number * 10 + u16::from(digit - b'0'))
     }
 
-    /// The three digits alone.
+    /// The three digits.
     #[must_use]
     pub fn code(self) -> &'static str {
         &self.line()[..3]

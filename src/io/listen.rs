@@ -1,4 +1,4 @@
-//! A listening socket as one shard accepts on it.
+//! [`ListenSocket`]: a listening socket, as one shard accepts on it.
 
 use std::{io, os::fd::OwnedFd};
 
@@ -13,30 +13,29 @@ use crate::io::{
     socket::{Kind, Transport},
 };
 
-/// The socket. Several shards may accept on the same one, each with a descriptor of its own.
+/// A shard's descriptor of a listening socket. Several shards may accept on the same socket.
 #[derive(Debug)]
 pub struct ListenSocket {
     fd: AsyncFd,
-    /// What connections accepted on it are.
+    /// The kind of the accepted connections.
     kind: Kind,
 }
 
-/// Result of an accept.
+/// The result of [`ListenSocket::accept`].
 #[derive(Debug)]
 pub enum Accepted {
-    /// A client has connected.
     Connection(Transport),
-    /// Nobody waits in the backlog.
+    /// The backlog is empty.
     Nobody,
-    /// The socket was shut down. A Unix socket never says so (`unix(7)`): it stays readable, and
-    /// nobody waits.
+    /// The listener is shut down. A Unix listener never reports that (`unix(7)`): it stays readable, and
+    /// its backlog empty.
     Ended,
-    /// No descriptor or no memory is free. The client stays in the backlog.
+    /// No descriptor or memory is free. The client stays in the backlog.
     Failed(io::Error),
 }
 
 impl ListenSocket {
-    /// Takes over `fd`, which listens and is non-blocking.
+    /// Takes `fd`, which must be listening and non-blocking.
     ///
     /// # Errors
     /// The runtime refuses the descriptor.
@@ -45,7 +44,7 @@ impl ListenSocket {
         Ok(Self { fd, kind })
     }
 
-    /// Waits until somebody may be accepted. May be dropped at any time.
+    /// Waits until [`Self::accept`] may succeed. Cancel-safe.
     pub async fn readable(&self) {
         self.fd.readable().await;
     }
@@ -59,7 +58,7 @@ impl ListenSocket {
                     Ok(transport) => Accepted::Connection(transport),
                     Err(error) => Accepted::Failed(error),
                 },
-                // The client gave up while it was in the backlog.
+                // The client disconnected while it was in the backlog.
                 Err(Errno::INTR | Errno::CONNABORTED | Errno::PROTO) => continue,
                 Err(Errno::AGAIN) => Accepted::Nobody,
                 Err(Errno::INVAL) => Accepted::Ended,
@@ -68,7 +67,7 @@ impl ListenSocket {
         }
     }
 
-    /// Ends the listening, for every descriptor of this socket: the kernel refuses newcomers.
+    /// Shuts the listener down for all its descriptors: the kernel refuses new connections.
     pub fn end(&self) {
         bind::shut_down(&self.fd);
     }

@@ -67,7 +67,7 @@ pub fn open_all(config: &Config) -> Result<Vec<Listener>, ListenError> {
     let wanted = listeners.len() + config.listen.len() + usize::from(config.admin.is_some());
     if wanted > limits::LISTENERS_MAX {
         return Err(ListenError::Other(format!(
-            "{wanted} addresses to listen on; at most {} are possible",
+            "{wanted} listeners; at most {} are possible",
             limits::LISTENERS_MAX
         )));
     }
@@ -198,15 +198,15 @@ fn occupied(path: &Path, why: Occupied) -> ListenError {
     ListenError::Other(match why {
         Occupied::InUse => {
             return ListenError::InUse(format!(
-                "{shown} is in use; stop who listens there or choose another path"
+                "{shown} is in use; stop the process that listens there, or choose another path"
             ));
         }
         Occupied::NotASocket => {
-            format!("{shown} exists and is no socket; remove it or choose another path")
+            format!("{shown} exists and is not a socket; remove it or choose another path")
         }
         Occupied::Unknown => format!(
-            "{shown} exists, and this user may not see whether it is in use; remove it or choose \
-             another path"
+            "{shown} exists, and this user may not connect to see whether it is in use; remove it or \
+             choose another path"
         ),
         Occupied::Remove(error) => return refused(&Address::Unix(path.to_owned()), &error),
     })
@@ -232,14 +232,14 @@ fn refused(address: &Address, error: &io::Error) -> ListenError {
     let text = match (address, error.kind()) {
         (Address::Tcp { at, .. }, io::ErrorKind::AddrInUse) => {
             return ListenError::InUse(format!(
-                "port {} on {} is in use; stop who uses it or choose another with --port or --listen",
+                "port {} on {} is in use; stop the process that uses it, or choose another with --port or \
+                 --listen",
                 at.port(),
                 at.ip()
             ));
         }
         (Address::Tcp { at, .. }, io::ErrorKind::PermissionDenied) => format!(
-            "port {} needs a privilege that this user lacks; choose one from 1024 on with --port or \
-             --listen",
+            "this user may not listen on port {}; choose a port from 1024 on with --port or --listen",
             at.port()
         ),
         (Address::Tcp { at, .. }, _) => format!(
@@ -247,7 +247,7 @@ fn refused(address: &Address, error: &io::Error) -> ListenError {
              --listen"
         ),
         (Address::Unix(path), _) => format!(
-            "cannot listen on {}: {error}; choose a path in a folder that this user may write to",
+            "cannot listen on {}: {error}; choose a path in a folder that this user can write to",
             path.display()
         ),
     };
@@ -257,8 +257,7 @@ fn refused(address: &Address, error: &io::Error) -> ListenError {
 fn inherited(config: &Config) -> Result<Vec<Listener>, ListenError> {
     let found = sys::inherited_sockets().map_err(|error| {
         ListenError::Other(format!(
-            "the sockets that this process is to inherit make no sense ({error}); see to LISTEN_FDS, \
-             LISTEN_PID and LISTEN_FDNAMES, or start it without them"
+            "cannot inherit sockets: {error}; correct or unset LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES"
         ))
     })?;
     let adopted = found
@@ -277,8 +276,8 @@ fn adopt((fd, name): (OwnedFd, String)) -> Result<Listener, ListenError> {
     let listens = bind::is_listening(&fd);
     let address = bound_address(&fd).filter(|_| listens).ok_or_else(|| {
         ListenError::Other(format!(
-            "the inherited descriptor {name:?} is no listening stream socket; use ListenStream= and \
-             Accept=no"
+            "the inherited descriptor {name:?} is not a listening stream socket; use ListenStream= \
+             and Accept=no"
         ))
     })?;
     bind::set_nonblocking(&fd).map_err(|error| refused(&address, &error))?;
@@ -317,7 +316,7 @@ mod tests {
     };
 
     fn default_config() -> Config {
-        Config::from_cli(Cli::parse_from(["httpipe"])).expect("options that can be kept")
+        Config::from_cli(Cli::parse_from(["httpipe"])).expect("valid options")
     }
 
     fn path_in(folder: &tempfile::TempDir) -> PathBuf {
@@ -357,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_socket_is_left_alone() {
+    fn a_file_that_is_not_a_socket_is_left_alone() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = path_in(&folder);
         fs::write(&path, "kept").expect("a free path");
@@ -366,8 +365,8 @@ mod tests {
             Audience::Everyone,
             &default_config(),
         );
-        let refused = refused.expect_err("it is no socket").to_string();
-        assert!(refused.contains("no socket"), "{refused}");
+        let refused = refused.expect_err("it is not a socket").to_string();
+        assert!(refused.contains("not a socket"), "{refused}");
         assert_eq!(fs::read_to_string(&path).expect("it is there"), "kept");
     }
 

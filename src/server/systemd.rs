@@ -1,7 +1,6 @@
-//! What is said to the service manager that started this process, if one did (`sd_notify(3)`).
+//! Notifications to the service manager (`sd_notify(3)`): ready, stopping, watchdog.
 //!
-//! Without `NOTIFY_SOCKET` nothing is said. A message that cannot be sent is logged and forgotten:
-//! the server serves whether it is heard or not.
+//! Does nothing without `NOTIFY_SOCKET`. A notification that fails is logged, and the server goes on.
 
 use std::{
     io,
@@ -16,44 +15,44 @@ use sd_notify::NotifyState;
 
 use crate::{server::listener::Listener, shard::shared::Shared};
 
-/// The server accepts connections on `listeners`.
+/// Reports that the server accepts connections on `listeners`.
 pub fn ready(listeners: &[Listener]) {
     let addresses = Vec::from_iter(listeners.iter().map(|known| known.address.to_string()));
     let status = format!("listening on {}", addresses.join(", "));
     notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
 }
 
-/// The server was told to end.
+/// Reports that the server drains.
 pub fn stopping() {
-    let status = NotifyState::Status("draining: exchanges under way may end");
+    let status = NotifyState::Status("draining: waiting for running exchanges");
     notify(&[NotifyState::Stopping, status]);
 }
 
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!("cannot tell the service manager: {error}");
+        tracing::warn!("cannot notify the service manager: {error}");
     }
 }
 
-/// If a watchdog is asked for (`WatchdogSec=`), tells it twice in each of its periods that the server
-/// lives, unless a shard has not swept since the last time: a shard that hangs is a server that
-/// hangs. The period has to be longer than a few sweeps ([`crate::limits::SWEEP_PERIOD`]).
+/// Starts the thread that notifies the watchdog (`WatchdogSec=`), if one is configured: twice in each
+/// watchdog period, as long as every shard has swept since the last notification. One hung shard lets the
+/// watchdog expire. The period must be longer than a few sweeps ([`crate::limits::SWEEP_PERIOD`]).
 ///
 /// # Errors
-/// The thread could not be started.
+/// The thread cannot be started.
 pub fn start_watchdog(shared: &Arc<Shared>) -> io::Result<()> {
     let Some(period) = sd_notify::watchdog_enabled() else {
         return Ok(());
     };
     let shared = Arc::clone(shared);
     let watch = move || {
-        let mut pulse = Pulse::of(&shared.heartbeats);
+        let mut last = SweepCounts::of(&shared.heartbeats);
         loop {
             thread::sleep(period / 2);
-            if pulse.is_felt(&shared.heartbeats) {
+            if last.all_advanced(&shared.heartbeats) {
                 notify(&[NotifyState::Watchdog]);
             } else {
-                tracing::error!("a shard hangs: the watchdog is not told that the server lives");
+                tracing::error!("a shard hangs: the watchdog is not notified");
             }
         }
     };
@@ -63,22 +62,21 @@ pub fn start_watchdog(shared: &Arc<Shared>) -> io::Result<()> {
     Ok(())
 }
 
-/// How often each shard had swept when it was last looked at.
-struct Pulse(Vec<u64>);
+/// The number of sweeps of each shard at the last check.
+struct SweepCounts(Vec<u64>);
 
-impl Pulse {
-    fn of(pulses: &[AtomicU64]) -> Self {
-        Self(Vec::from_iter(
-            pulses.iter().map(|shard| shard.load(Ordering::Relaxed)),
-        ))
+impl SweepCounts {
+    fn of(heartbeats: &[AtomicU64]) -> Self {
+        let counts = heartbeats.iter();
+        Self(counts.map(|count| count.load(Ordering::Relaxed)).collect())
     }
 
-    /// Whether every shard has swept since the last look.
-    fn is_felt(&mut self, pulses: &[AtomicU64]) -> bool {
-        let now = Self::of(pulses);
-        let felt = self.0.iter().zip(&now.0).all(|(last, now)| last != now);
+    /// Whether every shard has swept since the last check.
+    fn all_advanced(&mut self, heartbeats: &[AtomicU64]) -> bool {
+        let now = Self::of(heartbeats);
+        let advanced = self.0.iter().zip(&now.0).all(|(last, now)| last != now);
         *self = now;
-        felt
+        advanced
     }
 }
 
@@ -87,16 +85,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pulse_is_felt_only_while_every_shard_sweeps() {
+    fn the_watchdog_is_notified_only_while_every_shard_sweeps() {
         let sweeps = [0, 7].map(AtomicU64::new);
         let sweep = |shard: usize| sweeps[shard].fetch_add(1, Ordering::Relaxed);
-        let mut pulse = Pulse::of(&sweeps);
-        assert!(!pulse.is_felt(&sweeps), "none has swept");
+        let mut last = SweepCounts::of(&sweeps);
+        assert!(!last.all_advanced(&sweeps), "none has swept");
         sweep(0);
-        assert!(!pulse.is_felt(&sweeps), "the second has not");
+        assert!(!last.all_advanced(&sweeps), "the second has not");
         sweep(0);
         sweep(1);
-        assert!(pulse.is_felt(&sweeps));
-        assert!(!pulse.is_felt(&sweeps), "none has swept since");
+        assert!(last.all_advanced(&sweeps));
+        assert!(!last.all_advanced(&sweeps), "none has swept since");
     }
 }
