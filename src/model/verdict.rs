@@ -198,3 +198,416 @@ const fn ruling(outcome: Outcome, producer: Fate, consumer: Fate) -> Ruling {
         consumer,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::catch_unwind;
+
+    use Cause::{
+        BadBody, ConsumerLeft, ConsumerStalled, CutUnseen, Deleted, Drained, Expired, Panicked,
+        ProducerLeft,
+    };
+    use Stage::{Matched, Moving, Waiting};
+    use strum::IntoEnumIterator;
+
+    use super::*;
+
+    const CONTRACT: &str = include_str!("../../doc/protocol.md");
+    const SOURCE: &str = include_str!("verdict.rs");
+
+    /// Stands for every error of the chunked coding.
+    const BAD_BODY: Cause = BadBody(ChunkedError::Size);
+
+    /// A fault of the server has no row in the contract.
+    const NO_ROW: &str = "";
+
+    /// What is ruled, in the words of [`said`].
+    struct Row {
+        /// Its name in `doc/protocol.md`.
+        name: &'static str,
+        stage: Stage,
+        cause: Cause,
+        /// While a request waits there is no exchange: nobody reads it.
+        outcome: &'static str,
+        producer: &'static str,
+        consumer: &'static str,
+    }
+
+    const fn row(
+        name: &'static str,
+        (stage, cause): (Stage, Cause),
+        outcome: &'static str,
+        producer: &'static str,
+        consumer: &'static str,
+    ) -> Row {
+        Row {
+            name,
+            stage,
+            cause,
+            outcome,
+            producer,
+            consumer,
+        }
+    }
+
+    #[rustfmt::skip]
+    static TABLE: [Row; 22] = [
+        row("wait-over", (Waiting, Expired), "idle", "408 request_timeout", "408 request_timeout"),
+        row("left-waiting", (Waiting, ProducerLeft), "producer_left", "left", "left"),
+        row("left-waiting", (Waiting, ConsumerLeft), "producer_left", "left", "left"),
+        row("deleted-waiting", (Waiting, Deleted), "deleted", "410 deleted", "410 deleted"),
+        row("drain-waiting", (Waiting, Drained), "drained", "503 draining, closes", "503 draining, closes"),
+
+        row("deleted-before", (Matched, Deleted), "deleted", "410 deleted", "410 deleted"),
+        row("consumer-left-before", (Matched, ConsumerLeft), "consumer_left", "waits on", "left"),
+        row("producer-left-before", (Matched, ProducerLeft), "producer_left", "400 body_cut, closes", "waits on"),
+        row("producer-left-before", (Matched, BAD_BODY), "producer_left", "400 bad_body, closes", "waits on"),
+        row("producer-stalled-before", (Matched, Expired), "idle", "408 idle_timeout, closes", "waits on"),
+        row("consumer-stalled-before", (Matched, ConsumerStalled), "idle", "waits on", "closes, no reply"),
+        row("drain-over-before", (Matched, Drained), "drained", "503 drained, closes", "503 drained, closes"),
+        row("cut-unseen", (Matched, CutUnseen), "consumer_left", "waits on", "505 cut_unseen"),
+        row(NO_ROW, (Matched, Panicked), "panicked", "left", "closes at once, no reply"),
+
+        row("deleted-midway", (Moving, Deleted), "deleted", "410 deleted_midway, closes", "cut"),
+        row("consumer-left-midway", (Moving, ConsumerLeft), "consumer_left", "502 consumer_left, closes", "cut"),
+        row("producer-left-midway", (Moving, ProducerLeft), "producer_left", "400 body_cut, closes", "cut"),
+        row("producer-left-midway", (Moving, BAD_BODY), "producer_left", "400 bad_body, closes", "cut"),
+        row("stalled", (Moving, Expired), "idle", "408 idle_timeout, closes", "cut"),
+        row("stalled", (Moving, ConsumerStalled), "idle", "408 idle_timeout, closes", "cut"),
+        row("drain-over-midway", (Moving, Drained), "drained", "503 drained, closes", "cut"),
+        row(NO_ROW, (Moving, Panicked), "panicked", "left", "cut"),
+    ];
+
+    /// Only an exchange comes to the first four; a body whose cut would not show is never begun.
+    const IMPOSSIBLE: [(Stage, Cause); 5] = [
+        (Waiting, BAD_BODY),
+        (Waiting, ConsumerStalled),
+        (Waiting, CutUnseen),
+        (Waiting, Panicked),
+        (Moving, CutUnseen),
+    ];
+
+    /// One of each: a new cause does not compile here.
+    fn causes() -> [Cause; 9] {
+        const fn next(cause: Cause) -> Cause {
+            match cause {
+                ProducerLeft => BAD_BODY,
+                BadBody(_) => ConsumerLeft,
+                ConsumerLeft => ConsumerStalled,
+                ConsumerStalled => CutUnseen,
+                CutUnseen => Deleted,
+                Deleted => Expired,
+                Expired => Drained,
+                Drained => Panicked,
+                Panicked => ProducerLeft,
+            }
+        }
+        let mut cause = Panicked;
+        let causes = [(); 9].map(|()| {
+            cause = next(cause);
+            cause
+        });
+        assert_eq!(next(cause), causes[0], "one is missing");
+        causes
+    }
+
+    fn chunked_errors() -> [ChunkedError; 8] {
+        use ChunkedError::{
+            Extension, LineEnd, LineTooLong, PayloadEnd, Size, SizeTooLarge, Trailer,
+            TrailerTooLarge,
+        };
+        const fn next(error: ChunkedError) -> ChunkedError {
+            match error {
+                Size => SizeTooLarge,
+                SizeTooLarge => Extension,
+                Extension => LineTooLong,
+                LineTooLong => LineEnd,
+                LineEnd => PayloadEnd,
+                PayloadEnd => Trailer,
+                Trailer => TrailerTooLarge,
+                TrailerTooLarge => Size,
+            }
+        }
+        let mut error = TrailerTooLarge;
+        let errors = [(); 8].map(|()| {
+            error = next(error);
+            error
+        });
+        assert_eq!(next(error), errors[0], "one is missing");
+        errors
+    }
+
+    /// How the table says what becomes of a side.
+    fn said(fate: Fate, stage: Stage, framing: Framing) -> String {
+        match fate {
+            Fate::WaitsOn => "waits on".to_owned(),
+            Fate::Hears(refusal) => {
+                let closes = if refusal.closes { ", closes" } else { "" };
+                format!("{} {}{closes}", refusal.status.code(), refusal.kind.label())
+            }
+            Fate::Left => "left".to_owned(),
+            Fate::Cut(close) if stage == Moving => {
+                let resets = close == Close::Now;
+                assert_eq!(resets, framing == Framing::Close, "how {framing:?} is cut");
+                "cut".to_owned()
+            }
+            Fate::Cut(Close::Linger) => "closes, no reply".to_owned(),
+            Fate::Cut(Close::Now) => "closes at once, no reply".to_owned(),
+        }
+    }
+
+    /// Everything that can be ruled.
+    fn rulings() -> impl Iterator<Item = (&'static Row, Framing, Ruling)> {
+        TABLE.iter().flat_map(|row| {
+            let ruled = move |framing| (row, framing, rule(row.cause, row.stage, framing));
+            Framing::iter().map(ruled)
+        })
+    }
+
+    /// The rows of the contract's failure table: name, producer, consumer, outcome.
+    fn contract() -> Vec<[&'static str; 4]> {
+        let (_, section) = CONTRACT
+            .split_once("## When something goes wrong")
+            .expect("the section");
+        let table = section
+            .lines()
+            .skip_while(|line| !line.starts_with("| row |"))
+            .skip(2)
+            .take_while(|line| line.starts_with('|'));
+        table
+            .map(|line| {
+                let cells =
+                    Vec::from_iter(line.split(" | ").map(|cell| cell.trim_matches(['|', ' '])));
+                let [name, _, producer, consumer, outcome] = cells[..] else {
+                    panic!("not five cells: {line}")
+                };
+                [name.trim_matches('`'), producer, consumer, outcome]
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_cause_is_ruled_as_the_table_says_whatever_the_framing() {
+        for (row, framing, ruling) in rulings() {
+            let (stage, cause) = (row.stage, row.cause);
+            let case = format!("{cause:?}, {stage:?}, {framing:?}");
+            assert_eq!(ruling.outcome.label(), row.outcome, "{case}");
+            assert_eq!(
+                said(ruling.producer, stage, framing),
+                row.producer,
+                "{case}"
+            );
+            assert_eq!(
+                said(ruling.consumer, stage, framing),
+                row.consumer,
+                "{case}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_cause_that_cannot_come_up_at_a_stage_is_a_fault_of_the_caller() {
+        for (stage, cause) in IMPOSSIBLE {
+            for framing in Framing::iter() {
+                let ruled = catch_unwind(|| rule(cause, stage, framing));
+                assert!(ruled.is_err(), "{cause:?}, {stage:?}, {framing:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_cause_at_each_stage_is_either_in_the_table_or_impossible() {
+        for stage in Stage::iter() {
+            for cause in causes() {
+                let in_table = TABLE
+                    .iter()
+                    .filter(|row| (row.stage, row.cause) == (stage, cause))
+                    .count();
+                let impossible = IMPOSSIBLE.contains(&(stage, cause));
+                assert_eq!(
+                    in_table + usize::from(impossible),
+                    1,
+                    "{cause:?}, {stage:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_producer_hears_in_the_contracts_words_what_is_wrong_with_its_chunks() {
+        let (_, texts) = CONTRACT.split_once("\nbad_body\n").expect("its texts");
+        let texts = Vec::from_iter(texts.lines().map_while(|line| line.strip_prefix("    ")));
+        let mut heard = Vec::new();
+        for error in chunked_errors() {
+            for stage in [Matched, Moving] {
+                for framing in Framing::iter() {
+                    let ruling = rule(BadBody(error), stage, framing);
+                    let like_any_other = rule(BAD_BODY, stage, framing);
+                    assert_eq!(ruling.outcome, like_any_other.outcome);
+                    assert_eq!(ruling.consumer, like_any_other.consumer);
+                    let Fate::Hears(refusal) = ruling.producer else {
+                        panic!("{error:?}, {stage:?}: {ruling:?}")
+                    };
+                    let expected = "400 bad_body, closes";
+                    assert_eq!(said(ruling.producer, stage, framing), expected);
+                    assert_eq!(refusal.text, error.as_str());
+                    heard.push(refusal.text);
+                }
+            }
+            for framing in Framing::iter() {
+                let waiting = catch_unwind(|| rule(BadBody(error), Waiting, framing));
+                assert!(waiting.is_err(), "{error:?}");
+            }
+        }
+        heard.dedup();
+        assert_eq!(heard, texts);
+    }
+
+    #[test]
+    fn nobody_is_told_that_all_went_well() {
+        for (row, _, ruling) in rulings() {
+            assert_ne!(ruling.outcome, Outcome::Delivered, "{:?}", row.cause);
+            for fate in [ruling.producer, ruling.consumer] {
+                if let Fate::Hears(refusal) = fate {
+                    assert!(refusal.status.number() >= 400, "{:?}", row.cause);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn before_the_first_byte_only_a_consumer_that_stalled_or_whose_driver_panicked_gets_no_reply() {
+        for (row, _, ruling) in rulings().filter(|(row, ..)| row.stage != Moving) {
+            assert!(!matches!(ruling.producer, Fate::Cut(_)), "{:?}", row.cause);
+            let cut = matches!(ruling.consumer, Fate::Cut(_));
+            let expected = matches!(row.cause, ConsumerStalled | Panicked);
+            assert_eq!(cut, expected, "{:?}, {:?}", row.cause, row.stage);
+        }
+    }
+
+    #[test]
+    fn before_the_first_byte_exactly_one_side_waits_on_unless_the_exchange_is_over_for_both() {
+        for (row, _, ruling) in rulings().filter(|(row, ..)| row.stage == Matched) {
+            let waits_on = [ruling.producer, ruling.consumer].map(|fate| fate == Fate::WaitsOn);
+            let over = matches!(row.cause, Deleted | Drained | Panicked);
+            // If both did they would match again, for ever.
+            assert_ne!(waits_on, [true, true], "{:?}", row.cause);
+            assert_eq!(waits_on == [false, false], over, "{:?}", row.cause);
+        }
+    }
+
+    #[test]
+    fn midway_nobody_waits_on_and_every_connection_closes() {
+        for (row, _, ruling) in rulings().filter(|(row, ..)| row.stage == Moving) {
+            let cut = matches!(ruling.consumer, Fate::Cut(_));
+            assert!(cut, "{:?}", row.cause);
+            match ruling.producer {
+                Fate::Hears(refusal) => assert!(refusal.closes, "{:?}", row.cause),
+                fate => assert_eq!(fate, Fate::Left, "{:?}", row.cause),
+            }
+        }
+    }
+
+    #[test]
+    fn who_waits_in_a_queue_is_never_told_to_wait_on() {
+        for (row, _, ruling) in rulings().filter(|(row, ..)| row.stage == Waiting) {
+            assert_ne!(ruling.producer, Fate::WaitsOn, "{:?}", row.cause);
+            assert_ne!(ruling.consumer, Fate::WaitsOn, "{:?}", row.cause);
+        }
+    }
+
+    #[test]
+    fn a_body_that_ends_with_the_connection_is_cut_by_a_reset_and_no_other_is() {
+        for (row, framing, ruling) in rulings().filter(|(row, ..)| row.stage == Moving) {
+            let resets = ruling.consumer == Fate::Cut(Close::Now);
+            assert_eq!(resets, framing == Framing::Close, "{:?}", row.cause);
+        }
+    }
+
+    #[test]
+    fn the_side_at_fault_is_never_told_to_wait_on() {
+        for (row, _, ruling) in rulings() {
+            let at_fault = match row.cause {
+                ProducerLeft | BadBody(_) => [ruling.producer].to_vec(),
+                ConsumerLeft | ConsumerStalled | CutUnseen => [ruling.consumer].to_vec(),
+                Deleted | Drained | Panicked => [ruling.producer, ruling.consumer].to_vec(),
+                // Of a consumer that takes nothing, `ConsumerStalled` is said.
+                Expired => [ruling.producer].to_vec(),
+            };
+            assert!(!at_fault.contains(&Fate::WaitsOn), "{:?}", row.cause);
+        }
+    }
+
+    #[test]
+    fn the_table_here_says_what_the_contract_says() {
+        let contract = contract();
+        for row in TABLE.iter().filter(|row| row.name != NO_ROW) {
+            let found = contract.iter().find(|[name, ..]| *name == row.name);
+            let Some([name, producer, consumer, outcome]) = found else {
+                panic!("the contract has no row {}", row.name)
+            };
+            assert!(agree(row.producer, producer), "{name}: {producer}");
+            assert!(agree(row.consumer, consumer), "{name}: {consumer}");
+            match row.stage {
+                Waiting => assert_eq!(*outcome, "–", "{name}"),
+                Matched | Moving => assert_eq!(*outcome, format!("`{}`", row.outcome), "{name}"),
+            }
+        }
+    }
+
+    /// Whether what the table here says of a side is what a cell of the contract says.
+    fn agree(said: &str, cell: &str) -> bool {
+        let closes = |text: &str| text.ends_with(", closes");
+        match said.split_once(' ') {
+            Some((status, kind)) if status.parse::<u16>().is_ok() => {
+                let kind = kind.trim_end_matches(", closes");
+                cell.starts_with(status)
+                    && cell.contains(&format!("`{kind}`"))
+                    && closes(said) == closes(cell)
+            }
+            // A consumer that left does not see the cut.
+            _ if said == "cut" => ["cut", "–"].contains(&cell),
+            _ if said == "left" => ["–", "leaves its queue, no reply"].contains(&cell),
+            _ if said == "waits on" => cell == "waits on, at the front of its queue",
+            _ => cell == said,
+        }
+    }
+
+    #[test]
+    fn each_stage_names_its_rows_of_the_contract_and_no_row_of_an_exchange_is_left_out() {
+        let (code, _) = SOURCE
+            .split_once("#[cfg(test)]")
+            .expect("code before tests");
+        for (function, stage) in [
+            ("while_waiting", Waiting),
+            ("before_first_byte", Matched),
+            ("midway", Moving),
+        ] {
+            let named = rows_named_above(code, function);
+            let rows = TABLE.iter().filter(|row| row.stage == stage);
+            let mut expected =
+                Vec::from_iter(rows.map(|row| row.name).filter(|name| *name != NO_ROW));
+            expected.dedup();
+            assert_eq!(sorted(named), sorted(expected), "above {function}");
+        }
+        for [name, _, _, outcome] in contract() {
+            let ends_an_exchange = outcome.starts_with('`');
+            let ruled = TABLE.iter().any(|row| row.name == name);
+            assert!(ruled || !ends_an_exchange, "no ruling for row {name}");
+        }
+    }
+
+    /// What stands in backticks in the comment above `function`.
+    fn rows_named_above<'a>(code: &'a str, function: &str) -> Vec<&'a str> {
+        let (above, _) = code
+            .split_once(&format!("const fn {function}("))
+            .expect("the function");
+        let comment = above.trim_end().rsplit("\n\n").next().expect("its comment");
+        comment.split('`').skip(1).step_by(2).collect()
+    }
+
+    fn sorted(mut names: Vec<&str>) -> Vec<&str> {
+        names.sort_unstable();
+        names
+    }
+}
