@@ -76,3 +76,43 @@ impl Deadline {
         self.entry.set(at);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const SOON: Moment = Moment::BEGINNING.after(Duration::from_millis(1));
+    const LATER: Moment = Moment::BEGINNING.after(Duration::from_millis(2));
+
+    #[test]
+    fn a_new_deadline_does_not_come_and_nobody_looks_for_it() {
+        let deadline = Deadline::new();
+        assert_eq!(deadline.at(), Moment::NEVER);
+        assert_eq!(deadline.entry(), Moment::NEVER);
+        assert!(!deadline.set(Due::Idle, Moment::NEVER));
+    }
+
+    #[test]
+    fn only_a_deadline_earlier_than_its_entry_asks_for_an_earlier_look() {
+        let deadline = Deadline::new();
+        assert!(deadline.set(Due::Head, LATER));
+        deadline.set_entry(LATER);
+        assert!(!deadline.set(Due::Wait, LATER));
+        assert!(deadline.set(Due::Idle, SOON));
+        deadline.set_entry(SOON);
+        assert!(!deadline.set(Due::Linger, LATER));
+        assert_eq!((deadline.due(), deadline.at()), (Due::Linger, LATER));
+        assert_eq!(deadline.entry(), SOON);
+    }
+
+    #[test]
+    fn a_deadline_that_is_lifted_keeps_its_entry_until_somebody_looks() {
+        let deadline = Deadline::new();
+        deadline.set(Due::Wait, SOON);
+        deadline.set_entry(SOON);
+        deadline.lift();
+        assert_eq!((deadline.at(), deadline.entry()), (Moment::NEVER, SOON));
+    }
+}

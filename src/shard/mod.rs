@@ -155,13 +155,14 @@ impl Shard {
     pub fn admit(&self, transport: Transport, audience: Audience, over_limit: bool) -> Rc<Conn> {
         let conn = self.connections.add(transport, audience, over_limit);
         let until = self.clock.deadline(self.config().timeouts.header);
-        self.deadlines.set(&conn, Due::Head, until);
+        self.deadlines
+            .set(conn.id, &conn.deadline, Due::Head, until);
         conn
     }
 
     /// Forgets a connection that ends, or that goes to another shard.
     pub fn dismiss(&self, conn: &Conn) {
-        self.deadlines.remove(conn);
+        self.deadlines.remove(conn.id, &conn.deadline);
         self.connections.remove(conn);
     }
 

@@ -191,7 +191,8 @@ impl Session {
 
     /// Puts the connection under a time limit that ends at `until`.
     pub fn limit_until(&self, due: Due, until: Moment) {
-        self.shard.deadlines.set(&self.conn, due, until);
+        let Self { shard, conn } = self;
+        shard.deadlines.set(conn.id, &conn.deadline, due, until);
     }
 
     /// The request in hand waits in a queue from now on.
@@ -202,7 +203,7 @@ impl Session {
         // A crowd that connects and waits without a limit leaves nothing behind to be looked at; on a
         // connection that is used again and again, the entry of its last pause costs less if it stays.
         if until == Moment::NEVER && conn.inbound.served_none() {
-            shard.deadlines.remove(conn);
+            shard.deadlines.remove(conn.id, &conn.deadline);
         }
         conn.begin_waiting(waiting);
     }

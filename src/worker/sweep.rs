@@ -94,20 +94,19 @@ impl Sweep {
     fn expire_if_over(&self, id: ConnId) -> bool {
         let shard = &self.shard;
         let (conn, now) = (shard.connections.get(id), shard.clock.now());
-        let at = conn.deadline.at();
-        if at > now {
-            shard.deadlines.look_again(&conn, at);
+        let deadline = &conn.deadline;
+        if deadline.at() > now {
+            shard.deadlines.look_again(id, deadline, deadline.at());
             return false;
         }
         if conn.doing() == Doing::Handed {
             // Its task is about to do what comes next, under a limit of its own.
-            shard
-                .deadlines
-                .look_again(&conn, now.after(limits::SWEEP_PERIOD));
+            let soon = now.after(limits::SWEEP_PERIOD);
+            shard.deadlines.look_again(id, deadline, soon);
             return false;
         }
-        shard.deadlines.look_again(&conn, Moment::NEVER);
-        conn.deadline.lift();
+        shard.deadlines.look_again(id, deadline, Moment::NEVER);
+        deadline.lift();
         task::expire(&Session::new(shard, conn));
         true
     }
