@@ -1,9 +1,9 @@
 //! How long a connection may take to ask for something. The time limits of waiting and of an
 //! exchange are in `failure`.
 
-use crate::support::connection::Framing;
+use crate::support::connection::{Connection, Framing};
 use crate::support::network::{SERVER, in_network_of_its_own};
-use crate::support::request::{get, post, post_head_with, request};
+use crate::support::request::{get, post, post_chunked_head, post_head_with, request};
 use crate::support::server::Server;
 use crate::support::{FAILURE_BOUND, Side};
 use std::io::Write;
@@ -188,4 +188,76 @@ fn a_long_reply_is_sent_to_the_end_as_long_as_some_of_it_is_taken_in_time() {
             left
         );
     });
+}
+
+/// Longer than the time of the first head: what a connection is under next is a limit of its own.
+fn wait_past_the_first_head(server: &Server, channel: &str) -> Connection {
+    let consumer = server.connect_and_send(&get(channel));
+    server.until_waiting(Side::Consumer, 1);
+    std::thread::sleep(Duration::from_millis(1300));
+    consumer
+}
+
+#[test]
+fn a_request_that_waited_past_the_time_of_its_head_is_under_every_later_limit() {
+    let server = Server::start(&[
+        "--header-timeout",
+        "1",
+        "--keep-alive-timeout",
+        "1",
+        "--idle-timeout",
+        "1",
+    ]);
+    let mut consumer = wait_past_the_first_head(&server, "late/idle");
+    let mut producer =
+        server.connect_and_send(&post_head_with("late/idle", "Content-Length: 9\r\n"));
+    producer.send(b"some");
+    consumer.head();
+    assert_eq!(producer.last_reply().status, 408);
+    consumer.expect_cut();
+
+    let mut consumer = wait_past_the_first_head(&server, "late/kept");
+    let mut producer = server.connect_and_send(&post("late/kept", b"body"));
+    producer.reply().assert_status(200);
+    consumer.reply().assert_status(200);
+    consumer.expect_end();
+}
+
+#[test]
+fn a_request_that_waited_past_the_time_of_its_head_does_not_hold_up_the_drain() {
+    let mut server = Server::start(&["--header-timeout", "1"]);
+    let mut consumer = wait_past_the_first_head(&server, "late/drain");
+    server.terminate();
+    assert_eq!(consumer.reply().status, 503);
+    // It does not close, and is given its time to.
+    let ended = server.exit();
+    assert!(ended.success(), "{ended}");
+}
+
+#[test]
+fn chunk_framing_alone_does_not_keep_an_exchange_alive() {
+    let server = Server::start(&["--idle-timeout", "1"]);
+    let mut consumer = server.connect_and_send(&get("drip/chunks"));
+    server.until_waiting(Side::Consumer, 1);
+    let mut producer = server.connect_and_send(&post_chunked_head("drip/chunks"));
+    producer.send(b"2\r\nhi\r\n1;");
+    consumer.head();
+    let drip = producer.sender();
+    std::thread::scope(|scope| {
+        scope.spawn(move || trickle_extension(drip));
+        assert_eq!(producer.reply().status, 408);
+        producer.until_end();
+    });
+}
+
+/// Sends a chunk extension that never ends, byte by byte, until the server takes no more of it.
+fn trickle_extension(mut client: TcpStream) {
+    let started = Instant::now();
+    while client.write_all(b"x").is_ok() {
+        assert!(
+            started.elapsed() < FAILURE_BOUND,
+            "the server reads on for ever"
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }

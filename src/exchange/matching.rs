@@ -136,6 +136,11 @@ pub fn go_on(shard: &Rc<Shard>, channel: ChannelId) {
         };
         meet_waiting(shard, channel, &found);
     }
+    go_on_later(shard, channel);
+}
+
+/// Leaves the rest of those who wait to a later turn, if there is a match among them.
+pub fn go_on_later(shard: &Shard, channel: ChannelId) {
     let mut registry = shard.registry.borrow_mut();
     if registry.has_match(channel) {
         registry.begin_backlog(channel);

@@ -128,10 +128,15 @@ impl Exchange {
     async fn drive(mut self) -> Step {
         let result = self.run().await;
         self.uncork();
-        match result {
+        let session = self.session.clone();
+        let (step, guard) = match result {
             Ok(()) => self.delivered(),
             Err(cause) => self.conclude(cause),
-        }
+        };
+        // Said before the channel goes on with those who wait behind this exchange.
+        let next = session.settle(step);
+        drop(guard);
+        Step::Next(next)
     }
 
     async fn run(&mut self) -> Result<(), Cause> {
@@ -216,6 +221,10 @@ impl Exchange {
         } else {
             0
         };
+        // Framing of the producer's that passes nothing on is no progress.
+        if payload.is_empty() && promised == 0 && !last {
+            return Ok(());
+        }
         let sink = self.sink();
         let frame = sink.out.encoder.frame(payload.len(), promised, last);
         let more = promised > 0 && sink.framing() == Framing::Chunked;
@@ -281,7 +290,7 @@ impl Exchange {
         }
     }
 
-    fn delivered(mut self) -> Step {
+    fn delivered(mut self) -> (Step, ChannelGuard) {
         self.count_end(Outcome::Delivered);
         for sink in &self.sinks {
             let next = sink.finish();
@@ -290,11 +299,12 @@ impl Exchange {
         }
         let request = &mut self.source.request;
         self.source.conn.inbound.keep_unread(request.take_rest());
-        Step::Reply(Reply::delivered(Persistence::of(&request.head)))
+        let reply = Reply::delivered(Persistence::of(&request.head));
+        (Step::Reply(reply), self.guard)
     }
 
     /// Applies what is ruled on `cause`.
-    fn conclude(self, cause: Cause) -> Step {
+    fn conclude(self, cause: Cause) -> (Step, ChannelGuard) {
         // Before the first byte a deletion counts whatever else happened: nobody waits on.
         let cause = match (self.stage, self.source.conn.signal.take_stop()) {
             (Stage::Matched, Some(Cause::Deleted)) => Cause::Deleted,
@@ -328,22 +338,25 @@ impl Exchange {
         }
     }
 
-    fn apply_to_producer(self, fate: Fate) -> Step {
-        let Source { mut request, .. } = self.source;
-        match fate {
+    fn apply_to_producer(self, fate: Fate) -> (Step, ChannelGuard) {
+        let Self {
+            session,
+            source: Source { mut request, .. },
+            guard,
+            ..
+        } = self;
+        let step = match fate {
             Fate::WaitsOn => {
-                let party = Party::Producer(request);
-                waiting::wait_on(&self.session, self.guard.channel, party);
+                waiting::wait_on(&session, guard.channel, Party::Producer(request));
                 Step::WAIT
             }
-            Fate::Hears(refusal) => Step::Reply(waiting::refuse_producer(
-                &self.session,
-                &mut request,
-                &refusal,
-            )),
-            Fate::Left => Step::close(close_behind(self.session.conn.transport.peer())),
+            Fate::Hears(refusal) => {
+                Step::Reply(waiting::refuse_producer(&session, &mut request, &refusal))
+            }
+            Fate::Left => Step::close(close_behind(session.conn.transport.peer())),
             Fate::Cut(close) => Step::close(close),
-        }
+        };
+        (step, guard)
     }
 }
 

@@ -23,21 +23,25 @@ use crate::{
     shard::{Shard, session::Session},
 };
 
-/// A connection that was taken out of its queue and has yet to be told what comes of that.
-pub struct Claimed(Session);
+/// A connection that was taken out of its queue and has yet to be told what follows.
+pub struct Claimed {
+    session: Session,
+    /// A match that is made while a panic unwinds is as good as any.
+    unwinding: bool,
+}
 
 impl Deref for Claimed {
     type Target = Session;
 
     fn deref(&self) -> &Session {
-        &self.0
+        &self.session
     }
 }
 
 impl Drop for Claimed {
     fn drop(&mut self) {
-        // Its own task sleeps, and would for ever.
-        if std::thread::panicking() {
+        // The match itself panicked. The connection's own task sleeps, and would for ever.
+        if std::thread::panicking() && !self.unwinding {
             self.conn.hand(Next::Close(Close::Linger));
         }
     }
@@ -80,7 +84,10 @@ pub(super) fn claim_consumer(shard: &Rc<Shard>, id: ConnId) -> Option<(Claimed, 
 /// Takes the request of a connection that was just taken out of its queue. A client that has left
 /// is never matched: its connection closes here, and nothing is returned.
 fn claim(shard: &Rc<Shard>, id: ConnId) -> Option<(Claimed, Party)> {
-    let claimed = Claimed(Session::new(shard, shard.connections.get(id)));
+    let claimed = Claimed {
+        session: Session::new(shard, shard.connections.get(id)),
+        unwinding: std::thread::panicking(),
+    };
     let waiting = claimed.conn.take_waiting();
     let waiting = waiting.expect("a connection in a queue is waiting");
     let peer = claimed.conn.transport.peer();

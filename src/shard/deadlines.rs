@@ -29,9 +29,10 @@ impl Deadlines {
         }
     }
 
-    /// Forgets a connection that ends.
+    /// Forgets a connection that ends, or that is under no limit for long. O(log n).
     pub fn remove(&self, id: ConnId, deadline: &Deadline) {
         self.0.borrow_mut().remove(&(deadline.entry(), id));
+        deadline.set_entry(Moment::NEVER);
     }
 
     /// When the next entry comes up; [`Moment::NEVER`] if there is none.
@@ -46,9 +47,9 @@ impl Deadlines {
     #[must_use]
     pub fn take_due(&self, now: Moment) -> Option<ConnId> {
         let mut entries = self.0.borrow_mut();
-        let &first = entries.first().filter(|&&(at, _)| at <= now)?;
-        entries.remove(&first);
-        Some(first.1)
+        let &(at, id) = entries.first().filter(|&&(at, _)| at <= now)?;
+        entries.remove(&(at, id));
+        Some(id)
     }
 
     /// Looks at connection `id` again `at` that moment. Its entry was taken.
@@ -118,7 +119,8 @@ mod tests {
             match rng.u32(..20) {
                 0..10 => self.set(id, rng),
                 10..12 => self.lift(id),
-                12 => self.remove(id),
+                12 if rng.bool() => self.remove(id),
+                12 => self.forget(id),
                 13..16 => self.millis += rng.u64(..40),
                 _ => self.look(rng),
             }
@@ -151,6 +153,16 @@ mod tests {
                 deadline.lift();
                 self.put_off.remove(&id);
                 self.seen.lifted += usize::from(self.expected.remove(&id).is_some());
+            }
+        }
+
+        /// The connection stays, under no limit for long.
+        fn forget(&mut self, id: ConnId) {
+            if let Some(deadline) = self.connections.get(&id) {
+                deadline.lift();
+                self.deadlines.remove(id, deadline);
+                self.expected.remove(&id);
+                self.put_off.remove(&id);
             }
         }
 

@@ -137,6 +137,8 @@ fn take_over(shard: &Rc<Shard>, handover: Handover) {
     match Transport::from_parts(transport) {
         Ok(transport) => {
             let conn = shard.admit(transport, audience, false);
+            // Earlier replies of the other shard's may be on their way.
+            conn.outbound.note_sent();
             task::spawn(Session::new(shard, conn), Some(request));
         }
         Err(error) => {
@@ -187,6 +189,7 @@ async fn match_backlog(shard: Rc<Shard>) {
             shard.counters.panics.add(1);
             let reason = log::reason(&*panic);
             tracing::error!("matching a channel's backlog panicked: {reason}");
+            matching::go_on_later(&shard, channel);
         }
     }
 }

@@ -209,6 +209,8 @@ impl Sweep {
             }
             from = to;
             shard.yield_now().await;
+            self.heartbeat();
+            self.expire().await;
         }
     }
 

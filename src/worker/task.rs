@@ -235,7 +235,12 @@ fn look_at_peer(session: &Session, peer: Peer) -> Next {
         (_, Peer::HalfClosed) => conn.consumer_half_closed(),
         (_, Peer::Gone) => conn.consumer_left(),
     }
-    session.watch_peer();
+    if conn.outbound.has_left() {
+        // The driver knows; there is nothing more to see.
+        conn.ignore_readability();
+    } else {
+        session.watch_peer();
+    }
     Next::Wait
 }
 
