@@ -2,7 +2,7 @@
 //! poke, or leave a cause to stop. They never wait for it.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     future::{Future, poll_fn},
     pin::Pin,
     task::{Context, Poll, Waker},
@@ -16,16 +16,15 @@ pub struct Signal {
     /// Why the task must stop what it does.
     stop: Cell<Option<Cause>>,
     poked: Cell<bool>,
-    waker: Cell<Option<Waker>>,
+    waker: RefCell<Option<Waker>>,
 }
 
 impl Signal {
     /// Ends the task's current wait, or its next one.
     pub fn poke(&self) {
         self.poked.set(true);
-        if let Some(waker) = self.waker.take() {
+        if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
-            self.waker.set(Some(waker));
         }
     }
 
@@ -55,6 +54,7 @@ impl Signal {
 
     /// Waits for `future` unless a poke comes first: `None` then. Takes a pinned reference, because an
     /// `async fn` that takes a future keeps room for it twice.
+    #[inline]
     pub fn poked_or<F: Future>(
         &self,
         mut future: Pin<&mut F>,
@@ -67,14 +67,18 @@ impl Signal {
         })
     }
 
+    #[inline(always)]
     fn poll_poked(&self, context: &Context<'_>) -> Poll<()> {
         if self.poked.take() {
             return Poll::Ready(());
         }
-        let known = self.waker.take();
-        let known = known.filter(|known| known.will_wake(context.waker()));
-        self.waker
-            .set(Some(known.unwrap_or_else(|| context.waker().clone())));
+        let mut waker = self.waker.borrow_mut();
+        if !waker
+            .as_ref()
+            .is_some_and(|known| known.will_wake(context.waker()))
+        {
+            *waker = Some(context.waker().clone());
+        }
         Poll::Pending
     }
 }

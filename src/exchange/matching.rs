@@ -12,7 +12,7 @@ use super::{
 use crate::{
     conn::{
         ConnId, Party, Waiting,
-        step::{Next, Step},
+        step::{Next, Step, Work},
     },
     limits,
     model::{
@@ -35,11 +35,13 @@ pub enum Arriving<'a> {
 }
 
 /// What follows from a match.
-struct Met<'a> {
-    /// The producer's next step, or its offer if that stands: the consumer was gone.
-    producer: Result<Step, Offer<'a>>,
-    /// The consumer's next step; `None` if the producer's task sends to it from now on.
-    consumer: Option<Step>,
+enum Met<'a> {
+    /// The body was delivered at once. The offer, to be answered, and what the consumer does next.
+    Delivered(Offer<'a>, Next),
+    /// The producer's task has to do this; it sends to the consumer from now on.
+    UnderWay(Work),
+    /// The consumer was gone and was sent nothing. The offer stands.
+    ConsumerLeft(Offer<'a>),
 }
 
 /// A request arrives on `channel`: it meets its counterpart, or waits for one, or is refused.
@@ -99,6 +101,7 @@ fn refuse_arrival(session: &Session, arriving: Arriving<'_>, refusal: &Refusal) 
 ///
 /// # Errors
 /// The counterpart had left; the request is given back.
+#[inline]
 fn meet_arriving<'a>(
     session: &Session,
     channel: ChannelId,
@@ -111,17 +114,24 @@ fn meet_arriving<'a>(
             let Some((consumer, want)) = claim_consumer(shard, found.consumers[0]) else {
                 return Err(Arriving::Producer(offer));
             };
-            let met = meet(channel, session, offer, &consumer, want);
-            tell(&consumer, met.consumer);
-            met.producer.map_err(Arriving::Producer)
+            match meet(channel, session, offer, &consumer, want) {
+                Met::Delivered(offer, next) => {
+                    consumer.conn.hand(next);
+                    Ok(Step::Reply(deliver(session, offer)))
+                }
+                Met::UnderWay(work) => Ok(Step::Next(Next::Work(work))),
+                Met::ConsumerLeft(offer) => {
+                    consumer.conn.hand(Next::Close(Close::Now));
+                    Err(Arriving::Producer(offer))
+                }
+            }
         }
         Arriving::Consumer(want) => {
             let Some((producer, request)) = claim_producer(shard, found.producer) else {
                 return Err(Arriving::Consumer(want));
             };
             let met = meet(channel, &producer, Offer::Kept(request), session, want);
-            tell_producer(&producer, channel, met.producer);
-            Ok(met.consumer.unwrap_or(Step::WAIT))
+            Ok(Step::Next(tell_producer(&producer, channel, met)))
         }
     }
 }
@@ -163,8 +173,11 @@ fn meet_waiting(shard: &Rc<Shard>, channel: ChannelId, found: &Match<ConnId>) {
     match (producer, consumer) {
         (Some((producer, request)), Some((consumer, want))) => {
             let met = meet(channel, &producer, Offer::Kept(request), &consumer, want);
-            tell(&consumer, met.consumer);
-            tell_producer(&producer, channel, met.producer);
+            match tell_producer(&producer, channel, met) {
+                // The producer's task sends to it.
+                Next::Wait if consumer.conn.outbound.is_driven() => {}
+                next => consumer.conn.hand(next),
+            }
         }
         (Some((producer, request)), None) => {
             wait_on(&producer, channel, Party::Producer(request));
@@ -174,19 +187,30 @@ fn meet_waiting(shard: &Rc<Shard>, channel: ChannelId, found: &Match<ConnId>) {
     }
 }
 
-/// Hands `step` to the task of `session`.
-fn tell(session: &Session, step: Option<Step>) {
-    if let Some(step) = step {
-        session.conn.hand(session.settle(step));
+/// Tells a producer that has waited what came of its match. Returns what the consumer does next.
+fn tell_producer(producer: &Session, channel: ChannelId, met: Met<'_>) -> Next {
+    match met {
+        Met::Delivered(offer, next) => {
+            producer.answer(deliver(producer, offer));
+            next
+        }
+        Met::UnderWay(work) => {
+            producer.conn.hand(Next::Work(work));
+            Next::Wait
+        }
+        Met::ConsumerLeft(offer) => {
+            let party = Party::Producer(offer.into_request());
+            wait_on(producer, channel, party);
+            Next::Close(Close::Now)
+        }
     }
 }
 
-/// Hands a producer its step, or lets it wait on if its offer stands.
-fn tell_producer(session: &Session, channel: ChannelId, met: Result<Step, Offer<'_>>) {
-    match met {
-        Ok(step) => tell(session, Some(step)),
-        Err(offer) => wait_on(session, channel, Party::Producer(offer.into_request())),
-    }
+/// The body of `offer` is delivered: keeps what was read behind it, and returns what the producer hears.
+fn deliver(producer: &Session, offer: Offer<'_>) -> Reply {
+    let reply = Reply::delivered(offer.persistence());
+    producer.conn.inbound.keep_unread(offer.into_rest());
+    reply
 }
 
 /// A producer and a consumer have met on `channel`, which is not busy. A body that is in hand whole
@@ -201,7 +225,7 @@ fn meet<'a>(
     let mut sink = Sink::new(consumer, want, offer.head());
     let Some(body) = offer.whole_body().filter(|_| sink.shows_cut()) else {
         let exchange = Exchange::begin(channel, producer, offer.into_request(), sink, go_on);
-        return under_way(exchange);
+        return Met::UnderWay(exchange.into_work());
     };
     let bytes = body.len() as u64;
     let started = sink.send_start(&Start {
@@ -212,37 +236,19 @@ fn meet<'a>(
         more: false,
     });
     match started {
-        Err(_) => Met {
-            producer: Err(offer),
-            consumer: Some(Step::close(Close::Now)),
-        },
+        Err(_) => Met::ConsumerLeft(offer),
         Ok(Started::All) => {
             count_delivery(producer, consumer, bytes);
-            let consumer = Some(Step::Next(sink.finish()));
-            let reply = Reply::delivered(offer.persistence());
-            producer.conn.inbound.keep_unread(offer.into_rest());
-            Met {
-                producer: Ok(Step::Reply(reply)),
-                consumer,
-            }
+            Met::Delivered(offer, sink.finish())
         }
-        Ok(Started::Part) => {
+        Ok(started) => {
             let mut exchange =
                 Exchange::begin(channel, producer, offer.into_request(), sink, go_on);
-            exchange.started();
-            under_way(exchange)
+            if started == Started::Part {
+                exchange.started();
+            }
+            Met::UnderWay(exchange.into_work())
         }
-        Ok(Started::Nothing) => {
-            let exchange = Exchange::begin(channel, producer, offer.into_request(), sink, go_on);
-            under_way(exchange)
-        }
-    }
-}
-
-fn under_way<'a>(exchange: Exchange) -> Met<'a> {
-    Met {
-        producer: Ok(Step::Next(Next::Work(exchange.into_work()))),
-        consumer: None,
     }
 }
 

@@ -93,12 +93,28 @@ impl Sink {
     /// # Errors
     /// The consumer's connection is broken.
     pub fn send_start(&mut self, start: &Start<'_>) -> Result<Started, PeerGone> {
-        let session = self.session.clone();
+        let ends_connection = self.framing() == Framing::Close;
+        let Session { shard, conn } = &self.session;
+        self.persistence = self
+            .session
+            .persistence(self.want.persistence, ends_connection);
         let untouched = self.out.encoder;
-        let mut out = session.shard.out.borrow_mut();
-        self.write_start(&mut out, start);
+        let mut out = shard.out.borrow_mut();
+        out.clear();
+        shard.clock.with_date(|date| {
+            let (encoder, persistence) = (&self.out.encoder, self.persistence);
+            reply::consumer_head(
+                &mut out,
+                date,
+                encoder,
+                persistence,
+                start.head,
+                start.head_bytes,
+            );
+        });
+        self.out.encoder.write(&mut out, start.payload, start.last);
         self.guard()?;
-        match session.conn.transport.send(&out, start.more) {
+        match conn.transport.send(&out, start.more) {
             Sent::PeerGone => Err(PeerGone),
             Sent::Bytes(0) => {
                 self.out.encoder = untouched;
@@ -108,9 +124,10 @@ impl Sink {
             Sent::Bytes(sent) => {
                 self.stage = Stage::Moving;
                 self.out.set_corked(start.more);
-                session.conn.outbound.note_sent();
-                session.shard.counters.replied(Status::Ok);
-                session.note_answer(Status::Ok, Meaning::Delivered.label());
+                conn.outbound.note_sent();
+                shard.counters.replied(Status::Ok);
+                self.session
+                    .note_answer(Status::Ok, Meaning::Delivered.label());
                 if sent == out.len() {
                     return Ok(Started::All);
                 }
@@ -118,25 +135,6 @@ impl Sink {
                 Ok(Started::Part)
             }
         }
-    }
-
-    fn write_start(&mut self, out: &mut Vec<u8>, start: &Start<'_>) {
-        let ends_connection = self.framing() == Framing::Close;
-        self.persistence = self
-            .session
-            .persistence(self.want.persistence, ends_connection);
-        out.clear();
-        self.session.shard.clock.with_date(|date| {
-            reply::consumer_head(
-                out,
-                date,
-                &self.out.encoder,
-                self.persistence,
-                start.head,
-                start.head_bytes,
-            );
-        });
-        self.out.encoder.write(out, start.payload, start.last);
     }
 
     /// From before its first byte to behind its last, the end of the connection shows a body that ends

@@ -168,10 +168,15 @@ impl Encoder {
 
     /// Appends `payload`, framed, to `out`; `last` as in [`Self::frame`].
     pub fn write(&mut self, out: &mut Vec<u8>, payload: &[u8], last: bool) {
-        let frame = self.frame(payload.len(), 0, last);
-        out.extend_from_slice(frame.front());
-        out.extend_from_slice(payload);
-        out.extend_from_slice(frame.back);
+        if let Self::Chunked(gap) = self {
+            let frame = gap.frame(payload.len() as u64, 0, last);
+            out.extend_from_slice(frame.front());
+            out.extend_from_slice(payload);
+            out.extend_from_slice(frame.back);
+        } else {
+            self.passed(payload.len() as u64);
+            out.extend_from_slice(payload);
+        }
     }
 }
 

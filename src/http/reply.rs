@@ -58,6 +58,8 @@ pub struct Fields {
 pub enum ReplyBody {
     /// A 204 has neither body nor length (RFC 9110 §8.6).
     None,
+    /// A body of no bytes.
+    Empty,
     /// One line of text, without its line end.
     Line(&'static str),
     Bytes(Bytes),
@@ -69,6 +71,7 @@ impl ReplyBody {
     pub fn len(&self) -> Option<usize> {
         match self {
             Self::None => None,
+            Self::Empty => Some(0),
             Self::Line(text) => Some(text.len() + 1),
             Self::Bytes(bytes) => Some(bytes.len()),
         }
@@ -90,14 +93,14 @@ pub fn own_head(
     out.extend_from_slice(date.as_bytes());
     out.extend_from_slice(b"\r\n");
     if let Some(allow) = fields.allow {
-        field(out, "Allow", allow);
+        field(out, b"Allow: ", allow);
     }
     if fields.retry_after {
-        field(out, "Retry-After", "1");
+        out.extend_from_slice(b"Retry-After: 1\r\n");
     }
     if let Some(content_type) = fields.content_type {
-        field(out, "Cache-Control", "no-store");
-        field(out, "Content-Type", content_type);
+        out.extend_from_slice(b"Cache-Control: no-store\r\n");
+        field(out, b"Content-Type: ", content_type);
     }
     if let Some(bytes) = body_bytes {
         content_length(out, bytes as u64);
@@ -108,7 +111,7 @@ pub fn own_head(
 /// Appends a body to its head.
 pub fn own_body(out: &mut Vec<u8>, body: &ReplyBody) {
     match body {
-        ReplyBody::None => {}
+        ReplyBody::None | ReplyBody::Empty => {}
         ReplyBody::Line(text) => {
             out.extend_from_slice(text.as_bytes());
             out.push(b'\n');
@@ -160,19 +163,19 @@ fn content_fields(out: &mut Vec<u8>, producer: &RequestHead, bytes: &[u8]) {
         out.extend_from_slice(b"\r\n");
     }
     if typed != Some(true) {
-        field(out, "Content-Type", "application/octet-stream");
+        out.extend_from_slice(b"Content-Type: application/octet-stream\r\n");
     }
 }
 
-fn field(out: &mut Vec<u8>, name: &str, value: &str) {
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
+/// `name` with its colon and blank.
+fn field(out: &mut Vec<u8>, name: &[u8], value: &str) {
+    out.extend_from_slice(name);
     out.extend_from_slice(value.as_bytes());
     out.extend_from_slice(b"\r\n");
 }
 
 fn content_length(out: &mut Vec<u8>, bytes: u64) {
-    field(out, "Content-Length", itoa::Buffer::new().format(bytes));
+    field(out, b"Content-Length: ", itoa::Buffer::new().format(bytes));
 }
 
 fn end_head(out: &mut Vec<u8>, persistence: Persistence) {

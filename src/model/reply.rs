@@ -67,7 +67,7 @@ impl Reply {
                 allow: None,
                 retry_after: false,
             },
-            body: ReplyBody::Bytes(Bytes::new()),
+            body: ReplyBody::Empty,
             head_only: false,
             asked,
             closes: false,

@@ -5,7 +5,7 @@
 //! nothing themselves. A reply for another connection is sent at once by the task that decided it
 //! ([`Session::answer`]); that connection's task is woken only if there is something left for it to do.
 
-use std::{cell::RefMut, pin::pin, rc::Rc, time::Duration};
+use std::{pin::pin, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 
@@ -63,18 +63,18 @@ impl Session {
     #[must_use]
     pub fn say(&self, reply: Reply) -> Next {
         let persistence = self.persistence(reply.asked, reply.closes);
-        let (out, body) = self.write(&reply, persistence);
         self.note(&reply);
         self.conn.outbound.note_sent();
+        let mut out = self.shard.out.borrow_mut();
+        let long = self.write(&mut out, reply, persistence);
         let sent = match self.conn.transport.send(&out, false) {
             Sent::Bytes(sent) => sent,
             Sent::PeerGone => return self.unheard(),
         };
-        if sent == out.len() && body.is_none() {
+        if sent == out.len() && long.is_empty() {
             return self.finish(persistence);
         }
-        let rest = Bytes::copy_from_slice(&out[sent..]);
-        let parts = [rest, body.unwrap_or_default()];
+        let parts = [Bytes::copy_from_slice(&out[sent..]), long];
         Next::Work(Box::pin(send_rest(self.clone(), parts, persistence)))
     }
 
@@ -88,35 +88,22 @@ impl Session {
         }
     }
 
-    /// Writes `reply` into the shard's buffer, with its body unless that is long.
-    fn write(
-        &self,
-        reply: &Reply,
-        persistence: Persistence,
-    ) -> (RefMut<'_, Vec<u8>>, Option<Bytes>) {
-        let mut out = self.shard.out.borrow_mut();
+    /// Writes `reply` into the shard's buffer; returns its body if that is too long for the buffer.
+    fn write(&self, out: &mut Vec<u8>, reply: Reply, persistence: Persistence) -> Bytes {
         out.clear();
         out.shrink_to(limits::COPY_BYTES);
         self.shard.clock.with_date(|date| {
             let (status, fields) = (reply.status, &reply.fields);
-            reply::own_head(
-                &mut out,
-                date,
-                status,
-                fields,
-                reply.body.len(),
-                persistence,
-            );
+            reply::own_head(out, date, status, fields, reply.body.len(), persistence);
         });
-        let long = match &reply.body {
-            _ if reply.head_only => None,
-            ReplyBody::Bytes(body) if body.len() > limits::COPY_BYTES => Some(body.clone()),
+        match reply.body {
+            _ if reply.head_only => Bytes::new(),
+            ReplyBody::Bytes(body) if body.len() > limits::COPY_BYTES => body,
             short => {
-                reply::own_body(&mut out, short);
-                None
+                reply::own_body(out, &short);
+                Bytes::new()
             }
-        };
-        (out, long)
+        }
     }
 
     /// Counts `reply` and notes it for the access log.
@@ -131,9 +118,17 @@ impl Session {
     }
 
     /// Notes for the access log that the request in hand is answered.
+    #[inline]
     pub fn note_answer(&self, status: Status, outcome: &'static str) {
+        if self.shard.shared.access.is_some() {
+            self.note_answer_in_line(status, outcome);
+        }
+    }
+
+    #[cold]
+    fn note_answer_in_line(&self, status: Status, outcome: &'static str) {
         let Self { shard, conn } = self;
-        if shard.shared.access.is_none() || conn.line.answered(status, outcome) {
+        if conn.line.answered(status, outcome) {
             return;
         }
         // A head that could not be parsed is answered too.
