@@ -1,7 +1,6 @@
-//! Writes what goes beside the executable and follows from the definition of its options: the manual
-//! page, completions for three shells, and the file of settings for systemd. An example target, so
-//! that what it needs is a dev-dependency and the executable carries none of it. Must never say of an
-//! option what `cli` does not say.
+//! Generates files from the definition of the options: the manual page, completions for three shells,
+//! and the settings file for systemd. It is an example target, so its crates are dev-dependencies and
+//! not part of the executable. Must never say of an option what `cli` does not say.
 //!
 //! ```text
 //! cargo run --example manual -- target/manual
@@ -31,7 +30,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Writes every file into `folder`, which it makes if need be.
+/// Writes every file into `folder`, and creates `folder` if it is missing.
 fn write_into(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let command = Cli::command();
@@ -43,7 +42,7 @@ fn write_into(folder: &Path) -> io::Result<()> {
     fs::write(folder.join("httpipe.1"), page::render(command)?)
 }
 
-/// `command` without the options that its help hides: clap_complete offers those too.
+/// `command` without its hidden options, which clap_complete would offer.
 fn visible(command: &Command) -> Command {
     let options = command.get_arguments().filter(|a| !a.is_hide_set());
     Command::new("httpipe")

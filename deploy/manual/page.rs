@@ -1,5 +1,5 @@
-//! The manual page, `httpipe.1`: what clap knows of the options, and around it the sections that a
-//! reader of manual pages expects (`man-pages(7)`), written by hand in `sections.man`.
+//! The manual page, `httpipe.1`: the options from clap, and the other usual sections of a manual page
+//! (`man-pages(7)`) from `sections.man`.
 
 use std::io;
 
@@ -9,21 +9,21 @@ use clap_mangen::{
     roff::{Roff, bold, roman},
 };
 
-/// The sections after ENVIRONMENT, in the language of `groff_man(7)`.
+/// The sections after ENVIRONMENT, in `groff_man(7)`.
 const SECTIONS: &str = include_str!("sections.man");
 
-/// The heading. It has no date, so that two builds of one source are the same; by hand, because
-/// clap_mangen leaves an empty date out, and what follows would take its place.
+/// The heading. It has no date, so that two builds of one source are the same. Not from clap_mangen,
+/// which omits an empty date, so that the next field would take its place.
 const HEADING: &str = concat!(
     ".TH httpipe 1 \"\" \"httpipe ",
     env!("CARGO_PKG_VERSION"),
     "\" \"User Commands\"\n"
 );
 
-/// The page of `command` in the language of `groff_man(7)`.
+/// The page of `command`, in `groff_man(7)`.
 ///
 /// # Errors
-/// What is rendered is not UTF-8, which clap's texts are.
+/// The rendered text is not UTF-8, which does not happen with clap's texts.
 pub fn render(command: Command) -> io::Result<String> {
     let mut options = Vec::new();
     let environment = environment(&command);
@@ -37,7 +37,7 @@ pub fn render(command: Command) -> io::Result<String> {
     Ok(HEADING.to_owned() + &embolden(&options) + SECTIONS)
 }
 
-/// `text` with what stands between backticks, as the options' help has it, in bold.
+/// `text` with the parts between backticks in bold.
 fn embolden(text: &str) -> String {
     let parts = text.split('`').enumerate();
     parts
@@ -48,25 +48,25 @@ fn embolden(text: &str) -> String {
         .collect()
 }
 
-/// ENVIRONMENT: a variable for each option that has one, and what is read besides.
+/// ENVIRONMENT: the variable of each option that has one, and `RUST_LOG`.
 fn environment(command: &Command) -> Roff {
     let mut roff = Roff::new();
     roff.control("SH", ["ENVIRONMENT"]);
     roff.text([roman(
-        "An option on the command line goes before its variable. A value is written as on the \
+        "An option on the command line overrides its variable. Values are the same as on the \
          command line; a switch is true or false, on or off, 1 or 0.",
     )]);
     for argument in command.get_arguments().filter(|a| !a.is_hide_set()) {
         if let (Some(name), Some(long)) = (argument.get_env(), argument.get_long()) {
             roff.control("TP", []);
             roff.text([bold(name.to_string_lossy())]);
-            roff.text([roman("as "), bold(format!("--{long}"))]);
+            roff.text([roman("same as "), bold(format!("--{long}"))]);
         }
     }
     roff.control("TP", []);
     roff.text([bold("RUST_LOG")]);
     roff.text([roman(
-        "what is logged to standard error: error, warn, info, debug or trace; info unless given",
+        "level of the log on standard error: error, warn, info (the default), debug or trace",
     )]);
     roff
 }

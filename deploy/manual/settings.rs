@@ -1,27 +1,28 @@
-//! The file of settings that the systemd unit reads, `/etc/default/httpipe`: every option that has a
-//! variable, with what it does and its default, to be uncommented.
+//! The settings file of the systemd unit, `/etc/default/httpipe`: every option that has a variable,
+//! with its help and its default, commented out.
 
 use clap::{Arg, Command};
 
-/// Columns of a comment.
+/// Maximum columns of a comment line.
 const WIDTH: usize = 90;
 
 const HEAD: &str = "\
-# Settings of httpipe's systemd unit, one VARIABLE=VALUE a line, read when it starts:
+# Settings of httpipe's systemd unit, one VARIABLE=VALUE per line. After a change:
 #   systemctl restart httpipe
-# See httpipe(1). A line that begins with # says a default, or shows how a value is written.
+# See httpipe(1). A line that begins with # shows a default, or how to write a value.
 ";
 
-/// What is set in the file, because it has to hold before anybody has read it: nothing but this
-/// machine reaches a server that was only just installed.
+/// The variables that the installed file sets: variable, value, why. A newly installed server must not
+/// be reachable from other machines before the administrator has read the file.
 const SET: [(&str, &str, &str); 1] = [(
     "HOST",
     "127.0.0.1",
-    "Set here to this machine alone, because whoever reaches the port can send, receive, delete and \
-     list. Put a proxy that knows your users in front, or open it to everybody:",
+    "As installed, only this machine can reach the server, because anyone who can reach the port can \
+     send, receive, delete and list. Put a proxy that authenticates users in front, or open the \
+     server to everybody:",
 )];
 
-/// The text of the file for the options of `command`.
+/// The whole file, for the options of `command`.
 pub fn render(command: &Command) -> String {
     let mut text = HEAD.to_owned();
     for argument in command.get_arguments().filter(|a| !a.is_hide_set()) {
@@ -32,13 +33,13 @@ pub fn render(command: &Command) -> String {
     }
     text.push('\n');
     text.push_str(&comment(
-        "What is logged: error, warn, info, debug or trace",
+        "Level of the log: error, warn, info, debug or trace",
     ));
     text.push_str("#RUST_LOG=info\n");
     text
 }
 
-/// What `argument` does, and the line that sets its variable.
+/// The help of `argument`, and the line that sets its variable.
 fn setting(argument: &Arg, name: &str) -> String {
     let mut text = String::new();
     if let Some(help) = argument.get_help() {
@@ -48,7 +49,7 @@ fn setting(argument: &Arg, name: &str) -> String {
         .get_default_values()
         .first()
         .map(|value| value.to_string_lossy().into_owned());
-    // Without a default, the name of the value shows what to write; a flag has none.
+    // Without a default, the value's name shows what to write; a flag has no value name.
     let value = default.unwrap_or_else(|| {
         let names = argument.get_value_names().unwrap_or_default();
         let name = names
