@@ -1,5 +1,5 @@
-//! Any bytes over two whole connections to a server in this process, so that what they reach in it
-//! guides the fuzzer, and a panic that the server would catch and count ends the run instead.
+//! Any bytes over two whole connections to a server in this process, so that the server's coverage
+//! guides the fuzzer, and a panic ends the run (the executable catches and counts it).
 #![no_main]
 
 use httpipe::{
@@ -15,7 +15,7 @@ static SERVER: LazyLock<SocketAddr> = LazyLock::new(start);
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| httpipe_fuzz::connection::check(*SERVER, data));
 
-/// Starts a server that lives as long as this process; returns where it listens.
+/// Starts a server that lives as long as this process; returns its address.
 fn start() -> SocketAddr {
     let listen = free_address();
     let millis = Duration::from_millis;
@@ -24,7 +24,7 @@ fn start() -> SocketAddr {
         listen_default: Address::of_host(listen.ip(), listen.port()),
         unix_mode: None,
         admin: None,
-        // One, because what runs on two comes in another order each time, which misleads the fuzzer.
+        // One: on two shards the order of events differs from run to run, which misleads the fuzzer.
         shards: 1,
         driver: None,
         timeouts: Timeouts {
@@ -53,15 +53,15 @@ fn start() -> SocketAddr {
     while TcpStream::connect(listen).is_err() {
         assert!(
             began.elapsed() < Duration::from_secs(10),
-            "it never listens"
+            "the server does not listen"
         );
         thread::sleep(millis(5));
     }
     listen
 }
 
-/// A port that nobody uses: the server is told its port, and does not tell a library's user which one
-/// it was given.
+/// A free port. The library does not report a port that the kernel chose, so the server gets a fixed
+/// one.
 fn free_address() -> SocketAddr {
     let any = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     any.local_addr().expect("a bound address")

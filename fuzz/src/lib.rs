@@ -1,5 +1,5 @@
-//! What the fuzz targets check. Owns nothing: these are the modules with which `tests/properties.rs`
-//! checks seeded inputs on the stable toolchain, so that both judge by the same rules.
+//! The checks of the fuzz targets. Owns nothing: `tests/properties.rs` uses the same modules to check
+//! seeded inputs on the stable toolchain, so both check the same rules.
 
 #[path = "../../tests/properties/chunked.rs"]
 pub mod chunked;
