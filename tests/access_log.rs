@@ -1,5 +1,5 @@
-//! The log as whoever operates the server reads it: a line for every finished request, names that
-//! nobody can guess, text that cannot forge a line, and a reader that stops reading.
+//! The log as an operator reads it: one line per finished request, names that cannot be guessed,
+//! text that cannot forge a line, and a reader that stalls.
 
 use crate::support::connection::Connection;
 use crate::support::pattern::{assert_same_bytes, pattern};
@@ -17,7 +17,7 @@ fn logging(options: &[&str]) -> Server {
     Server::start(&[&["--access-log", "--log", "json"], options].concat())
 }
 
-/// The access log so far, without the requests for metrics that the tests themselves make.
+/// The access log so far, without the tests' own requests for metrics.
 fn lines(server: &Server) -> Vec<Value> {
     let log = server.stderr();
     let parsed = log.lines().map(|line| {
@@ -28,16 +28,16 @@ fn lines(server: &Server) -> Vec<Value> {
         .collect()
 }
 
-/// Waits until so many requests are logged, and returns them.
+/// Waits until `count` requests are logged, and returns their lines.
 #[track_caller]
 fn until_lines(server: &Server, count: usize) -> Vec<Value> {
     let found = within_bound(|| Some(lines(server)).filter(|lines| lines.len() >= count));
-    let found = found.unwrap_or_else(|| panic!("{count} lines in vain: {}", server.stderr()));
+    let found = found.unwrap_or_else(|| panic!("there are not {count} lines: {}", server.stderr()));
     assert_eq!(found.len(), count, "{found:?}");
     found
 }
 
-/// The one line about this side.
+/// The only line of this side.
 #[track_caller]
 fn of_side<'a>(lines: &'a [Value], side: &str) -> &'a Value {
     let mut found = lines.iter().filter(|line| line["side"] == side);
@@ -46,7 +46,7 @@ fn of_side<'a>(lines: &'a [Value], side: &str) -> &'a Value {
     line
 }
 
-/// Checks the fields that are named; `Null` is for one that must not be there.
+/// Checks the named fields; `Null` means that the field is absent.
 #[track_caller]
 fn assert_fields(line: &Value, expected: Value) {
     for (name, value) in expected.as_object().expect("an object") {
@@ -66,7 +66,7 @@ fn micros(line: &Value, field: &str) -> u64 {
 }
 
 #[test]
-fn an_exchange_is_a_line_for_each_side_with_all_that_is_known() {
+fn an_exchange_is_one_line_for_each_side_with_all_fields() {
     let server = logging(&[]);
     let mut consumer = server.consumer_waiting("log/me", 1);
     let mut producer = server.produce("log/me", b"12345");
@@ -105,7 +105,7 @@ fn an_exchange_is_a_line_for_each_side_with_all_that_is_known() {
 }
 
 #[test]
-fn bytes_are_those_of_the_body_however_they_move() {
+fn the_bytes_in_a_line_are_those_of_the_body_however_it_moves() {
     for options in [&[] as &[&str], &["--no-splice"]] {
         let server = logging(options);
         let body = pattern(1, 3 << 20);
@@ -151,7 +151,7 @@ fn a_request_that_is_refused_is_logged_with_the_reason() {
 }
 
 #[test]
-fn a_request_that_timed_out_has_waited_all_its_time() {
+fn a_request_that_timed_out_is_logged_with_the_whole_wait() {
     let server = logging(&["--request-timeout", "0.2"]);
     server.consume("log/late").reply().assert_status(408);
     server
@@ -170,7 +170,7 @@ fn a_request_that_timed_out_has_waited_all_its_time() {
 }
 
 #[test]
-fn a_deletion_is_logged_and_so_is_everyone_whom_it_ends() {
+fn a_deletion_is_logged_and_so_is_every_request_that_it_ends() {
     let server = logging(&[]);
     let mut waiting = server.consumer_waiting("log/gone", 1);
     server
@@ -188,7 +188,7 @@ fn a_deletion_is_logged_and_so_is_everyone_whom_it_ends() {
     assert_fields(deletion.expect("a line"), expected);
 }
 
-/// An exchange of which one byte of five has moved.
+/// An exchange in which one byte of five has moved.
 fn under_way(server: &Server) -> (Connection, Connection) {
     let mut consumer = server.consumer_waiting("log/cut", 1);
     let mut producer = server.connect_and_send(&post_head("log/cut", 5));
@@ -199,7 +199,7 @@ fn under_way(server: &Server) -> (Connection, Connection) {
 }
 
 #[test]
-fn an_exchange_that_is_cut_says_whose_doing_it_was() {
+fn a_cut_exchange_is_logged_with_its_cause() {
     let consumer_left = logging(&[]);
     let (mut producer, consumer) = under_way(&consumer_left);
     let gone = address(&consumer);
@@ -208,7 +208,7 @@ fn an_exchange_that_is_cut_says_whose_doing_it_was() {
     let lines = until_lines(&consumer_left, 2);
     let expected = serde_json::json!({"status": 502, "outcome": "consumer_left", "bytes": 1});
     assert_fields(of_side(&lines, "producer"), expected);
-    // TCP has forgotten the address of who reset; the log has not.
+    // TCP no longer knows the address of a client that has reset; the log still has it.
     let expected = serde_json::json!({
         "status": 200, "outcome": "consumer_left", "bytes": 1, "peer": gone,
     });
@@ -295,7 +295,7 @@ fn listings_are_logged_with_the_bytes_of_their_bodies() {
 }
 
 #[test]
-fn requests_of_one_connection_are_logged_one_by_one_wherever_their_channels_are() {
+fn each_request_of_a_connection_is_logged_whichever_shard_serves_it() {
     let server = logging(&["--threads", "2", "--request-timeout", "0.1"]);
     let channels = 16;
     let mut client = server.connect();
@@ -313,7 +313,7 @@ fn requests_of_one_connection_are_logged_one_by_one_wherever_their_channels_are(
     }
 }
 
-/// The names of the first line about a channel.
+/// The names in the first line about a channel.
 fn names(server: &Server) -> (Value, Value) {
     server
         .ask("DELETE", "/channels/secret/plan")
@@ -323,7 +323,7 @@ fn names(server: &Server) -> (Value, Value) {
 }
 
 #[test]
-fn names_are_hashed_unless_asked_otherwise_and_alike_only_within_a_run() {
+fn names_are_hashed_by_default_with_another_key_in_each_run() {
     let (first, second) = (logging(&[]), logging(&["--log-names", "hash"]));
     let (one, other) = (names(&first), names(&second));
     for name in [&one.0, &one.1, &other.0, &other.1] {
@@ -346,7 +346,7 @@ fn names_are_hashed_unless_asked_otherwise_and_alike_only_within_a_run() {
 }
 
 #[test]
-fn names_are_left_out_or_written_as_they_are_if_asked_for() {
+fn names_can_be_left_out_or_written_as_they_are() {
     let none = logging(&["--log-names", "none"]);
     assert_eq!(names(&none), (Value::Null, Value::Null));
     let plain = Server::start_with(
@@ -356,15 +356,15 @@ fn names_are_left_out_or_written_as_they_are_if_asked_for() {
     assert_eq!(names(&plain), ("secret".into(), "plan".into()));
 }
 
-/// Names that would end a line, a string, or the order of reading, and colour a terminal.
+/// Names that would end a line or a string, reverse the reading order, or colour a terminal.
 const NASTY: &str = "a\" outcome=\"forged\\ \u{2028}\u{202e}\u{85}é{}";
 const NASTY_ENCODED: &str = "a%22%20outcome%3D%22forged%5C%20%E2%80%A8%E2%80%AE%C2%85%C3%A9%7B%7D";
 
 #[test]
-fn a_name_in_the_clear_cannot_forge_a_line_or_a_field() {
+fn a_plain_name_cannot_forge_a_line_or_a_field() {
     let json = logging(&["--log-names", "plain"]);
     let text = Server::start(&["--access-log", "--log-names", "plain"]);
-    // U+0085 is a control character: no name has it.
+    // No name may contain U+0085, a control character.
     let name = NASTY.replace('\u{85}', "");
     let target = format!("/channels/{}/x", NASTY_ENCODED.replace("%C2%85", ""));
     json.ask("DELETE", &target).assert_status(404);
@@ -387,7 +387,7 @@ fn a_name_in_the_clear_cannot_forge_a_line_or_a_field() {
 }
 
 #[test]
-fn requests_leave_no_line_unless_asked_for() {
+fn requests_are_not_logged_by_default() {
     for options in [&[] as &[&str], &["--log", "json"]] {
         let mut server = Server::start(options);
         let mut consumer = server.consumer_waiting("log/none", 1);
@@ -422,7 +422,7 @@ fn the_access_log_does_not_depend_on_the_level() {
 }
 
 #[test]
-fn its_switch_in_the_environment_takes_any_usual_word() {
+fn the_variable_of_the_access_log_takes_every_usual_word() {
     for on in ["1", "yes", "on", "true"] {
         let server = Server::start_with(&["--log", "json"], &[("ACCESS_LOG", on)]);
         server.ask("GET", "/").assert_status(200);
@@ -435,8 +435,8 @@ fn its_switch_in_the_environment_takes_any_usual_word() {
 }
 
 #[test]
-fn a_log_that_is_off_says_nothing() {
-    // Without a log the server cannot say which port the kernel chose.
+fn a_log_that_is_off_is_empty() {
+    // Without a log, a test cannot learn which port the kernel chose.
     let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     let port = free.local_addr().expect("bound").port();
     drop(free);
@@ -475,7 +475,7 @@ fn an_access_log_without_a_log_is_refused() {
     );
 }
 
-/// Sends so many requests that are answered at once, many at a time.
+/// Sends so many requests, many at a time; the server answers each at once.
 fn flood(server: &Server, requests: usize) {
     const AT_ONCE: usize = 50;
     let mut client = server.connect();
@@ -488,11 +488,11 @@ fn flood(server: &Server, requests: usize) {
     }
 }
 
-/// More lines than standard error, the writer and the queue can hold together.
+/// More lines than standard error, the writer and the queue hold together.
 const TOO_MANY: usize = 8000;
 
 #[test]
-fn a_reader_that_stalls_stops_nobody_and_is_told_how_much_it_missed() {
+fn a_stalled_reader_blocks_no_request_and_learns_how_many_lines_were_dropped() {
     let server = logging(&["--threads", "2"]);
     server.stall_stderr(true);
     flood(&server, TOO_MANY);
@@ -527,7 +527,7 @@ fn a_reader_that_stalls_stops_nobody_and_is_told_how_much_it_missed() {
 }
 
 #[test]
-fn a_reader_that_stalls_does_not_keep_the_server_from_ending() {
+fn a_stalled_reader_does_not_stop_the_server_from_ending() {
     let mut server = logging(&[]);
     server.stall_stderr(true);
     flood(&server, TOO_MANY);
@@ -536,7 +536,7 @@ fn a_reader_that_stalls_does_not_keep_the_server_from_ending() {
 }
 
 #[test]
-fn what_was_logged_before_the_end_is_written_at_the_end() {
+fn lines_in_the_queue_are_written_before_the_process_ends() {
     let mut server = logging(&[]);
     flood(&server, 1000);
     server.terminate();

@@ -1,5 +1,5 @@
-//! The listener for operators: what is there and nowhere else, that a full or draining server can
-//! still be looked at, and that a large listing is whole.
+//! The admin listener: the paths that only it serves, access to a full or draining server, and
+//! large listings that arrive whole.
 
 use crate::support::connection::Connection;
 use crate::support::request::{get, post, post_head, request};
@@ -8,7 +8,7 @@ use crate::support::{Side, until};
 
 const ADMIN: [&str; 2] = ["--admin", "127.0.0.1:0"];
 
-/// What operators are served, and clients are not.
+/// Paths for operators only.
 const OPERATORS_PATHS: [&str; 5] = [
     "/metrics",
     "/readyz",
@@ -22,7 +22,7 @@ fn start(options: &[&str]) -> Server {
 }
 
 #[test]
-fn operators_have_their_paths_and_clients_have_theirs() {
+fn operators_and_clients_are_served_their_own_paths_only() {
     let server = start(&["--threads", "2"]);
     let mut waiting = server.consumer_waiting("used/channel", 1);
     for path in OPERATORS_PATHS {
@@ -47,13 +47,13 @@ fn operators_have_their_paths_and_clients_have_theirs() {
             reply.text()
         );
     }
-    // Whoever knows a name may end it.
+    // Every client that knows a name may delete it.
     server.ask("DELETE", "/channels/used").assert_status(204);
     waiting.reply().assert_status(410);
 }
 
 #[test]
-fn without_an_admin_listener_everything_is_on_the_one_there_is() {
+fn without_an_admin_listener_the_only_listener_serves_everything() {
     let server = Server::start(&[]);
     let _waiting = server.consumer_waiting("used/channel", 1);
     for path in OPERATORS_PATHS {
@@ -62,7 +62,7 @@ fn without_an_admin_listener_everything_is_on_the_one_there_is() {
 }
 
 #[test]
-fn the_help_sends_clients_only_where_they_are_served() {
+fn the_help_names_only_paths_that_the_listener_serves() {
     for (server, sent_to_state) in [(start(&[]), false), (Server::start(&[]), true)] {
         let help = server.ask("GET", "/").text();
         assert_eq!(help.contains("/state"), sent_to_state, "{help}");
@@ -70,7 +70,7 @@ fn the_help_sends_clients_only_where_they_are_served() {
 }
 
 #[test]
-fn a_body_that_comes_with_a_request_to_the_admin_listener_is_no_next_request() {
+fn the_body_of_a_request_to_the_admin_listener_is_not_taken_for_the_next_request() {
     let server = start(&[]);
     let mut operator = Connection::open(server.admin_address());
     operator.send(post("smuggled/in", request("GET", "/metrics")));
@@ -80,7 +80,7 @@ fn a_body_that_comes_with_a_request_to_the_admin_listener_is_no_next_request() {
 }
 
 #[test]
-fn a_full_server_is_still_looked_at() {
+fn operators_can_reach_a_full_server() {
     let server = start(&["--max-connections", "1", "--threads", "2"]);
     let _only = server.consumer_waiting("full/channel", 1);
     server.ask("GET", "/healthz").assert_status(503);
@@ -89,7 +89,7 @@ fn a_full_server_is_still_looked_at() {
 }
 
 #[test]
-fn operators_beyond_their_number_wait_until_one_goes() {
+fn operators_beyond_the_limit_wait_until_one_leaves() {
     const ADMIN_CONNECTIONS_MAX: usize = 64;
     let server = start(&[]);
     let ready = |operator: &mut Connection| {
@@ -104,7 +104,7 @@ fn operators_beyond_their_number_wait_until_one_goes() {
     }
     let mut next = Connection::open(server.admin_address());
     next.send(request("GET", "/readyz"));
-    // Clients are served meanwhile, and by then the one more would have been, too.
+    // Clients are served meanwhile; by then an admitted operator would have been served too.
     for _ in 0..3 {
         server.ask("GET", "/healthz").assert_status(200);
     }
@@ -130,11 +130,11 @@ fn operators_are_served_until_the_drain_has_ended() {
     });
     server.ask_as_operator("GET", "/healthz").assert_status(200);
     server.until_metric("httpipe_exchanging", 1);
-    // A connection from before lives on, too, until its next reply.
+    // A connection from before the drain stays open until its next reply.
     kept.send(request("GET", "/readyz"));
     kept.last_reply().assert_status(503);
     assert!(std::net::TcpStream::connect(server.address()).is_err());
-    // One that is open and idle does not hold the end up.
+    // An open and idle connection does not delay the end.
     let idle = Connection::open(server.admin_address());
     producer.send("bcde");
     assert_eq!(consumer.rest_of_body().expect("whole"), b"bcde");
@@ -156,7 +156,7 @@ fn the_admin_listener_may_be_a_unix_socket() {
 }
 
 #[test]
-fn a_listing_of_many_channels_is_whole_and_sorted_and_its_connection_goes_on() {
+fn a_listing_of_many_channels_is_whole_and_sorted_and_its_connection_is_kept() {
     const CHANNELS: usize = 900;
     let server = start(&["--threads", "2"]);
     let name = |nth: usize| format!("{nth:04}{}", "n".repeat(200));
@@ -168,7 +168,7 @@ fn a_listing_of_many_channels_is_whole_and_sorted_and_its_connection_goes_on() {
     server.until_waiting(Side::Consumer, CHANNELS as u64);
     let names = |remainder| Vec::from_iter((0..CHANNELS).filter(|n| n % 2 == remainder).map(name));
     let mut operator = Connection::open(server.admin_address());
-    // Pipelined, so each reply ends where it says.
+    // Pipelined, so each reply must end where it says.
     for target in ["/state", "/channels/listed1", "/channels/namespaces"] {
         operator.send(request("GET", target));
     }

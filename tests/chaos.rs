@@ -1,25 +1,25 @@
-//! Chaos: hundreds of clients in random roles and with every misfortune that a client can have or
-//! cause, and the proof that nothing is lost and nothing is stuck.
+//! Chaos: hundreds of clients in random roles and with every fault that a client can have or cause;
+//! a check that nothing is lost and nothing hangs.
 //!
-//! What is claimed, and checked:
-//! - A body that looks whole is exactly one producer's, sent to this channel, whole (`ledger`); what
-//!   comes of a cut one is its front. Each says in its reply's head which one it is, so that empty
-//!   ones count too. No consumer is sent the beginning of a body that another one was sent.
-//! - A producer that hears 200 had its body handed to a consumer's connection to the last byte: that
-//!   consumer took it whole, or left. Nobody who stayed saw it cut.
-//! - A producer whose body was taken whole, and who stays to hear, hears 200. Who hears 502 had a
-//!   consumer that left.
-//! - Whoever stays hears a reply, within the bound of every read here, and one that has a cause: 410
-//!   if a deletion of that channel was under way since the request was begun, 408 if its time had
-//!   passed, 503 if the server has so narrow a limit, 400 if the request was broken. Two clients whom
-//!   nobody disturbs always succeed.
-//! - The counters of the server say what the clients saw, as exactly as can be known.
-//! - Afterwards nothing is left: no channel, no request that waits, no exchange, no connection, no
-//!   descriptor but those of the pipes that are kept, and no more memory than after a warm-up.
-//! - All of this was put to the test: every misfortune happened, and exchanges ended in every way.
+//! What is checked:
+//! - A body that looks whole is exactly the whole body of one producer, sent to this channel
+//!   (`ledger`); a cut body is a prefix of one. Each reply's head says which body it has, so that
+//!   empty ones count too. No two consumers receive the beginning of the same body.
+//! - If a producer receives 200, its last byte was handed to a consumer's connection: that consumer
+//!   received the whole body, or left. No consumer that stayed saw it cut.
+//! - A producer whose body was received whole, and which stays, receives 200. If it receives 502,
+//!   its consumer left.
+//! - Every client that stays receives a reply, within the bound of each read here, and the reply
+//!   has a cause: 410 if a deletion of that channel was under way since the request began, 408 if
+//!   its time was over, 503 if the server has that limit, 400 if the request was broken. Two
+//!   undisturbed clients always succeed.
+//! - The server's counters agree with the clients, as exactly as can be known.
+//! - Afterwards nothing is left: no channel, no waiting request, no exchange, no connection, no
+//!   descriptor except those of kept pipes, and no more memory than after a warm-up.
+//! - The run covered all of this: every fault happened, and exchanges ended in every way.
 //!
-//! Seeded: `HTTPIPE_SEED` repeats a run as far as scheduling allows; a failing one prints it. The
-//! long form, with its figures:
+//! Seeded: `HTTPIPE_SEED` repeats a run as far as scheduling allows; a failing run prints it.
+//! The long run, with its figures:
 //! `HTTPIPE_CHAOS_EXCHANGES=1000000 cargo test --release --test httpipe chaos -- --nocapture`
 
 mod client;
@@ -37,18 +37,18 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// Clients at once, each a thread.
+/// Clients at once, one thread each.
 const CLIENTS: usize = 224;
-/// Exchanges in all, over all servers, unless `HTTPIPE_CHAOS_EXCHANGES` says otherwise.
+/// Exchanges in total over all servers; `HTTPIPE_CHAOS_EXCHANGES` overrides it.
 const EXCHANGES: u64 = 25_000;
 const SERVERS: u64 = 5;
-/// No turn of any client begun for so long: the server is stuck.
+/// If no client starts a new action for so long, the server hangs.
 const STUCK: Duration = Duration::from_secs(30);
-/// What the server may hold more after the run than after a warm-up of a quarter of it: tables and
-/// buffers that have grown to the largest crowd seen, and what the allocator keeps of that.
+/// Memory that the server may hold after the run in addition to what it held after a warm-up of a
+/// quarter of it: tables and buffers at the size of the largest peak, and what the allocator keeps.
 const RESIDENT_GROWTH_BYTES_MAX: u64 = 8 << 20;
 
-/// The servers take turns: the machine is small, and each has hundreds of clients.
+/// One server at a time: the machine is small, and each server has hundreds of clients.
 static TURN: Mutex<()> = Mutex::new(());
 
 #[test]
@@ -73,7 +73,7 @@ fn chaos_without_splicing_loses_nothing_and_leaves_nothing_behind() {
 
 #[test]
 fn chaos_within_tight_limits_loses_nothing_and_leaves_nothing_behind() {
-    // A machine that is busy may keep even undisturbed clients from meeting in so short a time.
+    // On a busy machine even undisturbed clients may not meet in so short a time.
     let weather = Weather {
         calm_pairs: 0,
         long_stall: Duration::from_millis(1000),
@@ -101,14 +101,14 @@ fn chaos(nth: u64, options: &[&str]) {
     run(nth, options, weather);
 }
 
-/// Runs one server through a warm-up and the rest, each to its end, and settles.
+/// Runs one server through a warm-up and the rest, and checks both.
 fn run(nth: u64, options: &[&str], weather: Weather) {
     let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let seed = number_in_environment("HTTPIPE_SEED").unwrap_or(1) * 1000 + nth;
     let exchanges = number_in_environment("HTTPIPE_CHAOS_EXCHANGES").unwrap_or(EXCHANGES) / SERVERS;
     let limits = weather.limits.options();
     let limits: Vec<_> = limits.iter().map(String::as_str).collect();
-    // A client may be slow to begin: hundreds share a core or two.
+    // A client may start slowly: hundreds share a core or two.
     let options = [options, &limits, &["--header-timeout", "60"]].concat();
     eprintln!("chaos: HTTPIPE_SEED={} {options:?}", seed / 1000);
     raise_descriptor_limit();
@@ -155,14 +155,14 @@ fn number_in_environment(name: &str) -> Option<u64> {
     )
 }
 
-/// What a server holds while nobody uses it.
+/// The resources of an idle server.
 struct Held {
     descriptors: usize,
     resident_bytes: u64,
 }
 
 impl Held {
-    /// Looks at a server that nobody has used yet.
+    /// Of a server that nobody has used yet.
     fn unused(server: &Server) -> Self {
         Self {
             descriptors: descriptors(server.pid()),
@@ -170,18 +170,18 @@ impl Held {
         }
     }
 
-    /// Waits until nobody uses the server any more, and no descriptor is left over but the two of
-    /// each pipe that is kept.
+    /// Waits until the server is unused, with no descriptor left over except the two of each kept
+    /// pipe.
     fn after(server: &Server, unused: &Self) -> Self {
         server.until_unused();
         server.until_metric("httpipe_connections", 1);
         let pipes = server.metrics().value("httpipe_pipes");
         let expected = unused.descriptors + 2 * pipes as usize;
-        // The connection that asked for metrics is closed a moment later.
+        // The connection that asked for metrics closes a moment later.
         let settled = within_bound(|| (descriptors(server.pid()) == expected).then_some(()));
         assert!(
             settled.is_some(),
-            "not the {expected} descriptors that were expected with {pipes} pipes: {:#?}",
+            "expected {expected} descriptors, with {pipes} pipes: {:#?}",
             descriptor_targets(server.pid())
         );
         Self {
@@ -191,7 +191,7 @@ impl Held {
     }
 }
 
-/// Lets all clients loose until the server has seen so many exchanges in all.
+/// Runs all clients until the server has seen so many exchanges in total.
 fn storm(server: &Server, ledger: &Ledger, seed: u64, exchanges: u64, weather: Weather) {
     ledger.go_on();
     std::thread::scope(|scope| {
@@ -225,7 +225,8 @@ fn storm(server: &Server, ledger: &Ledger, seed: u64, exchanges: u64, weather: W
     });
 }
 
-/// Stops the clients when the server has seen enough, when one of them failed, or when none gets on.
+/// Stops the clients when the server has seen enough, when a client failed, or when no client makes
+/// progress.
 fn watch(server: &Server, ledger: &Ledger, exchanges: u64) {
     let _fail_all = FailAll(ledger);
     let (mut turns, mut risen) = (0, Instant::now());
@@ -235,7 +236,7 @@ fn watch(server: &Server, ledger: &Ledger, exchanges: u64) {
             (turns, risen) = (ledger.turns(), Instant::now());
         } else if risen.elapsed() > STUCK {
             dump(server, ledger);
-            panic!("no client has got on for {STUCK:?}");
+            panic!("no client made progress for {STUCK:?}");
         }
         let ended = exchanges_ended(&server.metrics()).saturating_sub(ledger.calm_exchanges());
         if ended >= exchanges {
@@ -247,7 +248,7 @@ fn watch(server: &Server, ledger: &Ledger, exchanges: u64) {
     dump(server, ledger);
 }
 
-/// What there is to know about a run that failed.
+/// Prints what is known about a failed run.
 fn dump(server: &Server, ledger: &Ledger) {
     eprintln!("clients:\n{}", ledger.stuck(Duration::from_secs(2)));
     eprintln!("server:\n{}", server.stderr());

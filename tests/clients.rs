@@ -1,5 +1,5 @@
 //! Real clients, each producing for and consuming from every other: curl, Rust's ureq, Python's
-//! http.client, Node's fetch. Every byte goes from a file to a file and is compared.
+//! http.client, Node's fetch. Every byte is read from a file, written to a file and compared.
 
 use crate::support::Side;
 use crate::support::pattern::{assert_same_bytes, pattern};
@@ -73,8 +73,8 @@ const [url, path] = process.argv.slice(1);
 "#;
 
 impl Client {
-    /// Sends the file to the channel, with a declared length or in chunks; returns once the
-    /// server has said 200.
+    /// Sends the file to the channel, with a declared length or in chunks; returns after the
+    /// server's 200.
     fn produce(self, server: &Server, target: &str, file: &Path, chunked: bool) {
         let url = server.url(target);
         let framing = if chunked { "chunked" } else { "length" };
@@ -121,7 +121,7 @@ impl Client {
 fn ureq_produce(url: &str, file: &Path, chunked: bool) {
     let file = std::fs::File::open(file).expect("the test wrote it");
     let reply = match chunked {
-        // A reader whose length ureq does not know goes in chunks.
+        // ureq sends a reader of unknown length in chunks.
         true => ureq::post(url).send(ureq::SendBody::from_owned_reader(file)),
         false => ureq::post(url).send(file),
     };
@@ -152,7 +152,7 @@ fn folder(bytes: usize) -> (TempDir, PathBuf) {
     (folder, file)
 }
 
-/// Every client as a consumer of what `producer` sends.
+/// Every client consumes what `producer` sends.
 fn produce_for_all(producer: Client) {
     let server = Server::start(&["--threads", "2"]);
     let (folder, sent) = folder(3_000_001);
@@ -190,10 +190,10 @@ fn node_produces_for_every_client() {
     produce_for_all(Client::Node);
 }
 
-// ---------------------------------------------------------------- curl, as its manual has it
+// ---------------------------------------------------------------- curl, as in its manual
 
 #[test]
-fn curl_sends_form_data_and_the_consumer_gets_it_as_it_is() {
+fn curl_sends_form_data_and_the_consumer_receives_it_unchanged() {
     let server = Server::start(&[]);
     let url = server.url("/channels/curl/data");
     let producer = Running::start(curl(&["--fail", "-d", "a=b&c=d e", &url]));
@@ -246,7 +246,7 @@ fn curl_speaks_http_1_0_on_both_sides() {
 }
 
 #[test]
-fn an_old_curl_gets_a_chunked_body_whole() {
+fn an_http_1_0_curl_receives_a_chunked_body_whole() {
     let server = Server::start(&[]);
     let body = pattern(1, 500_000);
     let url = server.url("/channels/curl/old-chunked");
@@ -256,7 +256,7 @@ fn an_old_curl_gets_a_chunked_body_whole() {
 }
 
 #[test]
-fn curl_waits_for_its_100_and_goes_on_without_it() {
+fn curl_waits_for_the_100_or_sends_without_it() {
     let server = Server::start(&[]);
     let (_folder, sent) = folder(2 << 20);
     let url = server.url("/channels/curl/expect");
@@ -269,7 +269,7 @@ fn curl_waits_for_its_100_and_goes_on_without_it() {
         text(&sent),
         &url,
     ];
-    // A consumer waits: the 100 comes at once.
+    // A consumer waits, so the 100 is sent at once.
     let consumer = Running::start(curl(&["--fail", &url]));
     server.until_waiting(Side::Consumer, 1);
     let patient = [&expect[..], &["--expect100-timeout", "60"]].concat();
@@ -283,7 +283,7 @@ fn curl_waits_for_its_100_and_goes_on_without_it() {
         &consumer.finish().succeeded().stdout,
         pattern(2 << 20, 2 << 20),
     );
-    // Nobody waits: curl gives up on the 100 and sends.
+    // No consumer waits: curl stops waiting for the 100 and sends.
     let impatient = [&expect[..], &["--expect100-timeout", "0.05"]].concat();
     let mut producer = curl(&impatient)
         .stderr(std::process::Stdio::piped())
@@ -309,9 +309,9 @@ fn curl_waits_for_its_100_and_goes_on_without_it() {
 }
 
 #[test]
-fn curl_tells_a_cut_body_from_a_whole_one() {
+fn curl_detects_a_cut_body() {
     let server = Server::start(&[]);
-    // Its exit codes: 18 is a body cut short, 56 a failure to receive.
+    // curl's exit codes: 18 is a cut body, 56 a failure to receive.
     for (head, version, code) in [
         ("Content-Length: 10\r\n", "--http1.1", 18),
         ("Content-Length: 10\r\n", "--http1.0", 18),
@@ -368,7 +368,7 @@ fn the_curl_lines_of_the_help_work_when_pasted() {
         moving.len() >= 2 && moving.len().is_multiple_of(2),
         "{help}"
     );
-    // Two terminals; in the first one stands the reader's file.
+    // Two terminals; the reader's file is in the first one.
     let terminals = [(); 2].map(|()| tempfile::tempdir().expect("a temporary folder"));
     std::fs::write(terminals[0].path().join("FILE"), "content").expect("a temporary file");
     let pasted: Vec<_> = moving

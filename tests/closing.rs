@@ -1,5 +1,5 @@
-//! How a connection ends: what was said on it before arrives, a cut body is seen to be cut, and nobody
-//! is sent away who has asked in time.
+//! How a connection ends: earlier replies on it arrive, a cut body looks cut, and a client that
+//! asked in time gets an answer.
 
 use crate::support::Side;
 use crate::support::connection::{Connection, End};
@@ -10,10 +10,10 @@ use crate::support::request::{
 use crate::support::server::Server;
 use rustix::process::Signal;
 
-/// Replies that fill the window of a client which does not read, and lie in the server's buffers.
+/// Enough replies to fill the window of a client that does not read, and the server's buffers.
 const EARLIER: usize = 200;
 
-/// A client with a small window that has asked for [`EARLIER`] replies and read none, and then sent
+/// A client with a small window that has requested [`EARLIER`] replies, read none, and then sent
 /// `last`.
 fn with_replies_unread(server: &Server, last: &[u8]) -> Connection {
     let mut client = server.connect();
@@ -22,9 +22,9 @@ fn with_replies_unread(server: &Server, last: &[u8]) -> Connection {
     client
 }
 
-/// As [`with_replies_unread`], a producer on `channel` that waits with its body unread.
+/// As [`with_replies_unread`], for a producer on `channel` that waits with its body unread.
 fn waiting_with_replies_unread(server: &Server, channel: &str) -> Connection {
-    // More than is read with a head, so that some lies unread when the connection is closed.
+    // More than is read with a head, so that a part is unread when the connection closes.
     let body = vec![b'x'; 40 << 10];
     let head = post_head(channel, 1 << 20);
     let client = with_replies_unread(server, &[head, body].concat());
@@ -32,7 +32,7 @@ fn waiting_with_replies_unread(server: &Server, channel: &str) -> Connection {
     client
 }
 
-/// All the earlier replies are there, and nothing but the end of the stream follows.
+/// All earlier replies arrive, followed only by the end of the stream.
 #[track_caller]
 fn expect_earlier_replies(client: &mut Connection) {
     for _ in 0..EARLIER {
@@ -54,7 +54,7 @@ fn replies_on_their_way_reach_a_client_that_half_closes_while_it_waits() {
 fn replies_on_their_way_reach_a_client_that_half_closed_before_it_was_matched() {
     let server = Server::start(&["--threads", "1"]);
     let mut client = waiting_with_replies_unread(&server, "closing/claim");
-    // The consumer comes first to a server that stands still: it finds the producer gone.
+    // The server is stopped, and the consumer arrives first: it meets a producer that has left.
     server.signal(Signal::STOP);
     let mut consumer = server.consume("closing/claim");
     client.half_close();
@@ -69,7 +69,7 @@ fn replies_on_their_way_reach_a_client_that_half_closed_before_it_was_matched() 
 #[test]
 fn replies_on_their_way_reach_a_consumer_that_leaves_before_its_first_byte() {
     let server = Server::start(&["--threads", "1"]);
-    // Requests behind the one in hand are what lies unread.
+    // The unread bytes are requests after the current one.
     let behind = request("GET", "/healthz").repeat((40 << 10) / 30);
     let asked = [get("closing/consumer"), behind].concat();
     let mut client = with_replies_unread(&server, &asked);
@@ -84,7 +84,7 @@ fn replies_on_their_way_reach_a_consumer_that_leaves_before_its_first_byte() {
     producer.reply().assert_status(200);
 }
 
-/// An exchange with an HTTP/1.0 consumer, whose body ends with the connection; it has one byte.
+/// An exchange with an HTTP/1.0 consumer, whose body ends with the connection; one byte has moved.
 fn endless(server: &Server) -> (Connection, Connection) {
     let head = b"GET /channels/closing/endless HTTP/1.0\r\n\r\n";
     let mut consumer = server.connect_and_send(head);
@@ -106,7 +106,7 @@ fn a_body_that_ends_with_the_connection_is_reset_when_the_server_is_killed() {
 }
 
 #[test]
-fn a_body_that_ends_with_the_connection_is_reset_when_the_server_is_told_twice_to_end() {
+fn a_body_that_ends_with_the_connection_is_reset_at_the_second_signal() {
     let mut server = Server::start(&["--threads", "2"]);
     let (_producer, mut consumer) = endless(&server);
     let mut waiting = server.consumer_waiting("closing/waiting", 1);
@@ -127,7 +127,7 @@ fn a_whole_body_that_ends_with_the_connection_ends_with_a_fin() {
 }
 
 #[test]
-fn clients_that_the_kernel_took_in_before_the_end_hear_an_answer() {
+fn clients_that_connected_before_the_drain_receive_a_reply() {
     let mut server = Server::start(&["--threads", "2"]);
     server.barrier();
     server.signal(Signal::STOP);
@@ -157,7 +157,7 @@ fn a_connect_is_refused_and_nothing_behind_it_is_taken_for_a_request() {
 }
 
 #[test]
-fn a_head_that_is_refused_as_such_has_no_body_in_its_reply() {
+fn a_malformed_head_request_is_answered_without_a_body() {
     let server = Server::start(&[]);
     let mut client = server.connect_and_send(b"HEAD /state HTTP/1.1\r\n\r\n");
     assert_eq!(client.reply_to_head().status, 400);
@@ -172,14 +172,14 @@ fn a_partial_put_is_refused() {
     let put = head.replacen("POST", "PUT", 1) + "data";
     let mut client = server.connect_and_send(put.as_bytes());
     client.last_reply().assert_status(400);
-    // For a POST it has no meaning (RFC 9110 §14.4).
+    // On a POST, the field has no meaning (RFC 9110 §14.4).
     let mut client = server.connect_and_send((head + "data").as_bytes());
     assert_eq!(server.consume("closing/range").reply().body, b"data");
     client.reply().assert_status(200);
 }
 
 #[test]
-fn others_have_their_turn_while_one_client_s_many_requests_are_answered() {
+fn other_clients_are_served_while_one_client_s_many_requests_are_answered() {
     const REQUESTS: u64 = 400;
     let server = Server::start(&["--threads", "1"]);
     let mut looking = server.connect_and_send(&request("GET", "/healthz"));
@@ -193,14 +193,14 @@ fn others_have_their_turn_while_one_client_s_many_requests_are_answered() {
     server.signal(Signal::CONT);
     let seen = Metrics::parse(&looking.reply().text());
     let served = seen.value("httpipe_requests_total") - before;
-    assert!(served < REQUESTS, "{served} were served first");
+    assert!(served < REQUESTS, "all {served} were served first");
     for _ in 0..REQUESTS {
         many.reply().assert_status(200);
     }
 }
 
 #[test]
-fn others_have_their_turn_while_a_channel_s_many_waiters_are_sent_away() {
+fn other_clients_are_served_while_a_channel_s_many_waiting_requests_are_refused() {
     const WAITERS: u64 = 400;
     for target in ["/channels/closing/crowd", "/channels/closing"] {
         let server = Server::start(&["--threads", "1"]);
@@ -216,7 +216,7 @@ fn others_have_their_turn_while_a_channel_s_many_waiters_are_sent_away() {
         server.signal(Signal::CONT);
         let seen = Metrics::parse(&looking.reply().text());
         let refused = seen.value("httpipe_refusals_total{kind=\"deleted\"}");
-        assert!(refused < WAITERS, "all were sent away first");
+        assert!(refused < WAITERS, "all were refused first");
         deleting.reply().assert_status(204);
         for waiting in &mut waiting {
             waiting.reply().assert_status(410);
@@ -226,7 +226,7 @@ fn others_have_their_turn_while_a_channel_s_many_waiters_are_sent_away() {
 }
 
 #[test]
-fn who_was_sent_away_from_a_deleted_channel_goes_on_with_its_next_request_wherever_that_leads() {
+fn after_a_deletion_a_connection_goes_on_with_its_next_request_on_any_shard() {
     const WAITERS: u64 = 40;
     let server = Server::start(&["--threads", "4"]);
     let mut waiting = Vec::from_iter((0..WAITERS).map(|n| {

@@ -1,4 +1,4 @@
-//! What the shards run on: io_uring, or epoll where the kernel refuses a ring; and busy polling.
+//! What the shards run on: io_uring, or epoll where the kernel refuses io_uring; and busy polling.
 
 use crate::support::pattern::{assert_same_bytes, pattern};
 use crate::support::request::post_head;
@@ -11,26 +11,26 @@ use std::net::Shutdown;
 const LARGE_BYTES: usize = 8 << 20;
 
 #[test]
-fn a_ring_is_used_where_the_kernel_gives_one() {
+fn io_uring_is_used_where_the_kernel_allows_it() {
     let server = Server::start(&["--driver", "auto"]);
     assert!(server.stderr().contains("io_uring"), "{}", server.stderr());
     assert!(!server.stderr().contains("WARN"), "{}", server.stderr());
 }
 
 #[test]
-fn where_the_kernel_refuses_a_ring_one_warning_says_what_that_costs_and_how_to_allow_it() {
+fn if_the_kernel_refuses_io_uring_one_warning_says_what_that_costs_and_how_to_allow_it() {
     let server = without_io_uring(|| Server::start(&["--driver", "auto"]));
     let said = server.stderr();
     let warnings = Vec::from_iter(said.lines().filter(|line| line.contains("WARN")));
     assert_eq!(warnings.len(), 1, "{said}");
     for part in ["io_uring", "seccomp", "epoll", "CPU"] {
-        assert!(warnings[0].contains(part), "no word of {part}: {said}");
+        assert!(warnings[0].contains(part), "{part} is missing: {said}");
     }
     check_exchanges(&server);
 }
 
 #[test]
-fn epoll_that_was_asked_for_needs_no_ring_and_no_warning() {
+fn the_option_for_epoll_uses_no_io_uring_and_gives_no_warning() {
     let server = without_io_uring(|| Server::start(&["--driver", "epoll"]));
     let said = server.stderr();
     assert!(
@@ -41,7 +41,7 @@ fn epoll_that_was_asked_for_needs_no_ring_and_no_warning() {
 }
 
 #[test]
-fn exchanges_do_not_mind_busy_polling() {
+fn busy_polling_changes_no_exchange() {
     for driver in ["auto", "epoll"] {
         let options = ["--busy-poll", "1000000", "--driver", driver];
         check_exchanges(&Server::start(
@@ -69,7 +69,7 @@ fn check_exchanges(server: &Server) {
 }
 
 #[test]
-fn a_body_without_end_leaves_room_for_others_on_its_shard() {
+fn an_endless_body_does_not_block_other_exchanges_on_its_shard() {
     for driver in ["auto", "epoll"] {
         let server = Server::start(&["--threads", "1", "--driver", driver]);
         let consumer = server.consume("no/end");
@@ -96,7 +96,7 @@ fn a_body_without_end_leaves_room_for_others_on_its_shard() {
 }
 
 #[test]
-fn bytes_that_their_sender_marks_as_urgent_are_bytes_of_the_body_like_all_others() {
+fn urgent_bytes_are_ordinary_bytes_of_the_body() {
     let body = pattern(3, LARGE_BYTES);
     let (before, rest) = body.split_at(LARGE_BYTES / 2);
     for driver in ["auto", "epoll"] {
@@ -108,7 +108,7 @@ fn bytes_that_their_sender_marks_as_urgent_are_bytes_of_the_body_like_all_others
         assert_same_bytes(&consumer.body_bytes(before.len()), before);
         let sent = send(producer.sender(), &rest[..1], SendFlags::OOB);
         assert_eq!(sent, Ok(1));
-        // The end of the stream right behind the body: what is left to be read is a whole body.
+        // The end of the stream follows the body directly: the unread rest is a whole body.
         producer.send(&rest[1..]);
         producer.half_close();
         assert_same_bytes(&consumer.rest_of_body().expect("a whole body"), rest);

@@ -1,5 +1,5 @@
-//! What httpipe is for: a body goes from a producer to a consumer, whole, in order and at once,
-//! whatever the framings, the versions, the sizes, who comes first and on which shard they are.
+//! The purpose of httpipe: a body goes from a producer to a consumer, whole, in order and at once,
+//! for every framing, version and size, in either order of arrival and on any shard.
 
 use crate::support::Side;
 use crate::support::connection::{Connection, Framing, Reply};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 // ---------------------------------------------------------------- the matrix
 
-/// How the producer speaks.
+/// The producer's version and framing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Sending {
     Length11,
@@ -21,7 +21,7 @@ enum Sending {
     Length10KeepAlive,
 }
 
-/// In which pieces the producer's request leaves.
+/// How the producer's request is split into writes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Writing {
     HeadAndBodyTogether,
@@ -29,7 +29,7 @@ enum Writing {
     InPieces,
 }
 
-/// How the consumer speaks.
+/// The consumer's version.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Receiving {
     Http11,
@@ -47,7 +47,7 @@ struct Case {
     bytes: usize,
 }
 
-/// Sizes around the edges of likely buffers and pipes.
+/// Sizes around the likely sizes of buffers and pipes.
 const SIZES: [usize; 16] = [
     0,
     1,
@@ -67,7 +67,7 @@ const SIZES: [usize; 16] = [
     8 << 20,
 ];
 
-/// Every combination, the sizes innermost.
+/// Every combination, with the sizes in the innermost loop.
 fn cases() -> Vec<Case> {
     use {Receiving::*, Sending::*, Writing::*};
     let mut cases = Vec::new();
@@ -110,7 +110,7 @@ fn every_body_arrives_whole_on_four_shards_and_connections_are_handed_over() {
     matrix_with_handovers("4", 1);
 }
 
-/// Every fifth case, which still meets every pair of values.
+/// Every fifth case, which still contains every pair of values.
 fn matrix_with_handovers(threads: &str, skipped: usize) {
     let server = Server::start(&["--threads", threads]);
     cases()
@@ -138,7 +138,7 @@ fn every_body_arrives_whole_without_splicing() {
 }
 
 impl Case {
-    /// One exchange, then one more request on each of the two connections that live on.
+    /// One exchange, then one more request on each of the two connections if it is kept.
     fn run(&self, server: &Server) {
         let report = Report(self);
         let (mut producer, mut consumer) = (server.connect(), server.connect());
@@ -156,7 +156,7 @@ impl Case {
         if self.writing == Writing::HeadFirst {
             producer.send(&head);
             match self.first {
-                // An exchange of an empty body is over with its head.
+                // An exchange with an empty body ends with its head.
                 Side::Consumer if body.is_empty() => {}
                 Side::Consumer => server.until_exchanging(1),
                 Side::Producer => server.until_waiting(Side::Producer, 1),
@@ -212,7 +212,7 @@ impl Case {
         assert_same_bytes(&reply.body, pattern(self.number, self.bytes));
     }
 
-    /// The two change sides on a channel of their own, if both live on.
+    /// The two connections swap sides on another channel, if both are kept.
     fn again(&self, server: &Server, mut producer: Connection, mut consumer: Connection) {
         match (self.producer_lives(), self.consumer_lives()) {
             (true, true) => {
@@ -283,7 +283,7 @@ impl Case {
     }
 }
 
-/// Says which case failed; forgotten when it did not.
+/// Prints the case if its test panics.
 struct Report<'a>(&'a Case);
 
 impl Drop for Report<'_> {
@@ -292,7 +292,7 @@ impl Drop for Report<'_> {
     }
 }
 
-/// The connection still takes requests.
+/// The connection still serves requests.
 #[track_caller]
 fn check_alive(connection: &mut Connection) {
     connection.send(request("GET", "/healthz"));
@@ -302,7 +302,7 @@ fn check_alive(connection: &mut Connection) {
 // ---------------------------------------------------------------- connections
 
 #[test]
-fn a_connection_may_change_its_side_and_its_channel_with_each_request() {
+fn each_request_of_a_connection_may_use_another_side_and_another_channel() {
     for threads in ["1", "2", "4"] {
         let server = Server::start(&["--threads", threads]);
         let mut rng = fastrand::Rng::with_seed(7);
@@ -388,7 +388,7 @@ fn pipelined_consumers_receive_their_bodies_in_order() {
 }
 
 #[test]
-fn a_pipelined_request_behind_a_waiting_one_is_not_taken_before_its_turn() {
+fn a_pipelined_request_is_not_served_while_the_one_before_waits() {
     let server = Server::start(&["--threads", "2"]);
     let mut pipelined =
         server.connect_and_send(&[post("turn/a", b"first"), post("turn/b", b"second")].concat());
@@ -404,14 +404,14 @@ fn a_pipelined_request_behind_a_waiting_one_is_not_taken_before_its_turn() {
 }
 
 #[test]
-fn a_connection_that_waited_is_handed_over_with_what_it_had_pipelined() {
+fn a_connection_that_waited_is_handed_over_with_its_pipelined_bytes() {
     const CHANNELS: usize = 16;
     let server = Server::start(&["--threads", "4"]);
     let all = |make: &dyn Fn(usize) -> Vec<u8>| (0..CHANNELS).flat_map(make).collect::<Vec<u8>>();
     let name = |n: usize| format!("hand/over{n}");
     let posts = all(&|n| post(&name(n), format!("body {n}")));
     let gets = all(&|n| get(&name(n)));
-    // Both ways round: each request of the pipelined connection waits before it is matched.
+    // In both directions: each request of the pipelined connection waits before its match.
     let mut producer = server.connect_and_send(&posts);
     for n in 0..CHANNELS {
         server.until_waiting(Side::Producer, 1);
@@ -446,7 +446,7 @@ fn many_pipelined_small_bodies_all_arrive_in_order() {
 }
 
 #[test]
-fn a_connection_that_asks_for_a_close_gets_one_after_its_reply() {
+fn a_connection_closes_after_the_reply_if_the_client_asks_for_it() {
     let server = Server::start(&[]);
     let close = |start: String| format!("{start} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n");
     let consumer_request = close("GET /channels/close/me".to_owned()) + "\r\n";
@@ -516,7 +516,7 @@ fn a_channel_has_one_exchange_at_a_time() {
 }
 
 #[test]
-fn an_exchange_that_stands_still_holds_up_no_other_channel() {
+fn a_stalled_exchange_blocks_no_other_channel() {
     let server = Server::start(&[]);
     let mut paused_consumer = server.consumer_waiting("slow/one", 1);
     let mut paused_producer = server.connect_and_send(&post_head("slow/one", 2));
@@ -537,7 +537,7 @@ fn an_exchange_that_stands_still_holds_up_no_other_channel() {
 }
 
 #[test]
-fn many_pairs_on_many_channels_at_once_keep_their_bodies_apart() {
+fn many_pairs_on_many_channels_at_once_do_not_mix_their_bodies() {
     const PAIRS: usize = 16;
     let server = Server::start(&["--threads", "4"]);
     std::thread::scope(|scope| {
@@ -556,7 +556,7 @@ fn many_pairs_on_many_channels_at_once_keep_their_bodies_apart() {
 
 const SEEDED_ROUNDS: usize = 40;
 
-/// The bodies that one pair moves, on a channel that changes every time.
+/// The bodies of one pair, each on another channel.
 fn seeded_bodies(pair: usize) -> impl Iterator<Item = (String, &'static [u8])> {
     let mut rng = fastrand::Rng::with_seed(pair as u64);
     (0..SEEDED_ROUNDS).map(move |round| {
@@ -594,7 +594,7 @@ fn consume_seeded(server: &Server, pair: usize) {
 // ---------------------------------------------------------------- streaming
 
 #[test]
-fn a_byte_is_delivered_at_once_though_the_producer_pauses() {
+fn a_byte_is_delivered_at_once_if_the_producer_pauses() {
     let server = Server::start(&["--threads", "2"]);
     for version in ["1.1", "1.0"] {
         let request = format!("GET /channels/drip/drop HTTP/{version}\r\nHost: t\r\n\r\n");
@@ -612,7 +612,7 @@ fn a_byte_is_delivered_at_once_though_the_producer_pauses() {
     }
 }
 
-/// Sends 300 bytes, each only after the one before it has arrived.
+/// Sends 300 bytes, each after the one before has arrived.
 fn drip(producer: &mut Connection, consumer: &mut Connection, in_chunks: bool) {
     let body = pattern(5, 300);
     for (n, byte) in body.chunks(1).enumerate() {
@@ -632,7 +632,7 @@ fn drip(producer: &mut Connection, consumer: &mut Connection, in_chunks: bool) {
 }
 
 #[test]
-fn a_pause_in_a_large_body_holds_back_no_byte() {
+fn a_pause_in_a_large_body_delays_no_byte() {
     const PIECE_BYTES: usize = 300_000;
     let server = Server::start(&[]);
     let body = pattern(9, 20 * PIECE_BYTES);
@@ -662,7 +662,7 @@ fn a_pause_in_a_large_body_holds_back_no_byte() {
 }
 
 #[test]
-fn the_last_bytes_before_a_pause_come_at_once_however_fast_the_flow_was() {
+fn the_last_bytes_before_a_pause_arrive_at_once_after_any_flow() {
     const BURST_BYTES: usize = 1 << 20;
     const ROUNDS: usize = 21;
     let server = Server::start(&[]);
@@ -695,7 +695,7 @@ fn the_last_bytes_before_a_pause_come_at_once_however_fast_the_flow_was() {
                 delays.push(sent.join().expect("it is sent").elapsed());
             });
         }
-        // The middle one, so that a busy machine does not decide; the server sweeps every 100 ms.
+        // The median, so that a busy machine does not decide; the server sweeps every 100 ms.
         delays.sort();
         assert!(delays[ROUNDS / 2] < Duration::from_millis(50), "{delays:?}");
         producer.close();
@@ -704,7 +704,7 @@ fn the_last_bytes_before_a_pause_come_at_once_however_fast_the_flow_was() {
 }
 
 #[test]
-fn a_chunk_is_delivered_before_it_is_whole() {
+fn the_beginning_of_a_chunk_is_delivered_before_its_end_arrives() {
     let server = Server::start(&[]);
     let mut consumer = server.consumer_waiting("part/chunk", 1);
     let mut producer = server.connect_and_send(&post_chunked_head("part/chunk"));
@@ -719,7 +719,7 @@ fn a_chunk_is_delivered_before_it_is_whole() {
 }
 
 #[test]
-fn the_consumers_reply_starts_only_when_the_first_body_byte_is_there() {
+fn the_consumers_reply_starts_only_when_the_first_body_byte_has_arrived() {
     let server = Server::start(&["--threads", "2"]);
     for head in [post_head("first/byte", 1), post_chunked_head("first/byte")] {
         let mut consumer = server.consumer_waiting("first/byte", 1);
@@ -745,7 +745,7 @@ fn the_consumers_reply_starts_only_when_the_first_body_byte_is_there() {
 }
 
 #[test]
-fn a_producer_hears_200_only_after_its_last_byte_was_sent() {
+fn a_producer_receives_200_only_after_its_last_byte_was_sent() {
     let server = Server::start(&[]);
     let mut consumer = server.consumer_waiting("last/byte", 1);
     let mut producer = server.connect_and_send(&post_head("last/byte", 1000));
@@ -760,7 +760,7 @@ fn a_producer_hears_200_only_after_its_last_byte_was_sent() {
 }
 
 #[test]
-fn a_producer_of_chunks_hears_200_only_after_the_last_chunk() {
+fn a_producer_of_chunks_receives_200_only_after_the_last_chunk() {
     let server = Server::start(&[]);
     let mut consumer = server.consumer_waiting("last/chunk", 1);
     let mut producer = server.connect_and_send(&post_chunked_head("last/chunk"));
@@ -778,8 +778,8 @@ fn a_producer_of_chunks_hears_200_only_after_the_last_chunk() {
 }
 
 #[test]
-fn a_producer_hears_nothing_while_a_slow_consumer_does_not_read() {
-    // More than all buffers on the way hold together, so that the end cannot have been sent.
+fn a_producer_receives_no_reply_while_its_consumer_does_not_read() {
+    // More than all buffers on the way hold, so the end cannot have been sent.
     const BYTES: usize = 32 << 20;
     for options in [&[][..], &["--no-splice"]] {
         let server = Server::start(options);
@@ -804,7 +804,7 @@ fn a_producer_hears_nothing_while_a_slow_consumer_does_not_read() {
 }
 
 #[test]
-fn a_small_body_comes_with_its_head_in_one_segment() {
+fn a_small_body_arrives_with_its_head_in_one_segment() {
     let server = Server::start(&["--threads", "2"]);
     for bytes in [1, 100, 1000] {
         let body = pattern(bytes, bytes);
@@ -827,7 +827,7 @@ fn a_small_body_comes_with_its_head_in_one_segment() {
     }
 }
 
-/// Head and body, with or without chunk heads, in these bytes alone.
+/// These bytes are exactly the head and the body, with or without chunk heads.
 #[track_caller]
 fn check_one_segment(received: &[u8], body: &[u8]) {
     let text = received.escape_ascii();

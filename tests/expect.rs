@@ -1,5 +1,5 @@
-//! `Expect: 100-continue` (RFC 9110 §10.1.1): a body leaves the producer's machine when somebody
-//! is there to take it, and not before.
+//! `Expect: 100-continue` (RFC 9110 §10.1.1): a client that waits for the 100 sends its body only
+//! when there is a consumer.
 
 use crate::support::Side;
 use crate::support::pattern::{assert_same_bytes, pattern};
@@ -15,7 +15,7 @@ fn expecting(channel: &str, bytes: usize) -> Vec<u8> {
 }
 
 #[test]
-fn the_100_is_held_until_the_match() {
+fn the_100_is_sent_at_the_match() {
     let server = Server::start(&["--threads", "2"]);
     let body = pattern(1, 100_000);
     let mut producer = server.connect_and_send(&expecting("hold/it", body.len()));
@@ -30,7 +30,7 @@ fn the_100_is_held_until_the_match() {
 }
 
 #[test]
-fn the_100_comes_at_once_when_a_consumer_waits() {
+fn the_100_is_sent_at_once_if_a_consumer_waits() {
     let server = Server::start(&["--threads", "2"]);
     let mut producer = server.connect();
     for body in [&b"x"[..], pattern(2, 3000), pattern(3, 70_000)] {
@@ -132,7 +132,7 @@ fn any_other_expectation_is_417() {
 }
 
 #[test]
-fn a_final_status_instead_of_the_100_spares_the_body() {
+fn a_client_that_receives_a_final_status_instead_of_the_100_sends_no_body() {
     let server = Server::start(&["--threads", "2"]);
     let mut deleted = server.connect_and_send(&expecting("early/final", 1000));
     server.until_waiting(Side::Producer, 1);
@@ -148,7 +148,7 @@ fn a_final_status_instead_of_the_100_spares_the_body() {
 }
 
 #[test]
-fn a_consumer_that_leaves_after_the_100_costs_the_producer_nothing() {
+fn a_producer_whose_consumer_leaves_after_the_100_waits_on() {
     let server = Server::start(&["--threads", "2"]);
     let mut producer = server.connect_and_send(&expecting("next/one", 4));
     server.until_waiting(Side::Producer, 1);

@@ -1,6 +1,6 @@
-//! When something goes wrong: who waits on, who hears what, and that a cut body never looks whole.
-//! Each test is a row of the table in `doc/protocol.md` ("When something goes wrong"), or a sentence
-//! under it. Names like `stalled` are those of its rows.
+//! When something goes wrong: which side waits on, what each side receives, and that a cut body
+//! never looks whole. Each test is a row of the table in `doc/protocol.md` ("When something goes
+//! wrong"), or a sentence under it. Names like `stalled` are names of rows.
 
 mod table;
 mod unread;
@@ -14,12 +14,12 @@ use rustix::process::Signal;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// Versions of consumers, as the rest of their request.
+/// The end of a consumer's request, for each version.
 const HTTP_11: &str = "HTTP/1.1\r\nHost: t\r\n";
 const HTTP_10: &str = "HTTP/1.0\r\n";
 
-/// A producer and a consumer (whose request line ends with `version`) in an exchange of which no
-/// body byte was sent yet.
+/// A producer and a consumer (whose request line ends with `version`) in an exchange in which no
+/// byte of the body was sent yet.
 fn matched(server: &Server, head: &[u8], version: &str) -> (Connection, Connection) {
     let target = head
         .split(|&b| b == b' ')
@@ -56,7 +56,7 @@ enum Leaving {
 
 const EVERY_WAY: [Leaving; 3] = [Leaving::Close, Leaving::Reset, Leaving::HalfClose];
 
-/// Leaves; what is returned keeps a half-closed connection open.
+/// Leaves; the returned connection is half-closed and still open.
 fn leave(mut connection: Connection, how: Leaving) -> Option<Connection> {
     match how {
         Leaving::Close => connection.close(),
@@ -69,7 +69,7 @@ fn leave(mut connection: Connection, how: Leaving) -> Option<Connection> {
     None
 }
 
-// ---------------------------------------------------------------- nobody comes: `wait-over`
+// ---------------------------------------------------------------- no counterpart: `wait-over`
 
 #[test]
 fn no_counterpart_within_the_request_timeout_is_408() {
@@ -98,7 +98,7 @@ fn no_counterpart_within_the_request_timeout_is_408() {
 fn the_request_timeout_is_over_once_there_is_a_match() {
     let server = Server::start(&["--request-timeout", "1"]);
     let (mut producer, mut consumer) = under_way(&server, &post_head("no/hurry", 2), HTTP_11);
-    // A request that came later runs into the limit first.
+    // A request that arrives later reaches the limit first.
     assert_eq!(server.consume("never/matched").reply().status, 408);
     producer.send(b"b");
     assert_eq!(consumer.rest_of_body().expect("a whole body"), b"b");
@@ -118,7 +118,7 @@ fn a_request_that_timed_out_is_never_matched() {
 // ---------------------------------------------------------------- leaving while waiting: `left-waiting`
 
 #[test]
-fn a_consumer_that_leaves_while_it_waits_is_taken_out_of_its_queue() {
+fn a_consumer_that_leaves_while_it_waits_is_removed_from_its_queue() {
     let server = Server::start(&["--threads", "2"]);
     for how in EVERY_WAY {
         let leaving = server.consumer_waiting("gone/consumer", 1);
@@ -136,7 +136,7 @@ fn a_consumer_that_leaves_while_it_waits_is_taken_out_of_its_queue() {
 }
 
 #[test]
-fn a_producer_that_leaves_while_it_waits_is_taken_out_of_its_queue() {
+fn a_producer_that_leaves_while_it_waits_is_removed_from_its_queue() {
     let server = Server::start(&["--threads", "2"]);
     let requests = [
         post_head("gone/producer", 10),
@@ -166,7 +166,7 @@ fn a_producer_that_leaves_while_it_waits_is_taken_out_of_its_queue() {
 }
 
 #[test]
-fn a_waiting_client_that_leaves_behind_pipelined_bytes_is_taken_out_too() {
+fn a_waiting_client_that_leaves_after_pipelined_bytes_is_removed_too() {
     let server = Server::start(&["--threads", "2"]);
     let next = request("GET", "/healthz").repeat(2000);
     let consumer_request = [&get("gone/pipelined")[..], &next].concat();
@@ -199,7 +199,7 @@ fn a_client_may_send_much_ahead_while_it_waits() {
 }
 
 #[test]
-fn a_client_that_left_has_its_room_freed() {
+fn a_client_that_left_no_longer_counts_against_the_limit() {
     let server = Server::start(&[]);
     let before = server.metrics().value("httpipe_connections");
     let leaving: Vec<_> = (1..=50)
@@ -238,7 +238,7 @@ fn a_producer_whose_consumer_leaves_before_a_byte_waits_on_at_the_front() {
 }
 
 #[test]
-fn a_producer_whose_consumer_leaves_goes_to_the_next_consumer_at_once() {
+fn a_producer_whose_consumer_leaves_is_matched_with_the_next_consumer_at_once() {
     let server = Server::start(&[]);
     let (mut producer, leaving) = matched(&server, &post_head("next/consumer", 4), HTTP_11);
     let mut next = server.consumer_waiting("next/consumer", 1);
@@ -250,7 +250,7 @@ fn a_producer_whose_consumer_leaves_goes_to_the_next_consumer_at_once() {
 }
 
 #[test]
-fn a_producer_whose_consumer_leaves_later_hears_502() {
+fn a_producer_whose_consumer_leaves_midway_receives_502() {
     let server = Server::start(&["--threads", "2"]);
     for head in [
         post_head("later/consumer", 1 << 30),
@@ -266,7 +266,7 @@ fn a_producer_whose_consumer_leaves_later_hears_502() {
 }
 
 #[test]
-fn a_producer_that_is_still_sending_hears_the_502() {
+fn a_producer_that_is_still_sending_receives_the_502() {
     for options in [&[][..], &["--no-splice"]] {
         let server = Server::start(options);
         let (mut producer, consumer) =
@@ -274,9 +274,10 @@ fn a_producer_that_is_still_sending_hears_the_502() {
         let mut sender = producer.sender();
         let body = pattern(1, 8 << 20);
         std::thread::scope(|scope| {
-            // How much of it the server still takes is its own business.
+            // The server may stop reading it at any point.
             scope.spawn(move || sender.write_all(&body[1..]));
-            // Gone with much of the body unread, as a client is whose user interrupts it.
+            // The consumer leaves with much of the body unread, like a client that its user
+            // interrupts.
             consumer.close();
             let reply = producer.reply();
             assert_eq!((reply.status, reply.closes()), (502, true));
@@ -287,7 +288,7 @@ fn a_producer_that_is_still_sending_hears_the_502() {
 }
 
 #[test]
-fn a_consumer_that_leaves_behind_pipelined_bytes_during_its_exchange_is_noticed() {
+fn a_consumer_that_leaves_after_pipelined_bytes_during_its_exchange_is_detected() {
     let server = Server::start(&["--threads", "2"]);
     for bytes in [1, 1 << 30] {
         let (mut producer, mut consumer) =
@@ -303,7 +304,7 @@ fn a_consumer_that_leaves_behind_pipelined_bytes_during_its_exchange_is_noticed(
 }
 
 #[test]
-fn a_consumer_that_half_closes_during_its_exchange_gets_the_rest_of_its_body() {
+fn a_consumer_that_half_closes_during_its_exchange_receives_the_rest_of_its_body() {
     let server = Server::start(&["--threads", "2"]);
     let body = pattern(2, 300_000);
     let (mut producer, mut consumer) = matched(&server, &post_head("half/open", 300_000), HTTP_11);
@@ -320,7 +321,7 @@ fn a_consumer_that_half_closes_during_its_exchange_gets_the_rest_of_its_body() {
 }
 
 #[test]
-fn a_consumer_that_half_closes_gets_a_chunked_body_to_its_last_chunk() {
+fn a_consumer_that_half_closes_receives_a_chunked_body_to_its_last_chunk() {
     let server = Server::start(&[]);
     for version in [HTTP_11, HTTP_10] {
         let (mut producer, mut consumer) =
@@ -365,7 +366,7 @@ fn a_consumer_whose_producer_leaves_before_a_byte_waits_on_at_the_front() {
 }
 
 #[test]
-fn a_consumer_whose_producer_leaves_goes_to_the_next_producer_at_once() {
+fn a_consumer_whose_producer_leaves_is_matched_with_the_next_producer_at_once() {
     let server = Server::start(&[]);
     let (leaving, mut consumer) = matched(&server, &post_head("next/producer", 4), HTTP_11);
     let mut next = server.producer_waiting("next/producer", b"next", 1);
@@ -420,7 +421,7 @@ fn a_body_that_ends_with_the_connection_is_cut_by_a_reset() {
 }
 
 #[test]
-fn a_producer_that_breaks_off_within_a_chunk_has_cut_its_body() {
+fn a_body_that_ends_inside_a_chunk_is_cut() {
     let server = Server::start(&[]);
     for (version, end) in [(HTTP_11, End::Fin), (HTTP_10, End::Reset)] {
         for part in [
@@ -487,11 +488,11 @@ fn earlier_replies_on_a_connection_that_is_cut_arrive_whole() {
     assert_eq!((cut.received.as_slice(), cut.end), (&b"a"[..], End::Fin));
 }
 
-// ---------------------------------------------------------------- deleted meanwhile:
-// `deleted-before`, `deleted-midway`
+// ---------------------------------------------------------------- deletion: `deleted-before`,
+// `deleted-midway`
 
 #[test]
-fn deleted_before_the_first_body_byte_both_sides_hear_410() {
+fn if_the_channel_is_deleted_before_the_first_body_byte_both_sides_receive_410() {
     let server = Server::start(&["--threads", "2"]);
     for target in ["/channels/deleted/early", "/channels/deleted"] {
         let (mut producer, mut consumer) =
@@ -504,7 +505,7 @@ fn deleted_before_the_first_body_byte_both_sides_hear_410() {
 }
 
 #[test]
-fn deleted_during_the_exchange_the_producer_hears_410_and_the_body_is_cut() {
+fn if_the_channel_is_deleted_midway_the_producer_receives_410_and_the_body_is_cut() {
     let server = Server::start(&["--threads", "2"]);
     for target in ["/channels/deleted/late", "/channels/deleted"] {
         for (head, version, end) in [
@@ -547,7 +548,7 @@ fn deleting_a_stalled_large_exchange_ends_it() {
 // ---------------------------------------------------------------- idle: `stalled`
 
 #[test]
-fn a_producer_that_stalls_in_an_exchange_hears_408_and_its_consumer_is_cut() {
+fn a_producer_that_stalls_in_an_exchange_receives_408_and_the_body_is_cut() {
     let server = Server::start(&["--idle-timeout", "1", "--threads", "2"]);
     for (head, version, end) in [
         (post_head("idle/producer", 5), HTTP_11, End::Fin),
@@ -586,7 +587,7 @@ fn an_exchange_that_moves_slowly_is_not_idle() {
     let (mut producer, mut consumer) = under_way(&server, &post_head("slow/steady", 30), HTTP_11);
     let started = Instant::now();
     let mut sent = 1;
-    // Longer than the limit, in pauses far below it: the passing of time is what is tested here.
+    // For longer than the limit, with pauses far below it: this test is about the passing of time.
     while sent < 30 {
         std::thread::sleep(Duration::from_millis(60));
         producer.send(b"b");
@@ -598,7 +599,7 @@ fn an_exchange_that_moves_slowly_is_not_idle() {
 }
 
 #[test]
-fn waiting_is_not_idleness() {
+fn the_idle_timeout_does_not_apply_to_waiting() {
     let server = Server::start(&["--idle-timeout", "1", "--request-timeout", "3"]);
     let mut consumer = server.consumer_waiting("patient/consumer", 1);
     let (mut stalled, _cut) = under_way_beside(&server);
@@ -608,7 +609,7 @@ fn waiting_is_not_idleness() {
     producer.reply().assert_status(200);
 }
 
-/// An exchange under way while one consumer waits elsewhere.
+/// An exchange under way, and a consumer that waits on another channel.
 fn under_way_beside(server: &Server) -> (Connection, Connection) {
     let mut consumer = server.consumer_waiting("stalled/exchange", 2);
     let mut producer = server.connect_and_send(&post_head("stalled/exchange", 5));
@@ -617,11 +618,11 @@ fn under_way_beside(server: &Server) -> (Connection, Connection) {
     (producer, consumer)
 }
 
-// ---------------------------------------------------------------- shutting down:
-// `drain-waiting`, `drain`, `drain-over-before`, `drain-over-midway`
+// ---------------------------------------------------------------- drain: `drain-waiting`, `drain`,
+// `drain-over-before`, `drain-over-midway`
 
 #[test]
-fn a_server_that_shuts_down_sends_its_waiters_away_with_503() {
+fn a_draining_server_refuses_waiting_requests_with_503() {
     for signal in [rustix::process::Signal::TERM, rustix::process::Signal::INT] {
         let mut server = Server::start(&["--threads", "2"]);
         let mut waiters = [
@@ -649,7 +650,7 @@ fn check_retry_after(value: Option<&str>) {
 }
 
 #[test]
-fn a_server_that_shuts_down_serves_its_exchanges_to_the_end() {
+fn a_draining_server_serves_its_exchanges_to_the_end() {
     let mut server = Server::start(&["--threads", "2"]);
     let body = pattern(6, 3 << 20);
     let (mut producer, mut consumer) = matched(
@@ -661,7 +662,7 @@ fn a_server_that_shuts_down_serves_its_exchanges_to_the_end() {
     assert_eq!(consumer.head().status, 200);
     let mut waiting = server.consumer_waiting("drain/waiting", 1);
     server.terminate();
-    // The server is draining once it sends waiters away.
+    // The server drains once it refuses waiting requests.
     assert_eq!(waiting.last_reply().status, 503);
     std::thread::scope(|scope| {
         let mut sender = producer.sender();
@@ -674,7 +675,7 @@ fn a_server_that_shuts_down_serves_its_exchanges_to_the_end() {
 }
 
 #[test]
-fn a_server_that_shuts_down_closes_idle_connections_and_takes_no_new_ones() {
+fn a_draining_server_closes_idle_connections_and_accepts_no_new_ones() {
     let mut server = Server::start(&["--threads", "2"]);
     let mut idle = server.connect_and_send(&request("GET", "/healthz"));
     idle.reply().assert_status(200);
@@ -690,7 +691,7 @@ fn a_server_that_shuts_down_closes_idle_connections_and_takes_no_new_ones() {
     assert_eq!(server.exit().code(), Some(0));
 }
 
-/// A server with a drain timeout of a second, which operators can look into meanwhile.
+/// A server with a drain timeout of one second and an admin listener.
 fn impatient() -> Server {
     Server::start(&[
         "--drain-timeout",
@@ -702,8 +703,8 @@ fn impatient() -> Server {
     ])
 }
 
-/// Tells `server` to end, and waits until its only exchange, which goes on, is over: not before the
-/// drain timeout. Who was in it keeps the server from ending until it has closed, for a while.
+/// Sends SIGTERM to `server` and waits until its only exchange, which goes on, ends: not before the
+/// drain timeout. For some time its clients delay the end of the server, until they close.
 fn outlast_the_drain(server: &Server) {
     let told = Instant::now();
     server.terminate();
@@ -719,7 +720,7 @@ fn outlast_the_drain(server: &Server) {
 }
 
 #[test]
-fn an_exchange_that_outlasts_the_drain_timeout_is_cut_and_its_producer_hears_503() {
+fn an_exchange_that_outlasts_the_drain_timeout_is_cut_and_its_producer_receives_503() {
     for (head, version, end) in [
         (post_head("drain/cut", 5), HTTP_11, End::Fin),
         (post_chunked_head("drain/cut"), HTTP_11, End::Fin),
@@ -737,7 +738,7 @@ fn an_exchange_that_outlasts_the_drain_timeout_is_cut_and_its_producer_hears_503
 }
 
 #[test]
-fn both_sides_of_an_exchange_without_a_byte_hear_503_at_the_drain_timeout() {
+fn both_sides_of_an_exchange_without_a_byte_receive_503_at_the_drain_timeout() {
     for version in [HTTP_11, HTTP_10] {
         let mut server = impatient();
         let (mut producer, mut consumer) = matched(&server, &post_head("drain/none", 5), version);
@@ -752,7 +753,7 @@ fn both_sides_of_an_exchange_without_a_byte_hear_503_at_the_drain_timeout() {
 // ---------------------------------------------------------------- limits: `limit`
 
 #[test]
-fn a_full_queue_sends_the_next_one_away_with_503() {
+fn a_full_queue_refuses_the_next_request_with_503() {
     for option in ["--max-waiting", "--max-waiting-total"] {
         let server = Server::start(&[option, "2"]);
         let mut producers: Vec<_> = (1..=2)
@@ -774,7 +775,7 @@ fn a_full_queue_sends_the_next_one_away_with_503() {
 }
 
 #[test]
-fn a_queue_is_full_whatever_waits_on_other_channels() {
+fn the_limit_of_a_queue_does_not_depend_on_other_channels() {
     let server = Server::start(&["--max-waiting", "1"]);
     let _first = server.consumer_waiting("full/one", 1);
     let mut other = server.consumer_waiting("full/other", 2);
@@ -785,7 +786,7 @@ fn a_queue_is_full_whatever_waits_on_other_channels() {
 }
 
 #[test]
-fn a_channel_too_many_is_sent_away_with_503() {
+fn a_channel_beyond_the_limit_is_refused_with_503() {
     let server = Server::start(&["--max-channels", "2"]);
     let mut first = server.consumer_waiting("few/first", 1);
     let _second = server.consumer_waiting("few/second", 2);
@@ -793,7 +794,7 @@ fn a_channel_too_many_is_sent_away_with_503() {
     assert_eq!(reply.status, 503);
     check_retry_after(reply.value("Retry-After"));
     assert_eq!(server.produce("few/third", b"data").reply().status, 503);
-    // Those in use go on, and leave room when they are done.
+    // The channels in use go on, and make room when they are done.
     let mut producer = server.produce("few/first", b"data");
     assert_eq!(first.reply().body, b"data");
     producer.reply().assert_status(200);
@@ -804,7 +805,7 @@ fn a_channel_too_many_is_sent_away_with_503() {
 }
 
 #[test]
-fn a_connection_too_many_is_sent_away_with_503() {
+fn a_connection_beyond_the_limit_is_refused_with_503() {
     let server = Server::start(&["--max-connections", "3"]);
     let mut connected: Vec<_> = (0..3).map(|_| server.connect()).collect();
     for connection in &mut connected {
@@ -823,7 +824,7 @@ fn a_connection_too_many_is_sent_away_with_503() {
 }
 
 #[test]
-fn a_server_with_few_descriptors_sends_away_whom_it_cannot_serve_and_recovers() {
+fn a_server_with_few_descriptors_refuses_what_it_cannot_serve_and_recovers() {
     const DESCRIPTORS: &str = "300";
     let server = Server::start_with_descriptors(DESCRIPTORS, &["--threads", "2"]);
     let mut crowd: Vec<_> = (0..250).map(|_| server.connect()).collect();
@@ -840,15 +841,12 @@ fn a_server_with_few_descriptors_sends_away_whom_it_cannot_serve_and_recovers() 
             status => panic!("{status}"),
         }
     }
-    assert!(
-        (1..250).contains(&refused),
-        "{refused} of 250 were sent away"
-    );
+    assert!((1..250).contains(&refused), "{refused} of 250 were refused");
     drop(crowd);
     until("room for a connection", || {
         (server.ask("GET", "/healthz").status == 200).then_some(())
     });
-    // With pipes as scarce as descriptors, large bodies arrive all the same.
+    // With few pipes and descriptors, large bodies arrive all the same.
     let body = pattern(8, 1 << 20);
     let mut consumer = server.consume("few/descriptors");
     std::thread::scope(|scope| {
@@ -862,14 +860,14 @@ fn a_server_with_few_descriptors_sends_away_whom_it_cannot_serve_and_recovers() 
 }
 
 #[test]
-fn what_was_sent_on_before_a_cut_arrives_though_a_reset_follows() {
+fn bytes_that_were_sent_on_before_a_cut_arrive_even_if_a_reset_follows() {
     let server = Server::start(&[]);
     let mut consumer =
         server.connect_and_send(b"GET /channels/cut/short HTTP/1.0\r\nHost: test\r\n\r\n");
     server.until_waiting(Side::Consumer, 1);
     let mut producer = server.connect();
-    // While the server stands still, all of it comes: the start of a chunk that is to be spliced,
-    // and the end of the stream right behind.
+    // While the server is stopped, all of this arrives: the beginning of a chunk that will be
+    // spliced, and directly after it the end of the stream.
     server.signal(Signal::STOP);
     producer.send(post_chunked_head("cut/short"));
     producer.send(format!("8000\r\n{}", "x".repeat(100)));

@@ -1,5 +1,5 @@
-//! Descriptors that are few, or gone: what the server says, whom it turns away, and that it neither
-//! spins nor wedges nor drops anybody who is inside.
+//! Few descriptors, or none: what the server logs, which clients it refuses, and that it neither
+//! spins nor hangs nor drops connected clients.
 
 use crate::support::connection::Connection;
 use crate::support::metrics::Metrics;
@@ -11,13 +11,13 @@ use crate::support::{Side, until};
 use std::io::Write;
 use std::time::Instant;
 
-/// What [`Server::cpu_ticks`] may grow by while a request of [`PATIENCE`] waits in vain. A loop that
-/// spins uses all it gets of 200 a shard; sweeps and tests use about 5.
+/// The most that [`Server::cpu_ticks`] may grow while a request of [`PATIENCE`] times out. A loop
+/// that spins uses up to 200 per shard; sweeps and tests use about 5.
 const CALM_TICKS: u64 = 60;
-/// Seconds, and so many times ten sweeps.
+/// In seconds; one second is ten sweeps.
 const PATIENCE: &str = "2";
 
-/// `GET target` over a connection that is open already.
+/// `GET target` on an open connection.
 fn ask(inside: &mut Connection, target: &str) -> String {
     inside.send(request("GET", target));
     inside.reply().assert_status(200).text()
@@ -27,15 +27,15 @@ fn metrics(inside: &mut Connection) -> Metrics {
     Metrics::parse(&ask(inside, "/metrics"))
 }
 
-/// A new connection that was served once.
+/// A new connection that has been served once.
 fn inside(server: &Server) -> Connection {
     let mut connection = server.connect();
     ask(&mut connection, "/healthz");
     connection
 }
 
-/// Leaves the server no descriptor, once it has these many connections and has closed all others: one
-/// that closes later would be one that is free. Returns the limit before.
+/// Leaves the server no descriptor, once it has this many connections and has closed all others:
+/// one that closed later would free a descriptor. Returns the limit from before.
 fn exhaust(server: &Server, inside: &mut Connection, connections: u64) -> u64 {
     until("the others to be closed", || {
         (metrics(inside).value("httpipe_connections") == connections).then_some(())
@@ -43,8 +43,8 @@ fn exhaust(server: &Server, inside: &mut Connection, connections: u64) -> u64 {
     server.exhaust_descriptors()
 }
 
-/// Lets [`PATIENCE`] go by, as a server with that `--request-timeout` measures it, and returns the
-/// CPU time that it used.
+/// Waits for [`PATIENCE`], measured by a server with that `--request-timeout`; returns the CPU time
+/// that the server used.
 fn ticks_of_patience(server: &Server, inside: &mut Connection) -> u64 {
     let before = server.cpu_ticks();
     inside.send(get("in/vain"));
@@ -52,7 +52,7 @@ fn ticks_of_patience(server: &Server, inside: &mut Connection) -> u64 {
     server.cpu_ticks() - before
 }
 
-/// Lines of the log that contain this.
+/// The number of log lines that contain `part`.
 fn lines(server: &Server, part: &str) -> usize {
     let said = server.stderr();
     said.lines().filter(|line| line.contains(part)).count()
@@ -61,7 +61,7 @@ fn lines(server: &Server, part: &str) -> usize {
 // ---------------------------------------------------------------- few at the start
 
 #[test]
-fn few_descriptors_are_said_at_the_start_with_the_figures_and_what_to_do() {
+fn few_descriptors_are_logged_at_the_start_with_figures_and_advice() {
     for (descriptors, threads) in [("256", "1"), ("256", "4"), ("1024", "16")] {
         let server = Server::start_with_descriptors(descriptors, &["--threads", threads]);
         assert_eq!(lines(&server, "few descriptors"), 1, "{}", server.stderr());
@@ -84,7 +84,7 @@ fn few_descriptors_are_said_at_the_start_with_the_figures_and_what_to_do() {
 }
 
 #[test]
-fn every_connection_that_was_promised_is_served_and_the_next_one_hears_503() {
+fn every_announced_connection_is_served_and_the_next_one_receives_503() {
     for (descriptors, threads) in [("256", "4"), ("1024", "16")] {
         let server = Server::start_with_descriptors(descriptors, &["--threads", threads]);
         let said = server.stderr();
@@ -95,14 +95,14 @@ fn every_connection_that_was_promised_is_served_and_the_next_one_hears_503() {
         let mut crowd = Vec::from_iter((0..promised).map(|_| inside(&server)));
         let mut one_too_many = server.connect_and_send(&request("GET", "/healthz"));
         one_too_many.last_reply().assert_turned_away();
-        // With all their seats taken, the pipes have theirs too.
+        // With all connections in use, the pipes still have their descriptors.
         let body = pattern(3, 4 << 20);
         let (producer, consumer) = crowd.split_at_mut(1);
         deliver(&mut producer[0], &mut consumer[0], body);
         assert!(server.descriptors().len() <= descriptors.parse().expect("a number"));
         assert_eq!(lines(&server, "cannot"), 0, "{}", server.stderr());
         let spliced = metrics(&mut crowd[2]).value("httpipe_bytes_total{path=\"spliced\"}");
-        assert!(spliced > 0, "few pipes are not none");
+        assert!(spliced > 0, "with few pipes, some bodies are spliced");
     }
 }
 
@@ -123,7 +123,7 @@ fn deliver(producer: &mut Connection, consumer: &mut Connection, body: &'static 
 }
 
 #[test]
-fn connections_asked_for_by_name_come_before_pipes() {
+fn connections_set_by_the_option_come_before_pipes() {
     let options = ["--threads", "2", "--max-connections", "160"];
     let server = Server::start_with_descriptors("256", &options);
     let mut crowd = Vec::from_iter((0..160).map(|_| inside(&server)));
@@ -145,7 +145,7 @@ fn the_soft_limit_is_raised_to_the_hard_one_at_the_start() {
 }
 
 #[test]
-fn too_few_descriptors_are_one_line_and_exit_code_2() {
+fn too_few_descriptors_give_one_line_and_exit_code_2() {
     for (options, part) in [
         (&["--threads", "8"][..], "8 shards"),
         (
@@ -161,7 +161,7 @@ fn too_few_descriptors_are_one_line_and_exit_code_2() {
         let said = refused.stderr.trim_end();
         assert_eq!(said.lines().count(), 1, "{said}");
         for part in [part, "128", "LimitNOFILE", "ulimit -n"] {
-            assert!(said.contains(part), "no word of {part}: {said}");
+            assert!(said.contains(part), "{part} is missing: {said}");
         }
     }
 }
@@ -169,7 +169,7 @@ fn too_few_descriptors_are_one_line_and_exit_code_2() {
 // ---------------------------------------------------------------- gone at run time
 
 #[test]
-fn without_descriptors_newcomers_wait_and_those_inside_notice_nothing() {
+fn without_descriptors_new_clients_wait_and_connected_ones_are_served() {
     let began = Instant::now();
     let server = Server::start(&["--threads", "2", "--request-timeout", PATIENCE]);
     let [mut first, mut second, mut third] = [(); 3].map(|()| inside(&server));
@@ -183,7 +183,7 @@ fn without_descriptors_newcomers_wait_and_those_inside_notice_nothing() {
     let limit = exhaust(&server, &mut first, 5);
     let mut newcomers =
         Vec::from_iter((0..20).map(|_| server.connect_and_send(&request("GET", "/healthz"))));
-    until("a word about it", || {
+    until("a line in the log", || {
         (lines(&server, "cannot accept") > 0).then_some(())
     });
     let ticks = ticks_of_patience(&server, &mut first);
@@ -192,7 +192,7 @@ fn without_descriptors_newcomers_wait_and_those_inside_notice_nothing() {
     let said_max = 2 * (1 + began.elapsed().as_secs() as usize / 10);
     assert!(said <= said_max, "said {said} times:\n{}", server.stderr());
 
-    // Those inside: small bodies, and the exchange under way.
+    // Connected clients: small bodies, and the exchange under way.
     for _ in 0..50 {
         first.send(get("from/inside"));
         second.send(post("from/inside", b"data"));
@@ -204,7 +204,7 @@ fn without_descriptors_newcomers_wait_and_those_inside_notice_nothing() {
     producer.reply().assert_status(200);
     newcomers.iter_mut().for_each(Connection::expect_nothing);
 
-    // One leaves, one gets in, in their order.
+    // One client leaves and one is accepted, in order.
     third.send(request("GET", "/healthz"));
     third.reply().assert_status(200);
     third.close();
@@ -220,7 +220,7 @@ fn without_descriptors_newcomers_wait_and_those_inside_notice_nothing() {
 }
 
 #[test]
-fn without_descriptors_for_pipes_bodies_are_copied_and_with_them_spliced_again() {
+fn without_descriptors_for_pipes_bodies_are_copied_and_later_spliced_again() {
     let server = Server::start(&[]);
     let (mut producer, mut consumer) = (inside(&server), inside(&server));
     let mut looking = inside(&server);
@@ -238,9 +238,9 @@ fn without_descriptors_for_pipes_bodies_are_copied_and_with_them_spliced_again()
 }
 
 #[test]
-fn a_connection_that_cannot_go_to_its_channels_shard_hears_503_and_lives_on() {
+fn a_connection_that_cannot_move_to_its_channels_shard_receives_503_and_is_kept() {
     let server = Server::start(&["--threads", "2"]);
-    // A wait that a match cut short leaves an operation on the socket that keeps it from leaving.
+    // A match leaves an operation on the socket, so a handover needs a duplicate descriptor.
     let mut connection = server.connect_and_send(&post_head("first/of-all", 4));
     server.until_waiting(Side::Producer, 1);
     let mut consumer = server.consume("first/of-all");
@@ -248,7 +248,7 @@ fn a_connection_that_cannot_go_to_its_channels_shard_hears_503_and_lives_on() {
     connection.send(b"data");
     assert_eq!(consumer.reply().body, b"data");
     connection.reply().assert_status(200);
-    // Every name has one of two owners, and the connection is with one of them.
+    // Each name has one of two owners; the connection is on one of the two shards.
     let delete = |connection: &mut Connection, n: u32| {
         connection.send(request("DELETE", &format!("/channels/some/{n}")));
         connection.reply()
@@ -266,7 +266,7 @@ fn a_connection_that_cannot_go_to_its_channels_shard_hears_503_and_lives_on() {
             }
         }
     }
-    assert!(!turned_away.is_empty(), "64 names, and one owner for all");
+    assert!(!turned_away.is_empty(), "all 64 names have the same owner");
     assert_eq!(lines(&server, "cannot hand"), 1, "{}", server.stderr());
     server.set_descriptor_limit(limit);
     for n in turned_away {
@@ -275,7 +275,7 @@ fn a_connection_that_cannot_go_to_its_channels_shard_hears_503_and_lives_on() {
 }
 
 #[test]
-fn a_consumer_that_half_closed_is_waited_for_calmly_without_a_descriptor_to_do_so() {
+fn waiting_for_a_half_closed_consumer_takes_little_cpu_without_descriptors() {
     let server = Server::start(&["--request-timeout", PATIENCE]);
     let mut waiting = inside(&server);
     let (producer, mut consumer) = (inside(&server), inside(&server));

@@ -1,6 +1,6 @@
-//! Framing that could be read in two ways is refused, the connection closed, and nothing behind it
-//! is ever taken for a request (RFC 9112 §11.2). Each case here carries a request behind the
-//! refused one that would be seen if it were carried out.
+//! A request whose framing could be read in two ways is refused, the connection closes, and nothing
+//! after it is taken for a request (RFC 9112 §11.2). Each case has a second request after the
+//! refused one, which would show if it were served.
 
 use crate::support::Side;
 use crate::support::connection::{Connection, End};
@@ -10,11 +10,11 @@ use crate::support::server::Server;
 use serde_json::json;
 use std::io::Write;
 
-/// Would remove the channel `guard/intact`, which a consumer keeps in use.
+/// Would delete the channel `guard/intact`, which a consumer keeps in use.
 const SMUGGLED: &[u8] = b"DELETE /channels/guard/intact HTTP/1.1\r\nHost: t\r\n\r\n";
 
-/// Sends `request` with [`SMUGGLED`] behind it, and checks that there is one reply with this
-/// status, then the end, and that the smuggled request did nothing.
+/// Sends `request` followed by [`SMUGGLED`], and checks that there is one reply with this status,
+/// then the end, and that the smuggled request had no effect.
 #[track_caller]
 fn check_refused(server: &Server, status: u16, request: &[u8]) {
     let mut client = server.connect();
@@ -46,7 +46,7 @@ fn check_all_refused<R: AsRef<[u8]>>(requests: impl IntoIterator<Item = R>) {
     check_guard(&server, &mut guard);
 }
 
-/// The consumer that keeps `guard/intact` in use waits as if nothing had happened, and is served.
+/// The consumer that keeps `guard/intact` in use still waits, and is then served.
 #[track_caller]
 fn check_guard(server: &Server, guard: &mut Connection) {
     let mut producer = server.produce("guard/intact", b"still here");
@@ -54,7 +54,7 @@ fn check_guard(server: &Server, guard: &mut Connection) {
     producer.reply().assert_status(200);
 }
 
-/// A POST with these field lines, and a body that is short in each way to read it.
+/// A POST with these field lines, and a body that is short under every reading.
 fn post_with(fields: &str) -> String {
     format!("POST /channels/refused/x HTTP/1.1\r\nHost: t\r\n{fields}\r\n0\r\n\r\n")
 }
@@ -176,7 +176,7 @@ fn an_http_1_1_request_needs_exactly_one_valid_host() {
 }
 
 #[test]
-fn bytes_that_no_head_may_have_are_refused() {
+fn bytes_that_a_head_may_not_contain_are_refused() {
     let head = |line: &str| format!("GET /healthz HTTP/1.1\r\nHost: t\r\n{line}\r\n\r\n");
     check_all_refused([
         head("X: a\rb"),
@@ -202,7 +202,7 @@ fn bytes_that_no_head_may_have_are_refused() {
 }
 
 #[test]
-fn a_first_line_that_is_not_one_is_refused() {
+fn a_malformed_request_line_is_refused() {
     let head = |line: &str| format!("{line}\r\nHost: t\r\n\r\n");
     check_all_refused([
         head("GET /a b HTTP/1.1"),
@@ -223,7 +223,7 @@ fn a_first_line_that_is_not_one_is_refused() {
 }
 
 #[test]
-fn nothing_behind_a_request_refused_for_another_reason_is_carried_out() {
+fn nothing_after_a_request_refused_for_another_reason_is_served() {
     let server = Server::start(&["--threads", "2"]);
     let _guard = server.consumer_waiting("guard/intact", 1);
     let fields: String = (0..70).map(|n| format!("X-{n}: y\r\n")).collect();
@@ -244,8 +244,8 @@ fn nothing_behind_a_request_refused_for_another_reason_is_carried_out() {
     }
 }
 
-/// Bodies that hold [`SMUGGLED`]: alone, behind what ends a chunked body, before it, and among more
-/// than is read at once.
+/// Bodies that contain [`SMUGGLED`]: alone, after the end of a chunked body, before it, and in the
+/// middle of more than one read takes.
 fn bodies_with_a_request() -> [Vec<u8>; 4] {
     [
         SMUGGLED.to_vec(),
@@ -264,7 +264,7 @@ fn a_body_is_never_taken_for_a_request() {
         let framings = [
             post("real/body", &body),
             [post_chunked_head("real/body"), chunked(&body, body.len())].concat(),
-            // The request in a chunk of its own, and in pieces.
+            // The request in one chunk, and in pieces.
             [
                 post_chunked_head("real/body"),
                 chunked(&body, SMUGGLED.len()),
@@ -274,7 +274,7 @@ fn a_body_is_never_taken_for_a_request() {
         ];
         for (whole, pieces) in framings.iter().flat_map(|whole| [(whole, 1), (whole, 2)]) {
             let mut consumer = server.consumer_waiting("real/body", 2);
-            // Head and body together, and the body once the head is known.
+            // Head and body together, or the body after the server has read the head.
             let body_at = whole.windows(4).position(|end| end == b"\r\n\r\n");
             let cut = if pieces == 1 {
                 0
@@ -294,7 +294,7 @@ fn a_body_is_never_taken_for_a_request() {
                 assert_same_bytes(&consumer.reply().body, &body);
             });
             carrier.reply().assert_status(200);
-            // The next request is what follows the body, and finds the channel there.
+            // The next request is the one after the body, and the channel is still there.
             assert_eq!(carrier.reply().json(), json!({"guard": ["intact"]}));
         }
     }
@@ -371,7 +371,7 @@ fn a_head_may_arrive_in_any_pieces() {
 
 // ---------------------------------------------------------------- chunked bodies
 
-/// Bodies in a coding that is broken before its first payload byte.
+/// Bodies with a chunked coding that is broken before the first payload byte.
 fn broken_from_the_start() -> Vec<Vec<u8>> {
     let texts = [
         "x\r\n",
@@ -409,7 +409,8 @@ fn a_chunked_body_broken_from_the_start_is_400_and_its_consumer_waits_on() {
     let mut first = server.consumer_waiting("broken/chunks", 2);
     let mut second = server.consumer_waiting("broken/chunks", 3);
     for body in broken_from_the_start() {
-        // Behind a head that came alone, the break is met in an exchange; with it, sometimes before.
+        // If the head is sent alone, the exchange begins before the broken part; otherwise the
+        // broken part may come first.
         for in_exchange in [false, true] {
             let shown = body[..body.len().min(60)].escape_ascii();
             let mut producer = server.connect();
@@ -438,7 +439,7 @@ fn a_chunked_body_broken_from_the_start_is_400_and_its_consumer_waits_on() {
         server.state(),
         json!({"broken": ["chunks"], "guard": ["intact"]})
     );
-    // The one that was matched again and again is the first still.
+    // The consumer that was matched repeatedly is still the first.
     for (consumer, body) in [(&mut first, b"1st"), (&mut second, b"2nd")] {
         let mut producer = server.produce("broken/chunks", body);
         assert_eq!(consumer.reply().body, body);
@@ -447,7 +448,7 @@ fn a_chunked_body_broken_from_the_start_is_400_and_its_consumer_waits_on() {
     check_guard(&server, &mut guard);
 }
 
-/// What breaks a chunked body whose first chunk, or the payload of it, the consumer has.
+/// Parts that break a chunked body whose first chunk, or its payload, the consumer has received.
 const BROKEN_LATER: [(&[u8], &[u8]); 11] = [
     (b"4\r\ngood\r\n", b"x\r\n"),
     (b"4\r\ngood\r\n", b"\r\n"),

@@ -1,5 +1,5 @@
-//! Limits under attack, with the channels on several shards: at a limit the newcomer hears 503 and
-//! when to come again, and those inside notice nothing.
+//! Limits under attack, with channels on several shards: beyond a limit a new client receives 503
+//! with `Retry-After`, and connected clients notice nothing.
 
 use crate::support::connection::Connection;
 use crate::support::metrics::Metrics;
@@ -7,15 +7,15 @@ use crate::support::request::{get, post, post_head, request};
 use crate::support::server::Server;
 use crate::support::{Side, until};
 
-/// Newcomers that come at once: with names at random, enough to fill every one of four shards.
+/// New clients at once: with random names, enough to fill each of four shards.
 const CROWD: usize = 120;
 
-/// A wait and an exchange that were there before the crowd came.
+/// A waiting request and an exchange from before the crowd.
 struct Inside {
     waiting: Connection,
     producer: Connection,
     consumer: Connection,
-    /// A connection to look into the server with, when it takes no other.
+    /// A connection for requests when the server accepts no others.
     looking: Connection,
 }
 
@@ -36,7 +36,7 @@ impl Inside {
         }
     }
 
-    /// Everything goes on as if nobody had come.
+    /// Both go on as if there were no crowd.
     #[track_caller]
     fn go_on(&mut self) {
         self.producer.send(b"ta");
@@ -50,8 +50,8 @@ impl Inside {
     }
 }
 
-/// Consumers that ask at once, each for a channel that `name` gives it: those that were let in to
-/// wait, with their channels, and those that were turned away.
+/// Consumers that send requests at once, each for the channel that `name` returns: the admitted
+/// ones, with their channels, and the refused ones.
 fn crowd(
     server: &Server,
     inside: &mut Inside,
@@ -59,12 +59,12 @@ fn crowd(
     waiting: usize,
 ) -> (Vec<(String, Connection)>, Vec<Connection>) {
     let mut all = Vec::from_iter((0..CROWD).map(|n| (name(n), server.consume(&name(n)))));
-    until("everybody to be let in or turned away", || {
+    until("every client to be admitted or refused", || {
         let answered = all.iter().filter(|(_, consumer)| consumer.has_bytes());
         let all_others_answered = answered.count() + waiting == CROWD;
         inside.looking.send(request("GET", "/metrics"));
         let seen = Metrics::parse(&inside.looking.reply().text());
-        // The one that waited before counts too.
+        // The consumer that waited before counts too.
         let let_in = seen.value("httpipe_waiting{side=\"consumer\"}") == waiting as u64 + 1;
         (let_in && all_others_answered).then_some(())
     });
@@ -77,11 +77,11 @@ fn crowd(
     (all, turned_away)
 }
 
-/// Those who were let in are served, and so are, on the connections that they have, those who were
-/// turned away, as soon as there is room.
+/// The admitted consumers are served. The refused ones are served, on the same connections, as soon
+/// as there is room.
 fn serve_all(server: &Server, let_in: Vec<(String, Connection)>, turned_away: Vec<Connection>) {
     let mut producer = server.connect();
-    // Which of those on one channel is the first is the server's to say.
+    // The server decides the order on each channel.
     for (channel, _) in &let_in {
         producer.send(post(channel, channel));
         producer.reply().assert_status(200);
@@ -99,7 +99,7 @@ fn serve_all(server: &Server, let_in: Vec<(String, Connection)>, turned_away: Ve
 }
 
 #[test]
-fn a_full_channel_turns_newcomers_away_whichever_shard_they_came_to() {
+fn a_full_channel_refuses_new_requests_from_every_shard() {
     let server = Server::start(&["--threads", "4", "--max-waiting", "3"]);
     let mut inside = Inside::enter(&server);
     let (let_in, turned_away) = crowd(&server, &mut inside, |_| "full/channel".to_owned(), 3);
@@ -109,8 +109,8 @@ fn a_full_channel_turns_newcomers_away_whichever_shard_they_came_to() {
 }
 
 #[test]
-fn with_as_many_waiting_as_may_be_each_shard_turns_newcomers_away() {
-    // Four for each shard, one of which is inside already.
+fn at_the_limit_of_waiting_requests_each_shard_refuses_new_ones() {
+    // Four for each shard; one of them waits already.
     let server = Server::start(&["--threads", "4", "--max-waiting-total", "16"]);
     let mut inside = Inside::enter(&server);
     let (let_in, turned_away) = crowd(&server, &mut inside, |n| format!("full/server{n}"), 15);
@@ -120,8 +120,8 @@ fn with_as_many_waiting_as_may_be_each_shard_turns_newcomers_away() {
 }
 
 #[test]
-fn with_as_many_channels_as_may_be_each_shard_turns_newcomers_away() {
-    // Four for each shard; a wait and an exchange are inside already, on a channel each.
+fn at_the_limit_of_channels_each_shard_refuses_new_ones() {
+    // Four for each shard; a waiting request and an exchange already use one channel each.
     let server = Server::start(&["--threads", "4", "--max-channels", "16"]);
     let mut inside = Inside::enter(&server);
     let (let_in, turned_away) = crowd(&server, &mut inside, |n| format!("many/channels{n}"), 14);
@@ -131,7 +131,7 @@ fn with_as_many_channels_as_may_be_each_shard_turns_newcomers_away() {
 }
 
 #[test]
-fn with_as_many_connections_as_may_be_newcomers_are_turned_away_and_those_inside_served() {
+fn at_the_limit_of_connections_new_ones_are_refused_and_open_ones_served() {
     let server = Server::start(&["--threads", "4", "--max-connections", "24"]);
     let mut inside = Inside::enter(&server);
     let mut seated = Vec::new();
@@ -144,7 +144,7 @@ fn with_as_many_connections_as_may_be_newcomers_are_turned_away_and_those_inside
         }
     };
     newcomer.expect_end();
-    // Among the newcomers are some who say nothing: they hold no seat that others could have.
+    // Some new clients send nothing: they must not block connections of others.
     let silent = Vec::from_iter((0..20).map(|_| server.connect()));
     for n in 0..CROWD {
         let mut newcomer = server.consume(&format!("too/many{n}"));
@@ -159,7 +159,7 @@ fn with_as_many_connections_as_may_be_newcomers_are_turned_away_and_those_inside
 }
 
 #[test]
-fn heads_that_never_end_hold_their_seats_no_longer_than_the_header_timeout() {
+fn incomplete_heads_hold_their_connections_no_longer_than_the_header_timeout() {
     let seats = ["--max-connections", "24", "--header-timeout", "1"];
     let server = Server::start(&[&["--threads", "2"], &seats[..]].concat());
     let mut inside = Inside::enter(&server);
@@ -169,10 +169,10 @@ fn heads_that_never_end_hold_their_seats_no_longer_than_the_header_timeout() {
         .connect_and_send(&request("GET", "/healthz"))
         .last_reply()
         .assert_turned_away();
-    // A byte now and then gains them nothing.
+    // A byte now and then gains no time.
     let ends = slow.iter_mut().map(|slow| {
         let mut rest = head[9..20].iter();
-        until("the end of its patience", || {
+        until("the header timeout", || {
             if slow.has_bytes() {
                 return Some(());
             }
@@ -190,12 +190,12 @@ fn heads_that_never_end_hold_their_seats_no_longer_than_the_header_timeout() {
 }
 
 #[test]
-fn hundreds_whose_time_is_over_in_one_sweep_all_hear_so_and_the_others_go_on() {
+fn hundreds_of_timeouts_in_one_sweep_are_all_answered_and_other_requests_go_on() {
     let server = Server::start(&["--threads", "2", "--request-timeout", "2"]);
     let mut waiting = Vec::from_iter((0..400).map(|n| server.consume(&format!("in/vain{n}"))));
     server.until_waiting(Side::Consumer, 400);
     let (mut consumer, mut producer) = (server.connect(), server.connect());
-    until("the end of everybody's time", || {
+    until("every time limit to be over", || {
         consumer.send(get("others/go-on"));
         producer.send(post("others/go-on", b"data"));
         assert_eq!(consumer.reply().body, b"data");

@@ -1,5 +1,5 @@
-//! Where the server listens: several addresses at once, TCP and Unix sockets, and what becomes of a
-//! socket's file. Clients on Unix sockets are served as those on TCP are.
+//! Where the server listens: several addresses at once, TCP and Unix sockets, and the files of Unix
+//! sockets. Clients on Unix sockets are served like those on TCP.
 
 use crate::support::connection::{Connection, End};
 use crate::support::pattern::{assert_same_bytes, pattern};
@@ -15,7 +15,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use tempfile::TempDir;
 
-/// A body that is spliced, of many turns.
+/// A body that is spliced, in many rounds.
 const LARGE_BYTES: usize = 8 << 20;
 
 /// A server on one TCP address and one Unix socket.
@@ -60,8 +60,8 @@ impl Mixed {
         connection
     }
 
-    /// A producer and a consumer whose exchange has begun: the consumer has the first byte, `x`, of
-    /// a body of `bytes`.
+    /// A producer and a consumer in an exchange: the consumer has the first byte, `x`, of a body of
+    /// `bytes`.
     fn under_way(&self, producer: Kind, consumer: Kind, bytes: u64) -> (Connection, Connection) {
         let mut producer = self.connect_and_send(producer, &post_head("mixed/way", bytes));
         producer.send("x");
@@ -91,7 +91,7 @@ fn has_ipv6() -> bool {
 }
 
 #[test]
-fn every_address_is_served_and_named_on_a_line_of_its_own() {
+fn every_address_is_served_and_logged_on_its_own_line() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("s.sock");
     let mut options = vec!["--listen", "127.0.0.1:0", "--listen", "127.0.0.2:0"];
@@ -102,7 +102,7 @@ fn every_address_is_served_and_named_on_a_line_of_its_own() {
     options.extend(["--listen", &unix]);
     let server = Server::start(&options);
     let listeners = options.len() / 2;
-    let said = until("a line an address", || {
+    let said = until("a line for each address", || {
         Some(server.said_addresses()).filter(|said| said.len() == listeners)
     });
     assert_eq!(said.last(), Some(&unix));
@@ -120,7 +120,7 @@ fn every_address_is_served_and_named_on_a_line_of_its_own() {
 }
 
 #[test]
-fn the_environment_lists_addresses_with_commas_and_host_and_port_give_way_to_them() {
+fn listen_in_the_environment_has_commas_and_overrides_host_and_port() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let taken = taken.local_addr().expect("bound").port().to_string();
     let environment = [
@@ -137,7 +137,7 @@ fn the_environment_lists_addresses_with_commas_and_host_and_port_give_way_to_the
 }
 
 #[test]
-fn a_port_that_is_typed_wins_over_addresses_in_the_environment() {
+fn the_port_option_overrides_addresses_in_the_environment() {
     let environment = [("LISTEN", "192.0.2.1:1")];
     let server = Server::start_with(&["--host", "127.0.0.1", "--port", "0"], &environment);
     server.ask("GET", "/healthz").assert_status(200);
@@ -164,7 +164,7 @@ fn addresses_together_with_a_host_or_port_are_refused() {
 }
 
 #[test]
-fn an_ipv6_wildcard_is_ipv6_alone_and_stands_beside_the_one_of_ipv4() {
+fn an_ipv6_wildcard_is_ipv6_only_and_works_together_with_the_ipv4_wildcard() {
     if !has_ipv6() {
         return;
     }
@@ -184,7 +184,7 @@ fn an_ipv6_wildcard_is_ipv6_alone_and_stands_beside_the_one_of_ipv4() {
 }
 
 #[test]
-fn the_host_option_takes_both_kinds_of_client_on_the_ipv6_wildcard() {
+fn the_host_option_accepts_ipv4_clients_on_the_ipv6_wildcard() {
     if !has_ipv6() {
         return;
     }
@@ -195,7 +195,7 @@ fn the_host_option_takes_both_kinds_of_client_on_the_ipv6_wildcard() {
 }
 
 #[test]
-fn one_address_that_is_taken_is_one_line_and_leaves_nothing_of_the_others() {
+fn an_address_in_use_gives_one_line_and_closes_the_other_addresses() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("s.sock");
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -223,7 +223,7 @@ fn one_address_that_is_taken_is_one_line_and_leaves_nothing_of_the_others() {
 }
 
 #[test]
-fn more_addresses_than_there_may_be_are_refused() {
+fn too_many_addresses_are_refused() {
     let mut command = executable();
     command.args(["--listen", "127.0.0.1:0"].repeat(17));
     let refused = run(command).exited(1);
@@ -236,10 +236,10 @@ fn the_file_of_a_unix_socket_is_removed_at_the_end() {
         let mut mixed = Mixed::start(&["--drain-timeout", "60"]);
         let file = fs::symlink_metadata(&mixed.path).expect("it listens");
         assert!(file.file_type().is_socket());
-        // What a second signal does not wait for.
+        // An exchange that a second signal does not wait for.
         let held = (signals == 2).then(|| mixed.under_way(Kind::Tcp, Kind::Tcp, 10));
         mixed.server.terminate();
-        until("the first signal to be heeded", || {
+        until("the server to act on the first signal", || {
             mixed
                 .server
                 .stderr()
@@ -271,7 +271,7 @@ fn a_socket_that_a_killed_server_left_behind_is_replaced() {
 }
 
 #[test]
-fn a_path_that_is_in_use_or_no_socket_or_too_long_is_refused_and_left_alone() {
+fn a_path_that_is_in_use_or_not_a_socket_or_too_long_is_refused_and_unchanged() {
     let folder = tempfile::tempdir().expect("a folder");
     let (used, file) = (folder.path().join("used.sock"), folder.path().join("file"));
     let _listener = UnixListener::bind(&used).expect("a free path");
@@ -307,7 +307,7 @@ fn the_permissions_of_a_socket_file_can_be_chosen() {
 
 #[test]
 fn bodies_of_all_sizes_and_framings_pass_between_both_kinds_of_socket() {
-    // Two shards: connections of both kinds are handed over.
+    // Two shards, so that connections of both kinds are handed over.
     let mixed = Mixed::start(&["--threads", "2"]);
     let mut nth = 0;
     for (producer, consumer) in KINDS.iter().flat_map(|p| KINDS.map(|c| (*p, c))) {
@@ -338,20 +338,20 @@ fn bodies_of_all_sizes_and_framings_pass_between_both_kinds_of_socket() {
     assert!(spliced > 7 * LARGE_BYTES as u64, "{spliced}");
 }
 
-/// Connections that the server has with `--max-connections 1`: one, and those that hear 503.
+/// Connections of a server with `--max-connections 1`: one, and those that receive 503.
 const SEATS: usize = 1 + 64;
 
 #[test]
-fn newcomers_on_every_address_are_taken_in_once_a_full_server_has_room_again() {
+fn new_clients_on_every_address_are_accepted_when_a_full_server_has_room_again() {
     let full = ["--max-connections", "1", "--header-timeout", "2"];
     let mixed = Mixed::start(&[&full[..], &["--admin", "127.0.0.1:0"]].concat());
-    // They say nothing, so their seats are free again after two seconds: many looks for room later.
+    // They send nothing, so after two seconds their slots are free: many checks for room later.
     let silent = Vec::from_iter((0..SEATS).map(|_| mixed.connect(Kind::Tcp)));
     let seats = SEATS.try_into().expect("a few");
     mixed.server.until_metric("httpipe_connections", seats);
     let newcomers = KINDS.map(|kind| mixed.connect_and_send(kind, &request("GET", "/healthz")));
     for mut newcomer in newcomers {
-        // The first of them may take the one place that is not for a refusal.
+        // The first of them may take the one connection that is not refused.
         let status = newcomer.reply().status;
         assert!([200, 503].contains(&status), "{status}");
     }
@@ -372,7 +372,7 @@ fn many_requests_on_one_unix_connection_visit_every_shard() {
 }
 
 #[test]
-fn bytes_behind_a_fast_flow_do_not_wait_on_any_kind_of_socket() {
+fn single_bytes_after_a_fast_flow_are_not_delayed_on_any_kind_of_socket() {
     let mixed = Mixed::start(&[]);
     for (producer, consumer) in KINDS.iter().flat_map(|p| KINDS.map(|c| (*p, c))) {
         let body = pattern(3, LARGE_BYTES);
@@ -387,8 +387,8 @@ fn bytes_behind_a_fast_flow_do_not_wait_on_any_kind_of_socket() {
             assert_same_bytes(&consumer.body_bytes(LARGE_BYTES), body);
             fast.join().expect("no panic").expect("it is read");
         });
-        // Far more is declared than a mark, so only a mark that is lifted, or that has no say, lets
-        // single bytes through.
+        // Far more is declared than the low-water mark, so single bytes arrive only if the mark is
+        // reset or has no effect.
         for byte in b"slow" {
             producer.send([*byte]);
             assert_eq!(consumer.body_bytes(1), [*byte]);
@@ -397,7 +397,7 @@ fn bytes_behind_a_fast_flow_do_not_wait_on_any_kind_of_socket() {
 }
 
 #[test]
-fn a_client_that_leaves_its_wait_on_a_unix_socket_is_forgotten() {
+fn a_client_that_leaves_a_unix_socket_while_it_waits_is_removed() {
     let mixed = Mixed::start(&[]);
     for bytes in [
         get("mixed/gone"),
@@ -433,11 +433,11 @@ fn a_consumer_that_leaves_before_its_first_byte_leaves_the_producer_waiting() {
 }
 
 #[test]
-fn who_leaves_midway_is_told_on_to_the_other_side_between_both_kinds_of_socket() {
+fn leaving_midway_is_reported_to_the_other_side_on_both_kinds_of_socket() {
     for (producer_kind, consumer_kind) in KINDS.iter().flat_map(|p| KINDS.map(|c| (*p, c))) {
         let mixed = Mixed::start(&[]);
         let (mut producer, consumer) = mixed.under_way(producer_kind, consumer_kind, 1000);
-        // On a Unix socket, a plain close.
+        // On a Unix socket this is an ordinary close.
         consumer.reset();
         producer.last_reply().assert_status(502);
 
@@ -461,7 +461,7 @@ fn who_leaves_midway_is_told_on_to_the_other_side_between_both_kinds_of_socket()
 fn a_consumer_that_could_not_see_a_cut_is_refused_and_the_producer_waits_on() {
     const HTTP_10: &[u8] = b"GET /channels/mixed/old HTTP/1.0\r\n\r\n";
     let mixed = Mixed::start(&[]);
-    // A Unix socket has no reset, so the end of a body that ends with the connection says nothing.
+    // A Unix socket has no reset, so a body that ends with the connection may be cut or whole.
     let mut producer = mixed.connect_and_send(Kind::Tcp, &post_chunked_head("mixed/old"));
     producer.send(chunk("first "));
     mixed.server.until_waiting(Side::Producer, 1);
@@ -476,7 +476,7 @@ fn a_consumer_that_could_not_see_a_cut_is_refused_and_the_producer_waits_on() {
         .connect_and_send(Kind::Unix, HTTP_10)
         .last_reply()
         .assert_status(505);
-    // On TCP, or with a length, it is served.
+    // It is served on TCP, or with a length.
     let mut consumer = mixed.connect_and_send(Kind::Tcp, HTTP_10);
     assert_eq!(consumer.last_reply().text(), "first second");
     producer.reply().assert_status(200);
@@ -487,7 +487,7 @@ fn a_consumer_that_could_not_see_a_cut_is_refused_and_the_producer_waits_on() {
         .reply()
         .assert_status(200);
     assert_eq!(consumer.last_reply().text(), "sized");
-    // Who waited first and is refused makes room for the next in its queue.
+    // A refused consumer that waited first makes room for the next in its queue.
     let mut refused = mixed.connect_and_send(Kind::Unix, HTTP_10);
     mixed.server.until_waiting(Side::Consumer, 1);
     let mut next = mixed.connect_and_send(Kind::Unix, &get("mixed/old"));
@@ -500,7 +500,7 @@ fn a_consumer_that_could_not_see_a_cut_is_refused_and_the_producer_waits_on() {
 }
 
 #[test]
-fn clients_on_a_unix_socket_are_turned_away_or_served_when_the_server_ends() {
+fn a_draining_server_refuses_or_serves_clients_on_a_unix_socket() {
     let mut mixed = Mixed::start(&["--threads", "2"]);
     let (mut producer, mut consumer) = mixed.under_way(Kind::Unix, Kind::Unix, 5);
     let mut waiting = mixed.connect_and_send(Kind::Unix, &get("mixed/waits"));
@@ -511,7 +511,7 @@ fn clients_on_a_unix_socket_are_turned_away_or_served_when_the_server_ends() {
     assert!(refused.value("Retry-After").is_some());
     assert!(
         UnixStream::connect(&mixed.path).is_err(),
-        "newcomers are refused"
+        "new clients are refused"
     );
     producer.send("yyyy");
     assert_eq!(consumer.rest_of_body().expect("whole"), b"yyyy");
@@ -520,12 +520,12 @@ fn clients_on_a_unix_socket_are_turned_away_or_served_when_the_server_ends() {
 }
 
 #[test]
-fn a_client_that_connected_before_the_end_and_asks_after_it_hears_an_answer() {
+fn a_client_that_connected_before_the_drain_and_asks_later_receives_a_reply() {
     let mut mixed = Mixed::start(&["--threads", "2"]);
     let mut fresh = KINDS.map(|kind| mixed.connect(kind));
     mixed.server.until_metric("httpipe_connections", 3);
     mixed.server.terminate();
-    until("the signal to be heeded", || {
+    until("the server to act on the signal", || {
         mixed
             .server
             .stderr()

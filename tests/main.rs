@@ -1,13 +1,12 @@
-//! The one test binary: drives the real executable over real sockets and judges it by what the
-//! wire contract (`doc/protocol.md`) says. Owns no test itself; it must never reach into the
-//! server's modules for what a client can see from outside. Only `sim` does: it simulates what no
-//! client can provoke at will.
-//! `tidy` starts no server: it reads the sources.
+//! The one test binary: starts the real executable, talks to it over real sockets and checks it
+//! against the wire contract (`doc/protocol.md`). Owns no test itself. It must never use the
+//! server's modules for what a client can see from outside; only `sim` uses them, for what no
+//! client can provoke at will. `tidy` starts no server: it reads the sources.
 //!
-//! A test starts its own server (`support::server`), talks to it through sockets whose replies are
-//! checked strictly (`support::connection`), and waits for events: a gauge in `/metrics`, a byte,
-//! an end of stream. A time stands in a test as a bound for failure, or because the server's own
-//! time limits are what is tested.
+//! A test starts its own server (`support::server`), talks to it through sockets whose replies
+//! are checked strictly (`support::connection`), and waits for events: a gauge in `/metrics`, a
+//! byte, an end of stream. A time in a test is a bound for failure, or the server's own time limit
+//! under test.
 
 mod support;
 

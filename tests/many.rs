@@ -1,4 +1,4 @@
-//! Ten thousand consumers that wait at once, on channels of their own, and each gets its own body.
+//! Ten thousand consumers wait at once, on separate channels, and each receives its own body.
 
 use crate::support::Side;
 use crate::support::connection::Connection;
@@ -8,19 +8,19 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::sync::Mutex;
 
 const CONSUMERS: usize = 10_000;
-/// Connections that produce, each its share.
+/// Connections that produce, each an equal share.
 const PRODUCERS: usize = 8;
 
-/// The two tests take turns: together they would need more descriptors than a process may have.
+/// One test at a time: together they need more descriptors than a process may have.
 static TURN: Mutex<()> = Mutex::new(());
 
 #[test]
-fn ten_thousand_waiting_consumers_each_get_their_own_body_on_one_shard() {
+fn ten_thousand_waiting_consumers_each_receive_their_own_body_on_one_shard() {
     serve_many("1");
 }
 
 #[test]
-fn ten_thousand_waiting_consumers_each_get_their_own_body_on_two_shards() {
+fn ten_thousand_waiting_consumers_each_receive_their_own_body_on_two_shards() {
     serve_many("2");
 }
 
@@ -64,7 +64,7 @@ fn body(n: usize) -> String {
     format!("the body of channel {n}")
 }
 
-/// As the server does: the soft limit may be a tenth of what is needed and allowed.
+/// As the server does: the soft limit may be a tenth of the needed and allowed number.
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     let needed = CONSUMERS as u64 + 2000;

@@ -1,6 +1,5 @@
-//! What `/metrics` tells: every name of the operator's page (`deploy/README.md`; what the labels
-//! mean on the wire is in `doc/protocol.md`), counters that count what happened, gauges that come
-//! back to nothing, and the fast path at work.
+//! `/metrics`: every name on the operator's page (`deploy/README.md`; `doc/protocol.md` explains
+//! the labels), counters that count what happened, gauges that return to zero, and the fast path.
 
 use crate::support::Side;
 use crate::support::metrics::Metrics;
@@ -107,7 +106,7 @@ fn a_large_chunk_is_spliced() {
 }
 
 #[test]
-fn a_small_body_goes_with_the_consumers_head() {
+fn a_small_body_leaves_with_the_consumers_head() {
     let server = Server::start(&[]);
     exchange(&server, b"small");
     assert_eq!(moved(&server, "with_head"), 5);
@@ -129,7 +128,7 @@ fn every_byte_of_a_body_is_counted_once() {
 }
 
 #[test]
-fn exchanges_are_counted_by_how_they_ended() {
+fn exchanges_are_counted_by_outcome() {
     let server = Server::start(&["--idle-timeout", "1"]);
     exchange(&server, b"data");
     exchange(&server, pattern(1, 100_000));
@@ -180,14 +179,14 @@ fn requests_and_replies_are_counted() {
 }
 
 #[test]
-fn gauges_follow_what_waits_and_moves_and_come_back_to_nothing() {
+fn gauges_follow_waiting_and_exchanging_and_return_to_zero() {
     let server = Server::start(&["--threads", "2"]);
     let consumers: Vec<_> = (1..=3)
         .map(|nth| server.consumer_waiting(&format!("gauge/{nth}"), nth))
         .collect();
     let _producer = server.producer_waiting("gauge/other", b"data", 1);
     assert_eq!(server.metrics().value("httpipe_channels"), 4);
-    // Those four, and the one that asks.
+    // Those four, and the one that asks for the metrics.
     assert_eq!(server.metrics().value("httpipe_connections"), 5);
     server.until_waiting(Side::Consumer, 3);
     drop(consumers);
@@ -196,14 +195,14 @@ fn gauges_follow_what_waits_and_moves_and_come_back_to_nothing() {
 }
 
 #[test]
-fn no_name_of_a_channel_shows_in_the_metrics() {
+fn no_name_of_a_channel_is_in_the_metrics() {
     let server = Server::start(&[]);
     let _waiting = server.consumer_waiting("secretspace/secretchannel", 1);
     assert!(!server.ask("GET", "/metrics").text().contains("secret"));
 }
 
 #[test]
-fn refusals_are_counted_by_what_was_wrong() {
+fn refusals_are_counted_by_kind() {
     let server = Server::start(&["--max-waiting", "1"]);
     let refused = |kind: &str| {
         let name = format!("httpipe_refusals_total{{kind=\"{kind}\"}}");
@@ -239,7 +238,7 @@ fn at_most(metrics: &Metrics, histogram: &str, bound: &str, labels: &str) -> u64
 fn a_wait_is_measured_from_arrival_to_match_for_each_side() {
     let server = Server::start(&["--header-timeout", "0.6"]);
     let mut consumer = server.consumer_waiting("wait/long", 1);
-    // The server's own time limit is the clock: it answers 0.6 s after this connection began.
+    // The server's own time limit is the clock: it answers 0.6 s after this connection begins.
     let mut slow = server.connect_and_send(b"GET / HTTP/1.1\r\n");
     slow.last_reply().assert_status(408);
     let mut producer = server.produce("wait/long", b"data");
@@ -255,7 +254,7 @@ fn a_wait_is_measured_from_arrival_to_match_for_each_side() {
     assert!((0.5..3600.0).contains(&sum), "{sum}");
     let producer = ",side=\"producer\"";
     assert_eq!(at_most(&metrics, wait, "+Inf", producer), 1);
-    // It found its counterpart waiting.
+    // The producer found its counterpart waiting.
     let arrived_last = metrics.number("httpipe_wait_seconds_sum{side=\"producer\"}");
     assert!(arrived_last < sum, "{arrived_last}");
 }
@@ -285,7 +284,7 @@ fn every_exchange_is_measured_once() {
 }
 
 #[test]
-fn what_each_shard_has_adds_up_to_what_the_server_has() {
+fn the_figures_of_the_shards_add_up_to_those_of_the_server() {
     let server = Server::start(&["--threads", "2"]);
     let _waiting = Vec::from_iter((1..=8).map(|n| server.consumer_waiting(&format!("s/{n}"), n)));
     let metrics = server.metrics();
@@ -300,12 +299,12 @@ fn what_each_shard_has_adds_up_to_what_the_server_has() {
             metrics.number(&format!("{by_shard}{{shard=\"{shard}\"}}"));
         }
     }
-    // Those eight, and the one that asks.
+    // Those eight, and the one that asks for the metrics.
     assert_eq!(metrics.sum("httpipe_shard_connections"), 9);
 }
 
 #[test]
-fn the_process_tells_its_version_its_age_and_what_it_uses() {
+fn the_metrics_have_the_version_the_age_and_the_resources_of_the_process() {
     let before = SystemTime::now();
     let server = Server::start(&[]);
     let metrics = server.metrics();

@@ -1,5 +1,5 @@
-//! The command line and the environment: what is understood, what is refused and how, and that each
-//! option does something.
+//! The command line and the environment: what is accepted, what is refused and how, and that each
+//! option has an effect.
 
 use crate::support::program::{Finished, run};
 use crate::support::request::request;
@@ -61,7 +61,7 @@ fn the_help_names_every_option_and_its_environment() {
 }
 
 #[test]
-fn the_version_is_the_packages() {
+fn the_version_is_that_of_the_package() {
     for option in ["--version", "-V"] {
         let version = run_with(&[option], &[]).succeeded();
         let expected = format!("httpipe {}\n", env!("CARGO_PKG_VERSION"));
@@ -71,7 +71,7 @@ fn the_version_is_the_packages() {
 
 #[test]
 fn a_bad_value_is_refused_with_the_option_the_value_and_what_is_allowed() {
-    // Each with a piece of what is allowed.
+    // Option, value, and a part of the expected message.
     let bad = [
         ("--port", "65536", "65535"),
         ("--port", "http", "65535"),
@@ -127,7 +127,7 @@ fn a_bad_value_is_refused_with_the_option_the_value_and_what_is_allowed() {
                 .iter()
                 .filter(|part| !said.contains(**part))
             {
-                faults.push_str(&format!("{given} does not say {part:?}: {said}"));
+                faults.push_str(&format!("{given}: {part:?} is missing: {said}"));
             }
         }
     }
@@ -148,11 +148,11 @@ fn an_unknown_option_is_refused() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_one_line_and_exit_code_1() {
+fn a_port_in_use_gives_one_line_and_exit_code_1() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = taken.local_addr().expect("bound").port().to_string();
     check_port_taken(&port);
-    // A second server must not share the port of the first either.
+    // A second server must not share the port of the first one either.
     let first = Server::start(&["--threads", "2"]);
     check_port_taken(&first.address().port().to_string());
     assert_eq!(first.ask("GET", "/healthz").status, 200);
@@ -172,7 +172,7 @@ fn check_port_taken(port: &str) {
 }
 
 #[test]
-fn an_address_that_this_machine_does_not_have_is_one_line_and_exit_code_1() {
+fn an_address_of_another_machine_gives_one_line_and_exit_code_1() {
     let refused = run_with(&["--host", "192.0.2.1", "--port", "0"], &[]).exited(1);
     assert_eq!(
         refused.stderr.trim_end().lines().count(),
@@ -184,13 +184,13 @@ fn an_address_that_this_machine_does_not_have_is_one_line_and_exit_code_1() {
 }
 
 #[test]
-fn a_kernel_that_refuses_io_uring_is_one_line_and_exit_code_1() {
+fn a_kernel_that_refuses_io_uring_gives_one_line_and_exit_code_1() {
     let options = ["--host", "127.0.0.1", "--port", "0", "--driver", "io_uring"];
     let refused = without_io_uring(|| run_with(&options, &[])).exited(1);
     let said = refused.stderr.trim_end();
     assert_eq!(said.lines().count(), 1, "{said}");
     for part in ["io_uring", "not permitted", "seccomp"] {
-        assert!(said.contains(part), "no word of {part}: {said}");
+        assert!(said.contains(part), "{part} is missing: {said}");
     }
     assert!(refused.stdout.is_empty());
 }
@@ -207,7 +207,7 @@ fn the_host_may_be_an_ipv6_address() {
 }
 
 #[test]
-fn the_environment_is_read_and_the_command_line_wins() {
+fn the_environment_is_read_and_the_command_line_overrides_it() {
     let server = Server::start_with(
         &["--threads", "2"],
         &[
@@ -231,7 +231,7 @@ fn the_port_and_the_request_timeout_have_short_names() {
 }
 
 #[test]
-fn every_option_at_once_makes_a_server_that_serves() {
+fn a_server_with_many_options_at_once_serves() {
     let server = Server::start(&[
         "--request-timeout",
         "60",
@@ -274,7 +274,7 @@ fn the_number_of_shards_is_the_number_of_threads() {
 }
 
 #[test]
-fn a_line_of_the_log_has_no_colours_where_nobody_sees_them() {
+fn the_log_has_no_colours_if_standard_error_is_no_terminal() {
     let server = Server::start(&[]);
     assert_eq!(server.ask("GET", "/healthz").status, 200);
     assert!(!server.stderr().contains('\u{1b}'), "{}", server.stderr());

@@ -1,6 +1,6 @@
-//! What is installed beside the executable: the manual page, the shells' completions, the settings
-//! for systemd, each read by the program that it is for; and what the crate ships. The Debian package
-//! and the image are ci/deb's and ci/image's to try.
+//! The files installed beside the executable (the manual page, shell completions, settings for
+//! systemd), each read by the program that uses it; and the content of the crate. ci/deb and
+//! ci/image test the Debian package and the image.
 
 use crate::support::program::{Finished, run};
 use crate::support::server::{Server, executable};
@@ -11,11 +11,11 @@ use std::process::Command;
 use std::sync::LazyLock;
 use tempfile::TempDir;
 
-/// The folder that `cargo run --example manual` writes, made once for all tests.
+/// The folder that `cargo run --example manual` writes, once for all tests.
 static MANUAL: LazyLock<TempDir> = LazyLock::new(|| {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut cargo = cargo(&["run", "--quiet", "--locked", "--example", "manual", "--"]);
-    // Without the bound of `run`: it compiles the example if nobody has yet.
+    // Without the time limit of `run`: cargo may have to compile the example.
     let output = cargo.arg(folder.path()).output().expect("cargo runs");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "{said}");
@@ -34,7 +34,7 @@ fn manual(file: &str) -> PathBuf {
     MANUAL.path().join(file)
 }
 
-/// Runs a command that is given `file` of the manual as its last argument.
+/// Runs a command with `file` of the manual as its last argument.
 #[track_caller]
 fn run_on(program: &str, arguments: &[&str], file: &str) -> Finished {
     let mut command = Command::new(program);
@@ -47,14 +47,14 @@ fn text(finished: &Finished) -> String {
     String::from_utf8(finished.stdout.clone()).expect("text")
 }
 
-/// Every option that the help shows, and every variable.
+/// Every option in the help, and every variable.
 fn options_and_variables() -> (BTreeSet<String>, BTreeSet<String>) {
     let mut help = executable();
     help.arg("--help");
     let help = text(&run(help).succeeded());
     let options = help.lines().filter_map(|line| {
         let line = line.trim_start();
-        // `-p, --port <PORT>` or `--host <ADDRESS>`; prose mentions them too.
+        // `-p, --port <PORT>` or `--host <ADDRESS>`; the texts also mention options.
         let named = line
             .get(4..)
             .filter(|_| line.as_bytes().get(2) == Some(&b','));
@@ -72,7 +72,7 @@ fn options_and_variables() -> (BTreeSet<String>, BTreeSet<String>) {
     both
 }
 
-/// The manual page as a terminal without bold or underlined letters shows it.
+/// The manual page for a terminal without bold or underlined letters.
 fn page() -> String {
     let arguments = [
         "-man",
@@ -111,7 +111,7 @@ fn the_manual_page_names_every_option_and_its_variable() {
 }
 
 #[test]
-fn the_manual_page_has_the_sections_that_a_reader_looks_for() {
+fn the_manual_page_has_the_usual_sections() {
     let page = page();
     let headings: Vec<_> = page
         .lines()
@@ -137,7 +137,7 @@ fn the_manual_page_has_the_sections_that_a_reader_looks_for() {
 
 #[test]
 fn bash_completes_every_option() {
-    // As readline does it: the function that `complete` registered, with the words of the line.
+    // As readline does: calls the function that `complete` registered, with the words of the line.
     let script = "source \"$1\"
         [[ $(complete -p httpipe) =~ -F\\ ([^ ]+) ]] || exit 3
         COMP_WORDS=(httpipe \"$2\") COMP_CWORD=1
@@ -172,7 +172,7 @@ fn fish_completes_every_option() {
     assert!(complete("--request").starts_with("--request-timeout\t"));
 }
 
-/// Fails unless every option, and no other, begins one of the lines.
+/// Fails unless the lines begin with every option and no other.
 #[track_caller]
 fn check_offered(lines: &str) {
     let offered: BTreeSet<_> = lines
@@ -185,7 +185,7 @@ fn check_offered(lines: &str) {
 }
 
 #[test]
-fn zsh_finds_the_completions_and_can_read_them() {
+fn zsh_finds_the_completions_and_loads_them() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let functions = folder.path().join("functions");
     create_dir(&functions).expect("a folder in it");
@@ -200,7 +200,7 @@ fn zsh_finds_the_completions_and_can_read_them() {
     assert!(said.starts_with("_httpipe\n"), "{said}");
     let (options, _) = options_and_variables();
     for option in &options {
-        // With a star, one that may be given several times.
+        // An option that may be repeated has a star.
         let described = ["'", "'*"].map(|quote| said.contains(&format!("{quote}{option}")));
         assert!(described.contains(&true), "{option}:\n{said}");
     }
@@ -219,7 +219,7 @@ fn the_settings_have_a_line_for_every_variable_and_their_defaults_are_accepted()
         let times = values.iter().filter(|(name, _)| *name == variable).count();
         assert!(times > 0, "{variable} is missing:\n{settings}");
     }
-    // A value in capitals stands for what to write; the default port may be taken here.
+    // A value in capitals is a placeholder; the default port may be in use here.
     let defaults: Vec<_> = values
         .into_iter()
         .filter(|(name, value)| *name != "PORT" && !value.contains(char::is_uppercase))
@@ -229,7 +229,7 @@ fn the_settings_have_a_line_for_every_variable_and_their_defaults_are_accepted()
 }
 
 #[test]
-fn nothing_but_this_machine_reaches_a_server_with_the_settings_as_installed() {
+fn the_installed_settings_listen_on_this_machine_only() {
     let settings = read_to_string(manual("httpipe.default")).expect("it was written");
     let set: Vec<_> = settings
         .lines()

@@ -1,8 +1,8 @@
-//! What must hold for any input, tried on seeded ones: noise, rows of the fragments that parsers
-//! trip over, and good inputs with something wrong in them. `fuzz/` has the same checks
-//! (`properties/`) for a fuzzer, which finds its inputs itself and looks for longer.
+//! Rules that hold for any input, checked on seeded input: noise, sequences of fragments that are
+//! hard for parsers, and valid inputs with one thing broken. `fuzz/` runs the same checks
+//! (`properties/`) with a fuzzer, which finds its inputs itself and runs longer.
 //!
-//! Seeded: a failure prints its seed and its input. `HTTPIPE_SEED` runs that one alone.
+//! Seeded: a failure prints its seed and its input. `HTTPIPE_SEED` runs only that seed.
 
 mod chunked;
 mod connection;
@@ -14,10 +14,10 @@ mod route;
 use crate::support::server::Server;
 use fastrand::Rng;
 
-/// Inputs of a pure check; about a second each in a debug build.
+/// Inputs per pure check; about a second each in a debug build.
 const INPUTS: u64 = 4_000;
-/// Scripts of two whole connections. Some end only when the server looks for clients that have left
-/// with bytes unread, which it does every 100 ms: eight seconds in all.
+/// Scripts of two whole connections. Some end only when the server checks for clients that have
+/// left with bytes unread, every 100 ms: eight seconds in total.
 const CONNECTIONS: u64 = 200;
 
 const METHOD: &[&str] = &[
@@ -61,7 +61,7 @@ const TARGET: &[&str] = &[
     "#", "..", "\u{fc}", "\u{80}", "\u{0}", " ", "\t", ";x", "%E2%82%AC",
 ];
 
-/// Requests of producers that go well on their own.
+/// Valid requests of producers.
 const PRODUCE: &[&str] = &[
     "POST /channels/p/q HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nContent-Type: a/b\r\n\r\nhello",
     "PUT /channels/p/q HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n",
@@ -71,14 +71,14 @@ const PRODUCE: &[&str] = &[
     "POST /channels/p/q HTTP/1.0\r\nContent-Length: 3\r\n\r\nxyz",
 ];
 
-/// Requests of consumers that go well on their own.
+/// Valid requests of consumers.
 const CONSUME: &[&str] = &[
     "GET /channels/p/q HTTP/1.1\r\nHost: h\r\n\r\n",
     "GET /channels/p/q HTTP/1.0\r\n\r\n",
     "GET /channels/p/q HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
 ];
 
-/// Other requests that go well on their own.
+/// Other valid requests.
 const OTHER: &[&str] = &[
     "DELETE /channels/p/q HTTP/1.1\r\nHost: h\r\n\r\n",
     "DELETE /channels/p HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nok",
@@ -88,7 +88,7 @@ const OTHER: &[&str] = &[
 ];
 
 #[test]
-fn heads_say_the_same_in_any_pieces_and_as_a_simple_reader_finds_them() {
+fn a_head_parses_the_same_in_any_pieces_and_by_a_simple_reader() {
     each_seed("head", INPUTS, |rng| {
         let fragments = [METHOD, PATH, END_OF_LINE, FIELD].concat();
         let mut head = noise_or(rng, &fragments);
@@ -101,9 +101,9 @@ fn heads_say_the_same_in_any_pieces_and_as_a_simple_reader_finds_them() {
 }
 
 #[test]
-fn chunked_bodies_come_out_the_same_in_any_pieces_and_as_a_simple_reader_finds_them() {
+fn a_chunked_body_decodes_the_same_in_any_pieces_and_by_a_simple_reader() {
     each_seed("chunked", INPUTS, |rng| {
-        // A mistake in a body that is good otherwise goes further than one among noise.
+        // One mistake in a valid body gets further than noise does.
         let noise = if rng.bool() {
             noise_or(rng, BODY)
         } else {
@@ -116,7 +116,7 @@ fn chunked_bodies_come_out_the_same_in_any_pieces_and_as_a_simple_reader_finds_t
 }
 
 #[test]
-fn targets_mean_the_same_in_any_form_and_names_come_out_valid() {
+fn targets_mean_the_same_in_any_form_and_their_names_are_valid() {
     each_seed("route", INPUTS, |rng| {
         let mut target = noise_or(rng, TARGET);
         if rng.bool() {
@@ -127,7 +127,7 @@ fn targets_mean_the_same_in_any_form_and_names_come_out_valid() {
 }
 
 #[test]
-fn kept_requests_are_the_same_in_any_pieces() {
+fn a_waiting_request_is_the_same_in_any_pieces() {
     each_seed("request", INPUTS, |rng| {
         let mut request = request_of(rng).into_bytes();
         request.extend(noise_or(rng, BODY));
@@ -139,7 +139,7 @@ fn kept_requests_are_the_same_in_any_pieces() {
 }
 
 #[test]
-fn whatever_two_clients_send_the_server_answers_well_formed_and_lives() {
+fn whatever_two_clients_send_the_server_sends_well_formed_replies_and_does_not_panic() {
     let server = Server::start(&[
         "--header-timeout=1",
         "--keep-alive-timeout=1",
@@ -155,12 +155,11 @@ fn whatever_two_clients_send_the_server_answers_well_formed_and_lives() {
     let metrics = server.metrics();
     assert_eq!(metrics.value("httpipe_panics_total"), 0);
     let delivered = metrics.value("httpipe_exchanges_total{outcome=\"delivered\"}");
-    // About half of the scripts lead to an exchange; a single seed may not.
+    // About half of the scripts lead to an exchange, but a single seed may not.
     assert!(delivered > 0 || ran == 1, "nothing was ever delivered");
 }
 
-/// Runs `check` with one seed after the other, or with that of `HTTPIPE_SEED` alone; returns how many
-/// it ran.
+/// Runs `check` with each seed, or with `HTTPIPE_SEED` only; returns the number of runs.
 fn each_seed(what: &str, seeds: u64, mut check: impl FnMut(&mut Rng)) -> usize {
     let seeds = match std::env::var("HTTPIPE_SEED") {
         Ok(seed) => {
@@ -176,13 +175,13 @@ fn each_seed(what: &str, seeds: u64, mut check: impl FnMut(&mut Rng)) -> usize {
     seeds.count()
 }
 
-/// Runs `check` on `input`, which a failure prints.
+/// Runs `check` on `input`; a failure prints the input.
 fn told(input: &[u8], check: impl FnOnce(&[u8])) {
     let _told = Told(|| eprintln!("the input was \"{}\"", input.escape_ascii()));
     check(input);
 }
 
-/// Says something if it is dropped by a panic.
+/// Prints something if a panic drops it.
 struct Told<F: Fn()>(F);
 
 impl<F: Fn()> Drop for Told<F> {
@@ -197,7 +196,7 @@ fn one_of<'a>(rng: &mut Rng, fragments: &[&'a str]) -> &'a str {
     fragments[rng.usize(..fragments.len())]
 }
 
-/// A good request, or one that is put together line by line.
+/// A valid request, or one built line by line.
 fn request_of(rng: &mut Rng) -> String {
     let good = match rng.u8(..8) {
         0..2 => PRODUCE,
@@ -214,7 +213,7 @@ fn lines_of(rng: &mut Rng) -> String {
     format!("{method} {path} HTTP/1.1\r\nHost: h\r\n{fields}\r\n")
 }
 
-/// A row of fragments, rarely plain noise, rarely one fragment very often.
+/// A sequence of fragments; rarely pure noise, or one fragment many times.
 fn noise_or(rng: &mut Rng, fragments: &[&str]) -> Vec<u8> {
     match rng.u8(..16) {
         0 => (0..rng.usize(..60)).map(|_| rng.u8(..)).collect(),
@@ -228,7 +227,7 @@ fn noise_or(rng: &mut Rng, fragments: &[&str]) -> Vec<u8> {
     }
 }
 
-/// Up to three bytes removed or replaced, or fragments put in between.
+/// Removes or replaces up to three bytes, or inserts fragments.
 fn disturb(rng: &mut Rng, bytes: &mut Vec<u8>, fragments: &[&str]) {
     for _ in 0..rng.usize(..4) {
         let at = rng.usize(..=bytes.len());
@@ -242,14 +241,14 @@ fn disturb(rng: &mut Rng, bytes: &mut Vec<u8>, fragments: &[&str]) {
     }
 }
 
-/// `bytes` as an [`input::Input`]: short pieces mostly, long ones too.
+/// `bytes` as an [`input::Input`]: mostly short pieces, some long ones.
 fn cut(rng: &mut Rng, bytes: &[u8]) -> Vec<u8> {
     let size_max = if rng.bool() { 4 } else { u8::MAX };
     let sizes: [u8; input::SIZES] = std::array::from_fn(|_| rng.u8(..=size_max));
     [&sizes, bytes].concat()
 }
 
-/// What two clients send by turns, cut anywhere.
+/// What two clients send in turns, cut anywhere.
 fn script(rng: &mut Rng) -> Vec<u8> {
     let mut clients = if rng.bool() {
         let requests = rng.usize(1..4);
@@ -276,7 +275,7 @@ fn script(rng: &mut Rng) -> Vec<u8> {
     [&script[..], &first, connection::TURN, &second].concat()
 }
 
-/// What one client sends, now and then with something wrong in it or noise behind it.
+/// What one client sends; sometimes with something broken, or with noise after it.
 fn requests_of(rng: &mut Rng, requests: usize, mut one: impl FnMut(&mut Rng) -> String) -> Vec<u8> {
     let sent: String = (0..requests).map(|_| one(rng)).collect();
     let mut sent = sent.into_bytes();

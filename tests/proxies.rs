@@ -1,9 +1,9 @@
-//! httpipe behind the real HAProxy and the real nginx: exchanges pass as they do without them, who
-//! leaves is noticed through them, and no request is smuggled past them (RFC 9112 §11.2).
+//! httpipe behind the real HAProxy and the real nginx: exchanges pass as without a proxy, a client
+//! that leaves is detected, and no request is smuggled (RFC 9112 §11.2).
 //!
-//! A proxy may refuse, repair or pass on what is malformed, as its version sees fit: no test here
-//! says which. What must never happen is that httpipe sees a request where the proxy saw none, or
-//! that a client gets the reply to a request that is not its own.
+//! A proxy may refuse, repair or forward malformed input, depending on its version; no test
+//! expects one of these. httpipe must never see a request where the proxy saw none, and a client
+//! must never receive the reply to another client's request.
 
 use crate::support::connection::{Connection, Framing};
 use crate::support::pattern::{assert_same_bytes, pattern};
@@ -49,14 +49,14 @@ fn bodies_pass_whole_between_clients_behind_a_proxy_over_connections_that_are_ke
             assert_same_bytes(&consumer.reply().body, body);
             producer.reply().assert_status(200);
         }
-        // One for each of the two that were there at the same time, and the one that asks.
+        // One for each of the two clients that were open at the same time, and the one that asks.
         server.until_metric("httpipe_connections", 3);
         server.until_unused();
     });
 }
 
 #[test]
-fn a_producer_that_waits_behind_a_proxy_is_matched_with_a_consumer_in_front_of_it() {
+fn a_producer_that_waits_behind_a_proxy_is_matched_with_a_consumer_without_a_proxy() {
     each(|server, proxy| {
         let body = pattern(3, LARGE_BYTES);
         let mut producer = proxy.connect();
@@ -97,7 +97,7 @@ fn each_byte_of_a_producer_that_pauses_is_delivered_through_a_proxy_at_once() {
 }
 
 #[test]
-fn a_body_that_its_producer_did_not_finish_never_looks_whole_behind_a_proxy() {
+fn an_unfinished_body_never_looks_whole_behind_a_proxy() {
     each(|server, proxy| {
         for head in [post_head("cut/short", 9), post_chunked_head("cut/short")] {
             let chunked = head.ends_with(b"chunked\r\n\r\n");
@@ -106,7 +106,7 @@ fn a_body_that_its_producer_did_not_finish_never_looks_whole_behind_a_proxy() {
             } else {
                 b"part".to_vec()
             };
-            // The proxy is on the consumer's side, then on the producer's.
+            // The proxy is on the consumer's side, then on the producer's side.
             let mut consumer = proxy.consume("cut/short");
             let producer = server.connect_and_send(&[&head[..], &part].concat());
             consumer.head().assert_status(200);
@@ -128,7 +128,7 @@ fn a_body_that_its_producer_did_not_finish_never_looks_whole_behind_a_proxy() {
 // ---------------------------------------------------------------- leaving
 
 #[test]
-fn a_client_that_leaves_while_it_waits_behind_a_proxy_is_noticed() {
+fn a_client_that_leaves_while_it_waits_behind_a_proxy_is_detected() {
     each(|server, proxy| {
         let consumer = proxy.consume("leave/early");
         server.until_waiting(Side::Consumer, 1);
@@ -138,7 +138,7 @@ fn a_client_that_leaves_while_it_waits_behind_a_proxy_is_noticed() {
         server.until_waiting(Side::Producer, 1);
         producer.close();
         server.until_unused();
-        // The next two on the channel meet each other and not who left.
+        // The next two requests on the channel meet each other, not the client that left.
         let mut consumer = proxy.consume("leave/early");
         let mut producer = proxy.produce("leave/early", b"taken");
         assert_eq!(consumer.reply().body, b"taken");
@@ -147,7 +147,7 @@ fn a_client_that_leaves_while_it_waits_behind_a_proxy_is_noticed() {
 }
 
 #[test]
-fn a_proxy_that_tires_of_waiting_says_504_and_leaves_no_waiter_behind() {
+fn a_proxy_that_times_out_answers_504_and_leaves_no_waiting_request() {
     for kind in KINDS {
         let server = Server::start(&["--threads", "2"]);
         let proxy = Proxy::start_with_patience(kind, &server, Duration::from_millis(700));
@@ -170,28 +170,28 @@ fn a_proxy_that_tires_of_waiting_says_504_and_leaves_no_waiter_behind() {
 
 // ---------------------------------------------------------------- smuggling
 
-/// What an attempt tries to get past the proxy, which answers it with 403 when it sees it. If
-/// httpipe sees it, the channel `guard/intact`, on which a consumer waits, is gone.
+/// The request to smuggle past the proxy, which answers it with 403 if it sees it. If httpipe sees
+/// it, it deletes the channel `guard/intact`, on which a consumer waits.
 const SMUGGLED: &str = "DELETE /channels/guard/intact HTTP/1.1\r\nHost: t\r\n\r\n";
 
-/// Asks for what only this request is answered with: [`HONEST_BODY`].
+/// The only request that is answered with [`HONEST_BODY`].
 const HONEST: &[u8] = b"GET /channels/first HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n";
 const HONEST_BODY: &[u8] = b"[\"one\"]";
 
-/// How long nothing may come before a client whose attempt left the proxy waiting for more ends its
-/// stream. No test fails for being slower: the client then only learns less.
+/// If nothing arrives for so long after an attempt that left the proxy waiting, the client ends its
+/// stream. A slow reply fails no test; the client only sees less.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// The requests whose framing is tampered with. The first is answered although it has a body, and
-/// its connection lives on; the second has its body taken by a consumer; the third is refused
-/// before its body is read.
+/// The requests whose framing is changed. The first is answered although it has a body, and its
+/// connection is kept; the body of the second goes to a consumer; the third is refused before its
+/// body is read.
 const CARRIERS: [&str; 3] = ["GET /", "POST /channels/carrier/x", "POST /channels/first"];
 
-/// Framing that two readers could read differently: what stands in the head behind `Host`, each
-/// line with its end, and the body.
+/// Framing that two readers could read differently: the lines after `Host` in the head, each with
+/// its end, and the body.
 type Tampered = (String, String);
 
-/// A client that takes what a proxy says as it comes.
+/// A lenient client.
 struct Client {
     stream: TcpStream,
     received: Vec<u8>,
@@ -209,7 +209,7 @@ impl Client {
         }
     }
 
-    /// Sends `bytes` to a proxy that may stop listening.
+    /// Sends `bytes`; the proxy may stop reading.
     fn send(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
     }
@@ -246,7 +246,7 @@ impl Client {
         }
     }
 
-    /// Reads more; `false` at the end of the stream, an error if nothing comes in time.
+    /// Reads more; `false` at the end of the stream, an error if nothing arrives in time.
     fn more(&mut self) -> std::io::Result<bool> {
         let mut buffer = [0; 16 * 1024];
         match self.stream.read(&mut buffer) {
@@ -260,7 +260,7 @@ impl Client {
     }
 }
 
-/// A server behind a proxy, with the channels in use by which a smuggled request shows.
+/// A server behind a proxy, with channels in use that show a smuggled request.
 struct Site {
     server: Server,
     proxy: Proxy,
@@ -285,8 +285,8 @@ impl Site {
         }
     }
 
-    /// Sends `attempt` through the proxy, [`HONEST`] behind it, and checks that neither httpipe nor
-    /// any client was deceived.
+    /// Sends `attempt` and then [`HONEST`] through the proxy, and checks that neither httpipe nor a
+    /// client was deceived.
     fn check(&self, attempt: &[u8]) {
         let mut carried = self.server.consumer_waiting("carrier/x", 4);
         let mut client = Client::of(&self.proxy);
@@ -298,8 +298,8 @@ impl Site {
         self.check_unharmed(attempt);
     }
 
-    /// What the carrier's consumer has is whole if the carrier heard 200, and nothing or cut if not;
-    /// and it is made of bytes that were sent, in their order.
+    /// The body of the carrier's consumer is whole if the carrier received 200, otherwise cut or
+    /// absent. It consists of bytes that were sent, in order.
     fn check_carried(&self, carried: &mut Connection, replies: &[Heard], attempt: &[u8]) {
         let produced = attempt.starts_with(b"POST /channels/carrier/x ")
             && replies.first().is_some_and(|reply| reply.status == 200);
@@ -312,19 +312,19 @@ impl Site {
             Ok(body) => (body, true),
             Err(cut) => (cut.received, false),
         };
-        // The honest request behind it too, if its length says so.
+        // The honest request may be part of the body, if the length covers it.
         let mut sent = attempt.iter().chain(HONEST);
         let in_order = body.iter().all(|byte| sent.any(|sent| sent == byte));
         assert!(
             whole == produced && in_order,
-            "the consumer had {}, and {replies:?} to {}",
+            "the consumer received {}, and the replies were {replies:?} to {}",
             body.escape_ascii(),
             attempt.escape_ascii()
         );
     }
 
-    /// Each reply is to the request in its place: the carrier, the smuggled request if the proxy saw
-    /// it, the honest one.
+    /// Each reply answers the request at its position: the carrier, the smuggled request if the
+    /// proxy saw it, the honest one.
     fn check_replies(&self, replies: &[Heard], attempt: &[u8]) {
         let shown = || format!("{replies:?} to {}", attempt.escape_ascii());
         assert!(replies.len() <= 3, "too many replies: {}", shown());
@@ -334,12 +334,12 @@ impl Site {
                 200 => nth == 0 && !reply.body.starts_with(b"["),
                 status => status >= 400,
             };
-            assert!(own, "reply {nth} is not its request's: {}", shown());
+            assert!(own, "reply {nth} answers another request: {}", shown());
         }
     }
 
-    /// Nothing was smuggled, nothing waits that should not, and another client on the connections
-    /// that the proxy shares gets its own replies.
+    /// Nothing was smuggled, nothing waits that should not, and another client on the proxy's
+    /// shared connections receives its own replies.
     fn check_unharmed(&self, attempt: &[u8]) {
         let mut other = self.proxy.connect();
         for _ in 0..2 {
@@ -372,7 +372,7 @@ impl Site {
         }
     }
 
-    /// The consumer on `guard/intact` is there and gets what is meant for it.
+    /// The consumer on `guard/intact` is there and receives its own body.
     fn close(mut self) {
         let mut producer = self.server.produce("guard/intact", b"still here");
         assert_eq!(self.guard.reply().body, b"still here");
@@ -389,7 +389,7 @@ fn each_site(test: impl Fn(&Site)) {
 }
 
 #[test]
-fn what_is_smuggled_here_would_show_and_is_not_let_in_by_the_front_door() {
+fn the_proxy_refuses_the_smuggled_request_and_httpipe_would_obey_it() {
     each_site(|site| {
         assert!(SMUGGLED.contains(FORBIDDEN));
         let mut client = Client::of(&site.proxy);
@@ -409,19 +409,20 @@ fn what_is_smuggled_here_would_show_and_is_not_let_in_by_the_front_door() {
     }
 }
 
-/// Whole for whoever reads chunks, with the smuggled request behind it.
+/// A whole body for a reader of chunks, followed by the smuggled request.
 fn ended_by_chunks() -> String {
     format!("0\r\n\r\n{SMUGGLED}")
 }
 
-/// Whole for whoever reads chunks, with the smuggled request in one; and how long its first line is.
+/// A whole body for a reader of chunks, with the smuggled request in a chunk; and the length of its
+/// first line.
 fn inside_a_chunk() -> (String, usize) {
     let size = format!("{:x}\r\n", SMUGGLED.len());
     (format!("{size}{SMUGGLED}\r\n0\r\n\r\n"), size.len())
 }
 
-/// Heads with this in them, read with the coding or without it: with a length that covers all, one
-/// that covers only what stands before the smuggled request, and none.
+/// Heads with `coding` in them, for readers that use the coding or ignore it: with a length for the
+/// whole body, with a length up to the smuggled request, and without a length.
 fn with_lengths(coding: &str) -> [Tampered; 4] {
     let (ended, (inside, line)) = (ended_by_chunks(), inside_a_chunk());
     let whole = ended.len();
@@ -599,8 +600,8 @@ fn no_request_is_smuggled_past_a_proxy_by_a_chunk() {
     ]
     .map(|end| format!("{end}{SMUGGLED}"))
     .into();
-    // Two bytes and a chunk with the smuggled request in it for whoever ends the line there; two
-    // digits, the last chunk and then the smuggled request for whoever does not.
+    // For a reader that ends the line there: two bytes, and a chunk that contains the smuggled
+    // request. For other readers: two digits, the last chunk, and then the smuggled request.
     for line in [
         "2;\n", "2;\r", "2;x\n", "2;x=\"\n", "2\n", "2\r", "2;\0", "2 \n",
     ] {
@@ -660,7 +661,7 @@ fn no_request_is_smuggled_past_a_proxy_by_the_rest_of_a_head() {
 }
 
 #[test]
-fn no_form_of_a_target_gets_past_what_a_proxy_forbids() {
+fn no_form_of_a_target_bypasses_the_rules_of_a_proxy() {
     let targets = [
         "http://t/channels/guard/intact",
         "HTTP://other:80/channels/guard/intact",
@@ -694,7 +695,7 @@ fn no_form_of_a_target_gets_past_what_a_proxy_forbids() {
 // ---------------------------------------------------------------- replies and their requests
 
 #[test]
-fn replies_to_head_leave_the_connections_that_a_proxy_shares_in_step() {
+fn replies_to_head_keep_requests_and_replies_in_step_on_shared_connections() {
     each_site(|site| {
         let mut clients = [site.proxy.connect(), site.proxy.connect()];
         for target in [
@@ -713,7 +714,7 @@ fn replies_to_head_leave_the_connections_that_a_proxy_shares_in_step() {
     });
 }
 
-/// A producer's request for `target` whose body, not sent yet, will be [`SMUGGLED`].
+/// A producer's request for `target`; its body, sent later, is [`SMUGGLED`].
 fn expecting(target: &str) -> String {
     let length = SMUGGLED.len();
     format!(
@@ -722,7 +723,7 @@ fn expecting(target: &str) -> String {
 }
 
 #[test]
-fn a_body_that_comes_after_an_early_reply_is_not_taken_for_a_request_behind_a_proxy() {
+fn a_body_that_arrives_after_an_early_reply_is_not_taken_for_a_request_behind_a_proxy() {
     each_site(|site| {
         for target in ["/nowhere", "/channels/first", "/channels/early/x"] {
             let head = expecting(target);
@@ -735,7 +736,7 @@ fn a_body_that_comes_after_an_early_reply_is_not_taken_for_a_request_behind_a_pr
             }
             let early = client.first_heard();
             assert!([404, 405, 410].contains(&early.status), "{early:?}");
-            // What others ask now must not be read as that body, nor the body as a request.
+            // Other clients' requests must not be read as that body, nor the body as a request.
             site.check_unharmed(head.as_bytes());
             client.send(&[SMUGGLED.as_bytes(), HONEST].concat());
             site.check_replies(&client.hear_out(), head.as_bytes());
@@ -745,7 +746,7 @@ fn a_body_that_comes_after_an_early_reply_is_not_taken_for_a_request_behind_a_pr
 }
 
 #[test]
-fn a_client_that_leaves_in_the_middle_of_its_body_leaves_nothing_for_the_next_behind_a_proxy() {
+fn a_client_that_leaves_in_mid_body_does_not_affect_the_next_one_behind_a_proxy() {
     each_site(|site| {
         for framing in ["Content-Length: 500", "Transfer-Encoding: chunked"] {
             for carrier in CARRIERS {

@@ -1,5 +1,5 @@
-//! What stands in the replies: the fields that a consumer receives, those that pass from the
-//! producer, those that must not, and how each reply says where its body ends.
+//! What replies contain: the fields that a consumer receives, those that pass from the producer,
+//! those that must not, and how each reply declares the end of its body.
 
 use crate::support::Side;
 use crate::support::connection::{Framing, Reply};
@@ -18,7 +18,7 @@ fn consumed(server: &Server, fields: &str) -> Reply {
 }
 
 #[test]
-fn a_consumers_reply_is_not_to_be_stored_or_buffered() {
+fn a_consumers_reply_forbids_storing_and_buffering() {
     let server = Server::start(&[]);
     let reply = consumed(&server, "");
     assert_eq!(reply.version, "HTTP/1.1");
@@ -33,7 +33,7 @@ fn a_consumers_reply_is_not_to_be_stored_or_buffered() {
 }
 
 #[test]
-fn what_describes_the_body_passes_from_the_producer_to_the_consumer() {
+fn fields_that_describe_the_body_pass_from_the_producer_to_the_consumer() {
     let server = Server::start(&["--threads", "2"]);
     let fields = [
         ("Content-Type", "text/html; charset=\"utf-8\""),
@@ -54,7 +54,7 @@ fn what_describes_the_body_passes_from_the_producer_to_the_consumer() {
 }
 
 #[test]
-fn field_names_are_known_in_any_case_and_with_any_white_space_around_the_value() {
+fn field_names_are_recognized_in_any_case_with_any_white_space_around_the_value() {
     let server = Server::start(&[]);
     let reply = consumed(
         &server,
@@ -65,14 +65,14 @@ fn field_names_are_known_in_any_case_and_with_any_white_space_around_the_value()
 }
 
 #[test]
-fn a_field_on_several_lines_passes_whole() {
+fn a_field_with_several_lines_passes_whole() {
     let server = Server::start(&[]);
     let reply = consumed(&server, "Content-Language: de\r\nContent-Language: en\r\n");
     assert!(reply.lists("Content-Language", "de") && reply.lists("Content-Language", "en"));
 }
 
 #[test]
-fn what_concerns_the_producer_alone_does_not_pass() {
+fn fields_about_the_producer_only_do_not_pass() {
     let server = Server::start(&[]);
     let names = [
         "Authorization",
@@ -99,7 +99,7 @@ fn what_concerns_the_producer_alone_does_not_pass() {
 }
 
 #[test]
-fn curls_default_type_says_nothing_and_is_replaced() {
+fn curls_default_type_is_replaced() {
     let server = Server::start(&[]);
     for kind in [
         "application/x-www-form-urlencoded",
@@ -162,7 +162,7 @@ fn a_body_of_undeclared_length_is_chunked_for_1_1_and_ends_with_the_connection_f
 }
 
 #[test]
-fn a_length_of_nearly_63_bits_is_a_length_like_any_other() {
+fn a_length_of_nearly_63_bits_is_accepted() {
     let server = Server::start(&[]);
     let bytes = (1u64 << 63) - 1;
     let mut consumer = server.consumer_waiting("huge/body", 1);
@@ -201,7 +201,7 @@ fn a_producers_reply_is_an_empty_200() {
 }
 
 #[test]
-fn an_http_1_0_client_is_told_that_its_connection_is_kept() {
+fn an_http_1_0_client_learns_that_its_connection_is_kept() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     for _ in 0..2 {
@@ -240,7 +240,7 @@ fn connection_options_are_found_anywhere_in_their_list() {
 }
 
 #[test]
-fn a_put_is_a_post() {
+fn a_put_does_the_same_as_a_post() {
     let server = Server::start(&[]);
     let mut consumer = server.consumer_waiting("put/it", 1);
     let request = String::from_utf8(post("put/it", b"data")).expect("ASCII");

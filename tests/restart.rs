@@ -1,4 +1,5 @@
-//! The end of the process and the next one's beginning: killed, replaced, or told twice to end.
+//! The end of a process and the start of the next one: after SIGKILL, during a drain, after a
+//! second signal.
 
 use crate::support::connection::Connection;
 use crate::support::pattern::pattern;
@@ -9,12 +10,12 @@ use rustix::process::Signal;
 use std::io::Write;
 use std::net::TcpStream;
 
-/// A server on this port, which must be free as soon as it is asked for.
+/// A server on this port, which must be free at once.
 fn start_at(port: u16, options: &[&str]) -> Server {
     Server::start(&[&["--port", &port.to_string()], options].concat())
 }
 
-/// An exchange of which the consumer has one byte and that stalls there.
+/// A stalled exchange; the consumer has one byte.
 fn stalled(server: &Server) -> (Connection, Connection) {
     let mut consumer = server.connect_and_send(&request("GET", "/channels/restart/stalled"));
     server.until_waiting(Side::Consumer, 1);
@@ -35,7 +36,7 @@ fn a_killed_server_is_replaced_on_its_port_at_once() {
         idle.reply().assert_status(200);
         let (producer, mut consumer) = stalled(&server);
         let mut waiting = server.consumer_waiting("restart/waiting", 1);
-        // A large body is under way too, and lies in the buffers of both sides.
+        // A large body is under way too, and fills the buffers of both sides.
         let taker = server.consume("restart/large");
         taker.narrow();
         let giver = server.connect_and_send(&post_head("restart/large", 32 << 20));
@@ -43,12 +44,12 @@ fn a_killed_server_is_replaced_on_its_port_at_once() {
         std::thread::scope(|scope| {
             let mut sender = giver.sender();
             scope.spawn(move || sender.write_all(pattern(1, 32 << 20)));
-            // On io_uring the kernel holds the port for some ms more than the process lives.
+            // On io_uring the kernel holds the port for some ms longer than the process lives.
             server.signal(Signal::KILL);
             assert_eq!(server.exit().code(), None, "it was killed");
         });
         let next = start_at(port, &["--threads", "2"]);
-        // The old clients know, and the new server knows nothing of them.
+        // The old clients see the cut, and the new server does not know them.
         consumer.expect_cut();
         for connection in [&mut idle, &mut waiting] {
             assert!(connection.until_end().0.is_empty());
@@ -65,7 +66,7 @@ fn a_killed_server_is_replaced_on_its_port_at_once() {
 }
 
 #[test]
-fn a_server_that_drains_leaves_its_port_to_the_next_one() {
+fn a_draining_server_frees_its_port_for_the_next_one() {
     let mut old = Server::start(&["--threads", "2"]);
     let address = old.address();
     let (mut producer, mut consumer) = stalled(&old);
@@ -73,7 +74,7 @@ fn a_server_that_drains_leaves_its_port_to_the_next_one() {
     until("the port to be left", || TcpStream::connect(address).err());
     let new = start_at(address.port(), &["--threads", "2"]);
     assert_eq!(new.ask("GET", "/healthz").status, 200);
-    // What was under way at the old one ends well there, and concerns the new one in nothing.
+    // Exchanges on the old server end normally there and do not affect the new one.
     new.until_metric("httpipe_exchanging", 0);
     producer.send(b"bcde");
     assert_eq!(consumer.rest_of_body().expect("a whole body"), b"bcde");
@@ -83,7 +84,7 @@ fn a_server_that_drains_leaves_its_port_to_the_next_one() {
 }
 
 #[test]
-fn told_twice_to_end_it_ends_at_once_with_code_1() {
+fn at_the_second_signal_the_server_exits_immediately_with_code_1() {
     for (first, second) in [
         (Signal::TERM, Signal::TERM),
         (Signal::INT, Signal::INT),
@@ -93,7 +94,7 @@ fn told_twice_to_end_it_ends_at_once_with_code_1() {
         let (_producer, mut consumer) = stalled(&server);
         let mut waiting = server.consumer_waiting("restart/waiting", 1);
         server.signal(first);
-        // It drains, and would for an hour.
+        // It drains, and would do so for an hour.
         waiting.last_reply().assert_turned_away();
         assert!(server.is_running());
         server.signal(second);

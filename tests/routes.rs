@@ -1,5 +1,5 @@
-//! Which path and method does what, which are refused and how, what a channel may be called, and
-//! what the listings say.
+//! What each path and method does, which are refused and how, which names are valid, and what the
+//! listings contain.
 
 use crate::support::Side;
 use crate::support::connection::Reply;
@@ -7,13 +7,13 @@ use crate::support::request::{chunk, chunked, get, post_head, request};
 use crate::support::server::Server;
 use serde_json::json;
 
-/// The reply to one request given as its first line without the version.
+/// The reply to a request given as its first line without the version.
 fn ask(server: &Server, start: &str) -> Reply {
     let (method, target) = start.split_once(' ').expect("method and target");
     server.ask(method, target)
 }
 
-/// An array of a listing, in the order it came in.
+/// An array of a listing, in its order.
 #[track_caller]
 fn names(reply: &Reply) -> Vec<String> {
     reply.assert_status(200);
@@ -27,7 +27,7 @@ const METHODS: [&str; 8] = [
     "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE",
 ];
 
-/// Paths, and the methods that `doc/protocol.md` gives each.
+/// Paths and their methods, from `doc/protocol.md`.
 const PATHS: [(&str, &[&str]); 6] = [
     (
         "/channels/allowed/channel",
@@ -41,7 +41,7 @@ const PATHS: [(&str, &[&str]); 6] = [
 ];
 
 #[test]
-fn another_method_on_a_known_path_is_405_and_says_what_is_allowed() {
+fn another_method_on_a_known_path_is_405_with_the_allowed_methods() {
     let server = Server::start(&[]);
     for (path, allowed) in PATHS {
         for method in METHODS.iter().filter(|method| !allowed.contains(method)) {
@@ -57,7 +57,7 @@ fn another_method_on_a_known_path_is_405_and_says_what_is_allowed() {
 }
 
 #[test]
-fn options_is_204_and_says_what_is_allowed() {
+fn options_is_204_with_the_allowed_methods() {
     let server = Server::start(&[]);
     for (path, allowed) in PATHS {
         let reply = server.ask("OPTIONS", path);
@@ -131,7 +131,7 @@ fn a_version_other_than_1_0_or_1_1_is_505() {
 }
 
 #[test]
-fn the_help_has_curl_lines_with_the_address_that_it_was_asked_at() {
+fn the_help_has_curl_lines_with_the_address_of_the_request() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     client.send(format!(
@@ -294,7 +294,7 @@ fn a_name_may_be_255_bytes_long_and_no_longer() {
 }
 
 #[test]
-fn a_name_that_is_no_text_is_400() {
+fn an_invalid_name_is_400() {
     let server = Server::start(&[]);
     for name in [
         "%00",
@@ -338,7 +338,7 @@ fn a_name_that_is_no_text_is_400() {
 }
 
 #[test]
-fn a_refused_request_with_a_body_takes_no_harm_and_does_none() {
+fn a_refused_request_with_a_body_is_answered_and_affects_no_other() {
     let server = Server::start(&[]);
     for target in ["/nothing", "/state", "/channels/ns", "/channels/ns/%zz"] {
         for fields in [
@@ -351,7 +351,7 @@ fn a_refused_request_with_a_body_takes_no_harm_and_does_none() {
                 true => vec![b'x'; 40_000],
                 false => chunked(&[b'x'; 40_000], 9000),
             };
-            // The server may have closed by now; its reply must be there all the same.
+            // The server may have closed already; its reply must still arrive.
             let _ = client.try_send(body);
             let reply = client.reply();
             assert!(
@@ -371,7 +371,7 @@ fn a_refused_request_with_a_body_takes_no_harm_and_does_none() {
 }
 
 #[test]
-fn a_refusal_is_heard_by_a_client_that_sends_a_large_body_first() {
+fn a_client_that_sends_a_large_body_first_receives_the_error_response() {
     let server = Server::start(&[]);
     for (target, status) in [
         ("/nothing", 404),
@@ -387,7 +387,7 @@ fn a_refusal_is_heard_by_a_client_that_sends_a_large_body_first() {
     server.until_metric("httpipe_connections", 1);
 }
 
-// ---------------------------------------------------------------- bodies where none is wanted
+// ---------------------------------------------------------------- bodies that are dropped
 
 #[test]
 fn a_body_on_a_get_or_delete_is_dropped_up_to_64_kib() {
@@ -512,7 +512,7 @@ fn listings_are_sorted_and_complete_over_all_shards() {
 }
 
 #[test]
-fn listings_hold_any_name_that_a_channel_may_have() {
+fn listings_contain_any_valid_name() {
     let server = Server::start(&["--threads", "2"]);
     let _waiting = [
         server.consumer_waiting("quote%22/back%5Cslash", 1),
@@ -540,7 +540,7 @@ fn listings_hold_any_name_that_a_channel_may_have() {
 }
 
 #[test]
-fn a_channel_is_listed_while_something_waits_or_moves_on_it_and_no_longer() {
+fn a_channel_is_listed_only_while_it_is_in_use() {
     let server = Server::start(&[]);
     let mut producer = server.connect_and_send(&post_head("list/me", 2));
     server.until_waiting(Side::Producer, 1);
@@ -561,7 +561,7 @@ fn a_channel_is_listed_while_something_waits_or_moves_on_it_and_no_longer() {
 // ---------------------------------------------------------------- DELETE
 
 #[test]
-fn deleting_a_channel_sends_its_waiters_away_with_410() {
+fn deleting_a_channel_answers_its_waiting_requests_with_410() {
     for threads in ["1", "4"] {
         let server = Server::start(&["--threads", threads]);
         assert_eq!(server.ask("DELETE", "/channels/gone/a").status, 404);
@@ -583,7 +583,7 @@ fn deleting_a_channel_sends_its_waiters_away_with_410() {
 }
 
 #[test]
-fn deleting_a_namespace_sends_all_its_waiters_away_and_no_others() {
+fn deleting_a_namespace_answers_all_its_waiting_requests_and_no_others() {
     for threads in ["1", "4"] {
         let server = Server::start(&["--threads", threads]);
         assert_eq!(server.ask("DELETE", "/channels/gone").status, 404);

@@ -1,9 +1,9 @@
-//! More than one machine: three nodes behind the real HAProxy and the real nginx, each with the very
-//! files that operators copy from `deploy/`. A namespace is always on one node, whoever asks and
-//! however it is spelled; what happens to one node is none of the others' business; and a proxy in
-//! between changes nothing that clients were promised.
+//! Several nodes: three of them behind the real HAProxy and the real nginx, with the files that
+//! operators copy from `deploy/`. A namespace is always on the same node, for every client and in
+//! every spelling; an event on one node does not affect the others; and behind a proxy clients can
+//! rely on the same rules.
 //!
-//! That no request is smuggled past the same files is in `proxies`.
+//! `proxies` checks that no request is smuggled past these files.
 
 use crate::support::cluster::{Cluster, names, start_node};
 use crate::support::connection::Connection;
@@ -36,7 +36,7 @@ fn each(test: impl Fn(&Cluster)) {
 // ---------------------------------------------------------------- one namespace, one node
 
 #[test]
-fn the_same_channel_always_meets_and_every_node_has_its_share_of_the_namespaces() {
+fn clients_of_a_channel_always_meet_and_every_node_has_its_share_of_the_namespaces() {
     each(|cluster| {
         let open = || (cluster.proxy.connect(), cluster.proxy.connect());
         let mut clients: Vec<_> = (0..4).map(|_| open()).collect();
@@ -45,7 +45,7 @@ fn the_same_channel_always_meets_and_every_node_has_its_share_of_the_namespaces(
             let (consumer, producer) = &mut clients[nth % 4];
             let channel = format!("{namespace}/{nth}");
             let body = pattern(nth, 2000);
-            // Now the one, now the other is there first.
+            // In turn, the producer or the consumer is first.
             if nth % 2 == 0 {
                 consumer.send(get(&channel));
                 cluster.until_waiting(Side::Consumer, 1);
@@ -61,7 +61,7 @@ fn the_same_channel_always_meets_and_every_node_has_its_share_of_the_namespaces(
         assert_eq!(cluster.sum(DELIVERED), 60);
         for node in cluster.nodes() {
             let share = node.metrics().value(DELIVERED);
-            assert!(share >= 5, "a node got {share} of 60");
+            assert!(share >= 5, "a node has {share} of 60");
         }
     });
 }
@@ -105,7 +105,7 @@ fn two_proxies_with_the_same_file_send_a_namespace_to_the_same_node() {
 }
 
 #[test]
-fn a_node_less_moves_only_its_own_namespaces_and_a_node_more_only_those_it_gets() {
+fn removing_a_node_moves_only_its_namespaces_and_adding_one_only_those_it_takes() {
     each(|cluster| {
         let namespaces = names(100);
         let before = cluster.owners(&namespaces);
@@ -138,7 +138,7 @@ fn a_node_less_moves_only_its_own_namespaces_and_a_node_more_only_those_it_gets(
 }
 
 #[test]
-fn a_namespace_is_listed_and_destroyed_whole_through_the_proxy() {
+fn a_whole_namespace_is_listed_and_deleted_through_the_proxy() {
     each(|cluster| {
         let proxy = &cluster.proxy;
         let spelled = ["team/a", "t%65am/b", "team/c%2Fd"];
@@ -171,7 +171,7 @@ fn a_namespace_is_listed_and_destroyed_whole_through_the_proxy() {
 }
 
 #[test]
-fn what_would_show_one_node_only_is_not_passed_on() {
+fn paths_that_show_one_node_only_are_not_forwarded() {
     each(|cluster| {
         let _waiting = cluster.proxy.consume("namespaces/x");
         cluster.until_waiting(Side::Consumer, 1);
@@ -203,9 +203,9 @@ fn what_would_show_one_node_only_is_not_passed_on() {
 // ---------------------------------------------------------------- bodies
 
 #[test]
-fn bytes_stream_one_at_a_time_without_being_held_back() {
+fn single_bytes_stream_without_delay() {
     const BYTES: u32 = 40;
-    // What a proxy that waits for a packet to fill costs each of them is 400 ms, measured.
+    // In a proxy that waits for a packet to fill, each byte takes 400 ms (measured).
     const BOUND: Duration = Duration::from_millis(200 * BYTES as u64);
     each(|cluster| {
         for coded in [false, true] {
@@ -271,7 +271,7 @@ fn a_body_of_64_mib_arrives_as_it_was_sent() {
 }
 
 #[test]
-fn a_body_that_waits_for_100_continue_is_asked_for_at_the_match_or_by_nginx_at_once() {
+fn haproxy_forwards_100_continue_at_the_match_and_nginx_sends_it_at_once() {
     each(|cluster| {
         let mut producer = cluster.proxy.connect();
         let fields = "Expect: 100-continue\r\nContent-Length: 4\r\n";
@@ -300,12 +300,13 @@ fn setting<'a>(text: &'a str, name: &str) -> &'a str {
         .map(str::trim)
         .filter_map(|line| line.strip_prefix(name));
     let value = lines.next().unwrap_or_else(|| panic!("no {name}"));
-    assert_eq!(lines.next(), None, "{name} stands there twice");
+    assert_eq!(lines.next(), None, "{name} occurs twice");
     value.trim().trim_end_matches(';')
 }
 
-/// What would cut a wait or an exchange off. That they act as they are meant to is in
-/// [`what_waits_or_pauses_for_75_seconds_goes_on`], which takes too long to be run every time.
+/// The time limits that could cut a wait or an exchange.
+/// [`waits_and_pauses_of_75_seconds_are_not_cut`] checks their effect; it is too slow to run every
+/// time.
 #[test]
 fn no_time_limit_of_the_proxies_ends_a_wait_within_three_weeks() {
     let limits = [
@@ -326,8 +327,8 @@ fn no_time_limit_of_the_proxies_ends_a_wait_within_three_weeks() {
 }
 
 #[test]
-#[ignore = "waits for 75 seconds, longer than the usual time limits of both proxies; run it by `cargo test -- --ignored 75_seconds`"]
-fn what_waits_or_pauses_for_75_seconds_goes_on() {
+#[ignore = "waits for 75 seconds, longer than the default time limits of both proxies; run it with `cargo test -- --ignored 75_seconds`"]
+fn waits_and_pauses_of_75_seconds_are_not_cut() {
     std::thread::scope(|scope| {
         for program in PROGRAMS {
             scope.spawn(move || wait_and_pause(&Cluster::start(program), Duration::from_secs(75)));
@@ -335,8 +336,8 @@ fn what_waits_or_pauses_for_75_seconds_goes_on() {
     });
 }
 
-/// For `time`: a consumer waits, a producer waits with more than the way to the node holds, a
-/// producer pauses in its body, and a consumer takes nothing of one.
+/// For `time`: a consumer waits, a producer waits with more bytes than the way to the node holds, a
+/// producer pauses in its body, and a consumer does not read its body.
 fn wait_and_pause(cluster: &Cluster, time: Duration) {
     let proxy = &cluster.proxy;
     let body = pattern(1, STUCK_BYTES);
@@ -383,7 +384,7 @@ fn wait_and_pause(cluster: &Cluster, time: Duration) {
 // ---------------------------------------------------------------- leaving
 
 #[test]
-fn a_client_that_leaves_behind_the_proxy_is_noticed_by_its_node() {
+fn a_node_detects_that_a_client_behind_the_proxy_left() {
     each(|cluster| {
         let proxy = &cluster.proxy;
         for leave in [Connection::close as fn(Connection), Connection::reset] {
@@ -402,7 +403,7 @@ fn a_client_that_leaves_behind_the_proxy_is_noticed_by_its_node() {
 }
 
 #[test]
-fn a_client_that_leaves_in_an_exchange_ends_it_for_the_other_side_too() {
+fn a_client_that_leaves_during_an_exchange_ends_it_for_the_other_side_too() {
     each(|cluster| {
         let proxy = &cluster.proxy;
         let mut consumer = proxy.consume("leave/late");
@@ -418,7 +419,7 @@ fn a_client_that_leaves_in_an_exchange_ends_it_for_the_other_side_too() {
         producer = proxy.connect_and_send(&[&post_head("leave/late", 9)[..], b"part"].concat());
         consumer.head().assert_status(200);
         consumer.reset();
-        // nginx looks at a consumer that leaves only when there is more to send to it.
+        // nginx checks for a consumer that left only when it has more to send to it.
         if cluster.program == Program::Nginx {
             producer.send("m");
         }
@@ -427,10 +428,10 @@ fn a_client_that_leaves_in_an_exchange_ends_it_for_the_other_side_too() {
     });
 }
 
-/// Neither proxy looks at a client whose body it cannot pass on. What a node is then matched with is
+/// Neither proxy watches a client while it cannot forward its bytes. The node is then matched with
 /// the bytes that were on the way.
 #[test]
-fn a_producer_that_left_with_its_body_stuck_costs_a_consumer_its_turn_and_never_looks_whole() {
+fn a_producer_that_left_with_its_body_stuck_gives_one_consumer_a_cut_body() {
     each(|cluster| {
         let mut producer = cluster.proxy.stream();
         producer
@@ -458,7 +459,7 @@ fn a_producer_that_left_with_its_body_stuck_costs_a_consumer_its_turn_and_never_
 
 // ---------------------------------------------------------------- a node that ends
 
-/// What a client hears whose node refuses connections.
+/// The status that a client receives if its node refuses connections.
 fn unreachable(program: Program) -> u16 {
     match program {
         Program::Haproxy => 503,
@@ -466,7 +467,7 @@ fn unreachable(program: Program) -> u16 {
     }
 }
 
-/// For each namespace a consumer that waits, and an exchange under way.
+/// In one namespace, a consumer that waits, and an exchange under way.
 struct Busy {
     namespace: String,
     waiting: Connection,
@@ -503,8 +504,9 @@ impl Busy {
     }
 }
 
-/// Ends the first node by `end`, which tells its clients what it has to, and starts it again; checks
-/// that the others' clients notice nothing and that its own namespaces are where they were.
+/// Ends the first node with `end`, which checks what its clients receive, and starts it again.
+/// Checks that clients of other nodes notice nothing and that the node's namespaces are still on
+/// it.
 fn restart_first(program: Program, end: impl Fn(&mut Server, &mut Busy)) {
     let mut cluster = Cluster::start(program);
     let namespaces = cluster.one_of_each();
@@ -537,7 +539,7 @@ fn restart_first(program: Program, end: impl Fn(&mut Server, &mut Busy)) {
 }
 
 #[test]
-fn when_a_node_is_told_to_end_only_its_namespaces_notice_and_they_work_again_after_it() {
+fn the_drain_of_a_node_affects_only_its_namespaces_and_they_work_after_its_restart() {
     for program in PROGRAMS {
         restart_first(program, |node, busy| {
             node.terminate();
@@ -550,7 +552,7 @@ fn when_a_node_is_told_to_end_only_its_namespaces_notice_and_they_work_again_aft
 }
 
 #[test]
-fn when_a_node_dies_only_its_namespaces_notice_and_they_work_again_after_it() {
+fn the_death_of_a_node_affects_only_its_namespaces_and_they_work_after_its_restart() {
     for program in PROGRAMS {
         restart_first(program, |node, busy| {
             node.signal(Signal::KILL);
@@ -563,7 +565,7 @@ fn when_a_node_dies_only_its_namespaces_notice_and_they_work_again_after_it() {
 
 // ---------------------------------------------------------------- no second time
 
-/// What looks like a node: it takes connections and closes each as soon as it has read a request.
+/// A fake node: it accepts connections and closes each one after reading a request.
 struct Dying {
     address: SocketAddr,
     requests: Arc<AtomicUsize>,
@@ -575,7 +577,7 @@ impl Dying {
         let address = listener.local_addr().expect("bound");
         let requests = Arc::new(AtomicUsize::new(0));
         let seen = Arc::clone(&requests);
-        // It ends with the process.
+        // The thread ends with the process.
         std::thread::spawn(move || {
             for mut stream in listener.incoming().flatten() {
                 let seen = Arc::clone(&seen);
@@ -586,7 +588,7 @@ impl Dying {
     }
 }
 
-/// Reads a request on a channel to its end and counts it; HAProxy's checks are answered.
+/// Reads a whole request on a channel and counts it; answers HAProxy's checks.
 fn take_and_die(stream: &mut TcpStream, seen: &AtomicUsize) {
     let mut received = Vec::new();
     let mut buffer = [0; 4096];
@@ -605,7 +607,7 @@ fn take_and_die(stream: &mut TcpStream, seen: &AtomicUsize) {
 }
 
 #[test]
-fn a_request_whose_node_dies_with_it_is_sent_to_no_node_again() {
+fn a_request_whose_node_dies_is_not_retried_by_the_proxy() {
     for program in PROGRAMS {
         let nodes = [Dying::start(), Dying::start(), Dying::start()];
         let numbered: Vec<_> = (1..).zip(nodes.iter().map(|node| node.address)).collect();
@@ -616,7 +618,7 @@ fn a_request_whose_node_dies_with_it_is_sent_to_no_node_again() {
                 .map(|n| n.requests.load(Ordering::SeqCst))
                 .sum::<usize>()
         };
-        // One that repeats a GET or a PUT may: they are idempotent by RFC 9110, but not here.
+        // A proxy may retry a GET or a PUT, which are idempotent by RFC 9110. Not here.
         let requests = [
             get("once/only"),
             post("once/only", "body"),
@@ -632,7 +634,7 @@ fn a_request_whose_node_dies_with_it_is_sent_to_no_node_again() {
     }
 }
 
-// ---------------------------------------------------------------- what is in front
+// ---------------------------------------------------------------- the PROXY protocol
 
 #[test]
 fn a_proxy_protocol_header_is_refused() {

@@ -1,9 +1,9 @@
-//! A seeded simulation of a shard's registry: requests arrive, match, give up, return to the front,
-//! finish and are deleted at random, and after every step the registry must say what a naive model
-//! says. No sockets and no clock: waiters are plain numbers.
+//! A seeded simulation of a shard's registry: requests arrive, match, give up, return to the front
+//! of their queue, finish and are deleted at random, and after every step the registry must agree
+//! with a naive model. No sockets and no clock: waiting requests are numbers.
 //!
-//! A failure prints its seed. `HTTPIPE_SEED` runs that one alone, `HTTPIPE_SIM_STEPS` sets the steps
-//! of a seed.
+//! A failure prints its seed. `HTTPIPE_SEED` runs only that seed, `HTTPIPE_SIM_STEPS` sets the
+//! steps per seed.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Display;
@@ -19,18 +19,18 @@ use httpipe::testing::model::{
 const SEEDS: Range<u64> = 1..8;
 const STEPS: u64 = 30_000;
 
-/// How long the odds stay as they are: long enough for queues to fill, and to empty again.
+/// Steps until the probabilities change: enough for queues to fill and to empty again.
 const STEPS_A_MOOD: u64 = 400;
 
-/// Below what the arrivals come to, so that every limit is met. A power of two of channels fills the
-/// slab to its last slot, which is where a listing could stop short.
+/// Lower than the number of arrivals, so that every limit is reached. A power of two of channels
+/// fills the slab to its last slot, where a listing could stop too early.
 const LIMITS: Limits = Limits {
     channels_max: 8,
     waiting_max: 30,
     waiting_per_channel_max: 9,
 };
 
-/// Some pairs read the same when joined with nothing in between.
+/// Some pairs are equal when joined without a separator.
 const NAMES: [(&str, &str); 12] = [
     ("a", "bc"),
     ("ab", "c"),
@@ -46,8 +46,7 @@ const NAMES: [(&str, &str); 12] = [
     ("abc", "abc"),
 ];
 
-/// The real hash differs from run to run, which no seed could repeat. This one collides all the
-/// time.
+/// The real hash differs from run to run, so a seed could not repeat it. This one collides often.
 fn hash(name: usize) -> u64 {
     (name % 4) as u64
 }
@@ -73,7 +72,7 @@ fn the_registry_agrees_with_a_naive_model() {
             .iter()
             .filter(|event| !seen.contains(event))
             .collect();
-        assert!(missed.is_empty(), "the simulation never came to {missed:?}");
+        assert!(missed.is_empty(), "these events never happened: {missed:?}");
     }
 }
 
@@ -112,24 +111,24 @@ struct Simulation {
     seen: BTreeSet<Event>,
 }
 
-/// The odds for a while.
+/// The probabilities for some time.
 struct Mood {
-    /// That one who arrives is a producer.
+    /// An arriving request is a producer.
     produce: f64,
-    /// That a step is an arrival.
+    /// A step is an arrival.
     arrive: f64,
-    /// That an exchange is over when a step looks at it.
+    /// An exchange ends when a step looks at it.
     end: f64,
 }
 
-/// A channel as the model has it. Has an id exactly while it is in use.
+/// A channel in the model. It has an id exactly while it is in use.
 #[derive(Default)]
 struct Channel {
     id: Option<ChannelId>,
     producers: VecDeque<Waiter>,
     consumers: VecDeque<Waiter>,
     exchange: Option<Exchange>,
-    /// Those who wait are matched further in a later step.
+    /// A later step continues the matching.
     backlog: bool,
 }
 
@@ -146,15 +145,16 @@ struct Exchange {
     driver: u32,
 }
 
-/// A listing under way: other steps happen between its own.
+/// A listing under way; other steps run between its steps.
 struct Listing {
     cursor: usize,
-    /// Those that have been in use, under one id, since the listing began.
+    /// The channels that have been in use, with the same id, since the listing began.
     stayed: Vec<(usize, ChannelId)>,
     shown: Vec<usize>,
 }
 
-/// What has to happen at least once, for a simulation says nothing about what it never comes to.
+/// Events that must happen at least once: a simulation proves nothing about events that never
+/// happen.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Event {
     MatchedOnArrival,
@@ -341,11 +341,13 @@ impl Simulation {
                     self.saw(Event::RefusedAndClosed);
                 }
             }
-            (arrived, _) => panic!("it came to {arrived:?}, the model expected {refusal:?}"),
+            (arrived, _) => {
+                panic!("the registry returned {arrived:?}, the model expected {refusal:?}")
+            }
         }
     }
 
-    /// Two met on arrival. Now and then so little moves that it is over before it is marked.
+    /// A match on arrival. Sometimes so little moves that the exchange ends before it is marked.
     fn matched(&mut self, name: usize, id: ChannelId, producer: u32, consumer: u32) {
         if self.chance(0.3) {
             self.registry.close_if_unused(id);
@@ -368,7 +370,7 @@ impl Simulation {
         });
     }
 
-    /// Somebody who waits, anywhere in the queue, leaves.
+    /// A waiting request, anywhere in the queue, leaves.
     fn give_up(&mut self, name: usize) {
         let side = self.side(0.5);
         if self.model[name].queue(side).is_empty() {
@@ -390,8 +392,8 @@ impl Simulation {
         });
     }
 
-    /// The exchange ends, whole or because one or both of the two left; who did not leave before a
-    /// byte moved goes on waiting.
+    /// The exchange ends: whole, or because one side or both left. If no byte has moved, a side
+    /// that did not leave waits on.
     fn finish(&mut self, name: usize) {
         if self.model[name].backlog {
             let id = self.model[name].id();
@@ -431,8 +433,8 @@ impl Simulation {
             .push_front(Waiter { number, place });
     }
 
-    /// After an exchange: the next two, unless they turn out to be gone. Now and then so little moves
-    /// that there are more matches, and the rest is left to a later step.
+    /// After an exchange: the next match, unless a side has left. Sometimes so little moves that
+    /// there are more matches, and a later step does the rest.
     fn match_next(&mut self, name: usize, id: ChannelId) {
         loop {
             if self.registry.has_match(id) && self.chance(0.2) {
@@ -501,7 +503,7 @@ impl Simulation {
         self.close_in_model_if_unused(name);
     }
 
-    /// As the server does it: collect the ids in a listing, then delete one by one.
+    /// As the server does: collects the ids with a listing, then deletes the channels one by one.
     fn delete_namespace(&mut self, namespace: &str) {
         let mut ids = Vec::new();
         let end = self.registry.list_from(0, usize::MAX, |id, of, _| {
@@ -547,15 +549,18 @@ impl Simulation {
     fn listed(&mut self, listing: &Listing) {
         for (name, _) in &listing.stayed {
             let times = listing.shown.iter().filter(|shown| *shown == name).count();
-            assert_eq!(times, 1, "{:?} was in use all the time", NAMES[*name]);
+            assert_eq!(
+                times, 1,
+                "{:?} was in use during the whole listing",
+                NAMES[*name]
+            );
         }
         if listing.stayed.len() != self.channels_in_use() {
             self.saw(Event::ListedThroughChanges);
         }
     }
 
-    /// Everything that can be asked of the registry, against the model; and the model against what
-    /// must always hold.
+    /// Compares every result of the registry with the model, and checks the model's own rules.
     fn check(&mut self) {
         for (name, channel) in self.model.iter().enumerate() {
             let (namespace, of) = NAMES[name];
@@ -567,7 +572,7 @@ impl Simulation {
                 NAMES[name]
             );
             let Some(id) = channel.id else { continue };
-            assert_eq!(self.registry.next_match(id), None, "a match was left");
+            assert_eq!(self.registry.next_match(id), None, "a match is left");
             assert_eq!(
                 self.registry.driver(id),
                 channel.exchange.map(|now| now.driver)
@@ -606,7 +611,7 @@ impl Simulation {
         }
     }
 
-    /// When all is deleted and over, nothing is left.
+    /// Deletes and finishes everything; then nothing is left.
     fn empty(&mut self) {
         for name in 0..NAMES.len() {
             self.delete(name);

@@ -1,8 +1,8 @@
-//! Soak: the same mixed traffic for as long as one likes, and the proof that nothing grows: memory
-//! flat within a stated bound, gauges back where they began, and the same descriptors open as before,
-//! kind by kind, but for the pipes that are kept.
+//! Soak: mixed traffic for any time, and a check that nothing grows: memory is flat within a stated
+//! bound, gauges return to their start values, and the same descriptors are open as before, by
+//! kind, except for kept pipes.
 //!
-//! The long form, with its figures:
+//! The long run, with its figures:
 //! `HTTPIPE_SOAK_SECONDS=900 cargo test --release --test httpipe soak -- --nocapture`
 
 use crate::support::connection::Connection;
@@ -18,24 +18,25 @@ use std::time::{Duration, Instant};
 
 const SECONDS: u64 = 15;
 const SAMPLE_PERIOD: Duration = Duration::from_secs(1);
-/// The front of the run that is not looked at: tables and pipes grow to what the traffic needs.
+/// The first part of the run, not judged: tables and pipes grow to the size that the traffic needs.
 const WARM_UP_SHARE: u32 = 5;
-/// What the last third may hold more than the first. Measured were 37 to 134 KiB in nine runs of 15 and
-/// 60 s, on an idle machine and a busy one, of two cores; the room above is for more of them.
+/// How much more memory the last third may hold than the first. Measured: 37 to 134 KiB in nine
+/// runs of 15 and 60 s, on an idle machine and a busy one with two cores; the margin is for more
+/// cores.
 const GROWTH_BYTES_MAX: u64 = 1 << 20;
-/// Connections and waiting requests that the traffic has at most at once: each client below has at
-/// most two, those that were left linger for a while, and one asks for metrics.
+/// The most connections and waiting requests at once: each client below has at most two, those that
+/// left stay open for some time, and one asks for metrics.
 const CONNECTIONS_MAX: u64 = 200;
-/// Pipes that the traffic can make the server open and keep: `bulk`, `chunked` and `broken bodies`
-/// have one channel each with bodies large enough, and a channel one exchange at a time.
+/// The most pipes that the server opens and keeps: `bulk`, `chunked` and `broken bodies` have one
+/// channel each with large enough bodies, and a channel has one exchange at a time.
 const PIPES_MAX: usize = 3;
 
-/// One turn of some traffic, within a namespace of its own.
+/// One round of a kind of traffic, in its own namespace.
 type Turn = fn(&Server, &mut Rng, &str);
-/// Something about a sample.
+/// One figure of a sample.
 type Figure = fn(&Sample) -> u64;
 
-/// The kinds of traffic, each a thread of its own that goes on until it is told to stop.
+/// The kinds of traffic; each runs in its own thread until it is stopped.
 const TRAFFIC: [(&str, Turn); 9] = [
     ("pairs", pair),
     ("other pairs", pair),
@@ -48,7 +49,7 @@ const TRAFFIC: [(&str, Turn); 9] = [
     ("looks", look),
 ];
 
-/// One look at the server.
+/// One reading of the server's figures.
 #[derive(Clone, Copy)]
 struct Sample {
     resident_bytes: u64,
@@ -76,7 +77,7 @@ impl Sample {
         }
     }
 
-    /// What holds at every moment: nothing piles up.
+    /// What holds at every moment: nothing accumulates.
     fn check(&self) {
         assert!(
             self.connections <= CONNECTIONS_MAX,
@@ -89,7 +90,7 @@ impl Sample {
             "{} channels",
             self.channels
         );
-        // Each exchange has two connections; the sample is not of one moment on all shards.
+        // Each exchange has two connections; the shards are not read at the same moment.
         assert!(
             self.exchanging <= CONNECTIONS_MAX / 2,
             "{} exchanges",
@@ -126,7 +127,7 @@ fn soak_under_mixed_traffic_nothing_grows() {
     });
     for ((name, _), turns) in TRAFFIC.iter().zip(&turns) {
         eprintln!("soak: {name}: {} turns", turns.load(Relaxed));
-        assert!(turns.load(Relaxed) > 0, "{name} never got anywhere");
+        assert!(turns.load(Relaxed) > 0, "{name} made no progress");
     }
     check_flat(&samples);
     check_nothing_left(&server, &unused);
@@ -143,7 +144,7 @@ impl Drop for StopOnPanic<'_> {
     }
 }
 
-/// Looks once a second until the time is over, and stops the traffic then.
+/// Takes a sample every second until the time is over, then stops the traffic.
 fn sample(server: &Server, stop: &AtomicBool, length: Duration) -> Vec<Sample> {
     let _stop_all = StopOnPanic(stop);
     let (began, warm_up) = (Instant::now(), length / WARM_UP_SHARE);
@@ -195,7 +196,8 @@ fn check_flat(samples: &[Sample]) {
     );
 }
 
-/// No channel, connection or descriptor outlives the traffic, but the descriptors of kept pipes.
+/// No channel, connection or descriptor is left after the traffic, except the descriptors of kept
+/// pipes.
 fn check_nothing_left(server: &Server, unused: &BTreeMap<String, usize>) {
     server.until_unused();
     server.until_metric("httpipe_connections", 1);
@@ -205,17 +207,17 @@ fn check_nothing_left(server: &Server, unused: &BTreeMap<String, usize>) {
     assert!(pipes <= PIPES_MAX, "{pipes} pipes are kept");
     let mut expected = unused.clone();
     *expected.entry("pipe".to_owned()).or_default() += 2 * pipes;
-    // The connection that asked for metrics is closed a moment later.
+    // The connection that asked for metrics closes a moment later.
     let settled = within_bound(|| (descriptor_kinds(server.pid()) == expected).then_some(()));
     assert!(
         settled.is_some(),
-        "not {expected:?} descriptors with {pipes} pipes, as before all traffic: {:#?}",
+        "expected the descriptors from before the traffic, {expected:?} with {pipes} pipes: {:#?}",
         descriptor_targets(server.pid())
     );
     eprintln!("soak: descriptors before and after: {unused:?}, and {pipes} pipes");
 }
 
-/// How many descriptors the process has open, by what they are.
+/// The number of open descriptors of the process, by kind.
 fn descriptor_kinds(pid: u32) -> BTreeMap<String, usize> {
     let mut kinds = BTreeMap::new();
     for target in descriptor_targets(pid) {
@@ -231,7 +233,7 @@ fn descriptor_kinds(pid: u32) -> BTreeMap<String, usize> {
 
 // ---------------------------------------------------------------- traffic
 
-/// Some small exchanges on two connections that are kept alive.
+/// Some small exchanges on two kept connections.
 fn pair(server: &Server, rng: &mut Rng, namespace: &str) {
     let (mut consumer, mut producer) = (server.connect(), server.connect());
     for round in 0..rng.usize(1..100) {
@@ -250,7 +252,7 @@ fn pair(server: &Server, rng: &mut Rng, namespace: &str) {
     }
 }
 
-/// Hears both replies. On a busy machine the two may have missed each other: both know then.
+/// Reads both replies. On a busy machine the two may not have met: then both have timed out.
 fn hear_pair(producer: &mut Connection, consumer: &mut Connection, body: &[u8]) -> bool {
     let taken = consumer.reply();
     let sent = producer.reply();
@@ -291,12 +293,12 @@ fn exchange_large(server: &Server, namespace: &str, body: &[u8], chunk_bytes: Op
     std::thread::scope(|scope| {
         let producer = scope.spawn(|| {
             let mut producer = server.connect();
-            // A request that has waited too long is refused before it is read.
+            // A request that has timed out is refused before its body is read.
             let _ = producer.try_send(&bytes);
             producer.reply().status
         });
         let reply = consumer.reply();
-        let heard = producer.join().expect("the producer hears");
+        let heard = producer.join().expect("the producer receives a reply");
         assert!(matches!((reply.status, heard), (200, 200) | (408, 408)));
         if reply.status == 200 {
             assert_same_bytes(&reply.body, body);
@@ -304,7 +306,7 @@ fn exchange_large(server: &Server, namespace: &str, body: &[u8], chunk_bytes: Op
     });
 }
 
-/// Both sides of it, on channels of their own.
+/// Both sides time out, on separate channels.
 fn wait_in_vain(server: &Server, rng: &mut Rng, namespace: &str) {
     let mut lonely: Vec<_> = (0..10)
         .map(|nth| {
@@ -320,7 +322,7 @@ fn wait_in_vain(server: &Server, rng: &mut Rng, namespace: &str) {
     }
 }
 
-/// Clients that leave while they wait, each in its way.
+/// Clients that leave while they wait, in different ways.
 fn leave(server: &Server, rng: &mut Rng, namespace: &str) {
     for nth in 0..10 {
         let channel = format!("{namespace}/{}", rng.u64(..));
@@ -339,7 +341,7 @@ fn leave(server: &Server, rng: &mut Rng, namespace: &str) {
     }
 }
 
-/// An exchange that one of its sides breaks off.
+/// An exchange that one side stops.
 fn break_off(server: &Server, rng: &mut Rng, namespace: &str) {
     let channel = format!("{namespace}/broken");
     let mut consumer = server.consume(&channel);

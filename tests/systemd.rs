@@ -1,5 +1,5 @@
-//! What the server and a service manager tell each other, and that a restart on an inherited socket
-//! refuses nobody. The tests play the manager; the unit files are judged by systemd's own tools.
+//! The messages between the server and a service manager, and restarts on an inherited socket that
+//! refuse nobody. The tests act as the manager; systemd's own tools check the unit files.
 
 use crate::support::connection::Connection;
 use crate::support::program::{Running, run};
@@ -14,7 +14,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tempfile::TempDir;
 
-/// A service manager that is told things.
+/// A service manager that receives notifications.
 struct Manager {
     socket: UnixDatagram,
     path: PathBuf,
@@ -50,7 +50,7 @@ impl Manager {
     }
 }
 
-/// A listening socket of the manager's, and its address.
+/// A listening socket of the manager, and its address.
 fn tcp_socket() -> (OwnedFd, SocketAddr) {
     let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = socket.local_addr().expect("bound");
@@ -64,7 +64,7 @@ fn ask(address: SocketAddr, target: &str) -> u16 {
 }
 
 #[test]
-fn the_manager_is_told_of_readiness_and_then_of_the_end() {
+fn the_manager_is_notified_of_readiness_and_of_the_drain() {
     let manager = Manager::new();
     let mut server = manager.start(&["--threads", "2"], &[]);
     let status = format!("STATUS=listening on http://{}", server.address());
@@ -77,7 +77,7 @@ fn the_manager_is_told_of_readiness_and_then_of_the_end() {
     let stopping = manager.told();
     assert_eq!(stopping[0], "STOPPING=1");
     assert!(stopping[1].starts_with("STATUS="), "{stopping:?}");
-    // It was told at the beginning of the drain.
+    // The manager was notified when the drain began.
     producer.send("b");
     assert_eq!(consumer.rest_of_body().expect("whole"), b"ab");
     producer.reply().assert_status(200);
@@ -85,7 +85,7 @@ fn the_manager_is_told_of_readiness_and_then_of_the_end() {
 }
 
 #[test]
-fn the_watchdog_is_told_again_and_again_that_the_server_lives() {
+fn the_watchdog_is_notified_repeatedly() {
     let manager = Manager::new();
     let server = manager.start(&["--threads", "2"], &[("WATCHDOG_USEC", "600000")]);
     assert_eq!(manager.told()[0], "READY=1");
@@ -96,10 +96,10 @@ fn the_watchdog_is_told_again_and_again_that_the_server_lives() {
 }
 
 #[test]
-fn a_manager_that_does_not_listen_is_no_reason_not_to_serve() {
+fn a_server_whose_manager_does_not_listen_still_serves() {
     let server = Server::start_with(&[], &[("NOTIFY_SOCKET", "/nowhere/at/all")]);
     server.ask("GET", "/healthz").assert_status(200);
-    until("a word about it", || {
+    until("a line in the log", || {
         let log = server.stderr();
         log.contains("cannot notify the service manager")
             .then_some(())
@@ -107,7 +107,7 @@ fn a_manager_that_does_not_listen_is_no_reason_not_to_serve() {
 }
 
 #[test]
-fn inherited_sockets_are_served_in_place_of_the_default_and_by_their_names() {
+fn inherited_sockets_replace_the_default_and_are_served_by_their_names() {
     let (public, admin) = (tcp_socket(), tcp_socket());
     let sockets = [admin.0, public.0];
     let server = Server::start_inheriting(&sockets, "admin:web", &[]);
@@ -133,7 +133,7 @@ fn inherited_sockets_are_served_in_place_of_the_default_and_by_their_names() {
 }
 
 #[test]
-fn an_address_that_is_asked_for_is_served_beside_an_inherited_one() {
+fn an_address_of_the_option_is_served_in_addition_to_an_inherited_one() {
     let (socket, address) = tcp_socket();
     let server = Server::start_inheriting(&[socket], "web", &["--listen", "127.0.0.1:0"]);
     let said = until("two lines", || {
@@ -146,13 +146,13 @@ fn an_address_that_is_asked_for_is_served_beside_an_inherited_one() {
 }
 
 #[test]
-fn sockets_for_another_process_are_not_taken() {
+fn sockets_for_another_process_are_not_used() {
     let server = Server::start_with(&[], &[("LISTEN_PID", "1"), ("LISTEN_FDS", "1")]);
     server.ask("GET", "/healthz").assert_status(200);
 }
 
 #[test]
-fn what_is_inherited_and_does_not_listen_is_one_line_and_exit_code_1() {
+fn an_inherited_descriptor_that_does_not_listen_gives_one_line_and_exit_code_1() {
     let script = "LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=odd exec \"$@\" 3</dev/null";
     let mut command = Command::new("sh");
     command
@@ -169,21 +169,21 @@ fn what_is_inherited_and_does_not_listen_is_one_line_and_exit_code_1() {
 }
 
 #[test]
-fn inherited_sockets_outlive_the_server() {
+fn inherited_sockets_stay_open_after_the_server() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("s.sock");
     let unix = UnixListener::bind(&path).expect("a free path");
     let (tcp, address) = tcp_socket();
     let sockets = [tcp, unix.into()];
     let mut server = Server::start_inheriting(&sockets, "web:web", &[]);
-    // Both kinds are waited on, and the end comes through all the same.
+    // The server waits on both kinds of socket, and ends all the same.
     let mut client = Connection::open_unix(&path);
     client.send(request("GET", "/healthz"));
     client.reply().assert_status(200);
     server.terminate();
     assert_eq!(server.exit().code(), Some(0));
     drop(client);
-    // They listen on, for the next one.
+    // The sockets still listen, for the next process.
     assert!(TcpStream::connect(address).is_ok());
     assert!(UnixStream::connect(&path).is_ok());
     drop(sockets);
@@ -224,7 +224,7 @@ fn a_restart_on_an_inherited_socket_loses_no_connection() {
     });
 }
 
-/// Ends the clients of a test however the test ends.
+/// Stops the clients of a test however the test ends.
 struct Ends<'a>(&'a AtomicBool);
 
 impl Drop for Ends<'_> {
@@ -237,7 +237,7 @@ impl Drop for Ends<'_> {
 fn while_one_instance_drains_the_next_one_serves_the_same_socket() {
     let (socket, _) = tcp_socket();
     let sockets = [socket];
-    // One shard, so that who is told of the drain is told of all of it.
+    // One shard, so that one refused request shows that the whole server drains.
     let mut first = Server::start_inheriting(&sockets, "web", &["--threads", "1"]);
     let mut producer = first.connect_and_send(&post_head("two/instances", 2));
     producer.send("a");
@@ -245,7 +245,7 @@ fn while_one_instance_drains_the_next_one_serves_the_same_socket() {
     consumer.head().assert_status(200);
     let mut waiting = first.consumer_waiting("two/waits", 1);
     first.terminate();
-    // From here on the first accepts nobody.
+    // From now on the first server accepts no connection.
     waiting.last_reply().assert_status(503);
     let second = Server::start_inheriting(&sockets, "web", &[]);
     let mut served = second.connect_and_send(&get("two/served"));
@@ -313,9 +313,9 @@ fn systemd_finds_nothing_wrong_with_the_units() {
 }
 
 #[test]
-fn systemd_judges_the_service_to_be_little_exposed() {
+fn systemd_gives_the_service_a_low_exposure() {
     let folder = units();
-    // In tenths; fails above it. 2.0 is where systemd's judgement stops being "OK".
+    // In tenths; the tool fails above this value. From 2.0 on systemd no longer says "OK".
     let arguments = [
         "security",
         "--offline=true",
@@ -327,7 +327,7 @@ fn systemd_judges_the_service_to_be_little_exposed() {
 }
 
 #[test]
-fn the_service_is_given_longer_to_stop_than_a_drain_may_take() {
+fn the_service_has_more_time_to_stop_than_a_drain_takes() {
     let unit = std::fs::read_to_string(units().path().join("httpipe.service")).expect("written");
     let seconds = |name: &str| -> u64 {
         let value = unit.lines().find_map(|line| line.strip_prefix(name));
@@ -335,6 +335,6 @@ fn the_service_is_given_longer_to_stop_than_a_drain_may_take() {
     };
     const DRAIN_TIMEOUT_DEFAULT: u64 = 30;
     assert!(seconds("TimeoutStopSec=") > DRAIN_TIMEOUT_DEFAULT);
-    // The watchdog is told twice a period, and looks for sweeps of 100 ms.
+    // The watchdog is notified twice per period, and checks sweeps of 100 ms.
     assert!(seconds("WatchdogSec=") >= 1);
 }

@@ -1,8 +1,8 @@
-//! The structure of the source tree: who may import whom, what stands in one place only, how long
-//! files and functions may be. Reads the sources as text and runs nothing.
+//! The structure of the source tree: which file may import which, what may be in one place only,
+//! and the maximum length of files and functions. Reads the sources as text and runs nothing.
 //!
-//! A check is a pure function from sources to findings, one line each. Here it judges the real tree;
-//! in `planted` it has to find what small trees break on purpose.
+//! A check is a pure function from sources to findings, one line each. Here it checks the real
+//! tree; in `planted` it must find the mistakes in small trees.
 
 mod imports;
 mod planted;
@@ -15,8 +15,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
-/// The folders of `src/` (and files beside them) in the order of layers. Each imports only itself and
-/// what is in a row below its own; those in one row do not import each other.
+/// The folders of `src/` (and files beside them) in the order of layers. Each imports only from
+/// itself and from rows below its own; folders in one row do not import each other.
 const LAYERS: &[&[&str]] = &[
     &["main"],
     &["lib"],
@@ -32,28 +32,29 @@ const LAYERS: &[&[&str]] = &[
     &["limits"],
 ];
 
-/// Imports from the first to the second that the order of layers alone would allow.
+/// Forbidden imports, from the first to the second, that the order of layers would allow.
 const APART: &[(&str, &str)] = &[("model", "io")];
 
-/// Crates that only `src/io/` names.
+/// Crates that only `src/io/` may name.
 const SYSTEM_CRATES: &[&str] = &["io_uring", "libc", "mio", "monoio", "rustix"];
 
-/// Modules of these crates that are no I/O and may be named outside: file, module, why.
+/// Modules of these crates that are not I/O and that a file outside `io/` may name: file, module,
+/// why.
 const SYSTEM_ELSEWHERE: &[(&str, &str, &str)] = &[];
 
-/// The only files with `unsafe`.
+/// The only files that may have `unsafe`.
 const UNSAFE: &[&str] = &["src/io/sys.rs", "benches/load/system/sys.rs"];
 
-/// For a file in `src/`, its test module not counted.
+/// For a file in `src/`, without its test module.
 const FILE_LINES_MAX: usize = 450;
 /// For a function in `src/` and `benches/`, from `fn` to the closing brace.
 const FUNCTION_LINES_MAX: usize = 60;
 
-/// The one module of the library that tests, fuzzers and benches use, and nobody else.
+/// The module of the library that only tests, fuzzers and benches use.
 const TESTING: &str = "testing";
 
-/// Why the real tree does not pass a check yet; `None` switches the check on. The test of a check
-/// that is off fails as soon as the tree passes it.
+/// The reason why the real tree does not pass a check yet; `None` enables the check. The test of a
+/// disabled check fails as soon as the tree passes it.
 type NotYet = Option<&'static str>;
 
 const LAYERS_NOT_YET: NotYet = None;
@@ -84,7 +85,7 @@ fn no_files_of_the_load_harness_import_each_other_in_a_circle() {
 }
 
 #[test]
-fn only_io_names_the_crates_of_the_runtime_and_of_the_system() {
+fn only_io_names_the_crates_of_the_runtime_and_the_system() {
     judge(
         SYSTEM_CRATES_NOT_YET,
         &system_crates_outside_io(real_tree(), SYSTEM_ELSEWHERE),
@@ -92,7 +93,7 @@ fn only_io_names_the_crates_of_the_runtime_and_of_the_system() {
 }
 
 #[test]
-fn unsafe_stands_in_one_file_of_the_server_and_one_of_the_load_harness() {
+fn only_one_file_of_the_server_and_one_of_the_load_harness_have_unsafe() {
     judge(UNSAFE_NOT_YET, &unsafe_elsewhere(real_tree()));
 }
 
@@ -133,7 +134,7 @@ fn read_tree() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut sources = Vec::new();
     for folder in ["benches", "deploy", "fuzz", "src", "tests"] {
-        // A package from the registry comes without some of them.
+        // A package from the registry lacks some of them.
         if root.join(folder).is_dir() {
             read_folder(root, folder, &mut sources);
         }
@@ -163,7 +164,7 @@ fn read_folder(root: &Path, folder: &str, sources: &mut Vec<Source>) {
     }
 }
 
-/// Imports in `src/` that the order of layers forbids, and files that it does not know.
+/// Imports in `src/` that the order of layers forbids, and files that are in no layer.
 fn upward_imports(sources: &[Source]) -> Vec<String> {
     let mut findings = Vec::new();
     for source in sources {
@@ -184,7 +185,7 @@ fn upward_imports(sources: &[Source]) -> Vec<String> {
     findings
 }
 
-/// The folder in `src/` that a file is in, or the file's own name, and its row in [`LAYERS`].
+/// The folder in `src/` that contains a file, or the file's own name, and its row in [`LAYERS`].
 fn layer(path: &str) -> Option<(&str, usize)> {
     let path = path.strip_prefix("src/")?;
     let folder = path.split('/').next()?;
@@ -193,8 +194,8 @@ fn layer(path: &str) -> Option<(&str, usize)> {
     Some((folder, row))
 }
 
-/// Where `src/` outside `io/` names a system crate, once for each file and module; and what `allowed`
-/// allows without need.
+/// System crates named in `src/` outside `io/`, once per file and module; and entries of `allowed`
+/// that are not needed.
 fn system_crates_outside_io(sources: &[Source], allowed: &[(&str, &str, &str)]) -> Vec<String> {
     let mut named = BTreeMap::new();
     for source in sources {
@@ -220,7 +221,7 @@ fn system_crates_outside_io(sources: &[Source], allowed: &[(&str, &str, &str)]) 
     findings
 }
 
-/// Where `unsafe` stands outside the files for it.
+/// `unsafe` outside the files that may have it.
 fn unsafe_elsewhere(sources: &[Source]) -> Vec<String> {
     let mut findings = Vec::new();
     for source in sources {
@@ -260,7 +261,7 @@ fn long_functions(sources: &[Source]) -> Vec<String> {
     findings
 }
 
-/// What `lib.rs` exports beside the hidden module [`TESTING`] and what `main.rs` names.
+/// Exports of `lib.rs` other than the hidden module [`TESTING`] and what `main.rs` names.
 fn needless_exports(sources: &[Source]) -> Vec<String> {
     let find = |path| sources.iter().find(|source| source.path == path);
     let main = find("src/main.rs").map_or(&[][..], |main| &main.names);

@@ -1,5 +1,5 @@
-//! How long a connection may take to ask for something. The time limits of waiting and of an
-//! exchange are in `failure`.
+//! How long a connection may take to send a request. The time limits of waiting and of exchanges
+//! are in `failure`.
 
 use crate::support::connection::{Connection, Framing};
 use crate::support::network::{SERVER, in_network_of_its_own};
@@ -30,13 +30,13 @@ fn part_of_a_head_is_answered_with_408_after_the_header_timeout() {
 }
 
 #[test]
-fn a_connection_that_says_nothing_is_closed_without_a_word() {
+fn a_connection_that_sends_nothing_is_closed_without_a_reply() {
     let server = Server::start(&["--header-timeout", "1"]);
     server.connect().expect_end();
 }
 
 #[test]
-fn a_head_that_trickles_in_is_given_no_more_time() {
+fn a_head_that_arrives_byte_by_byte_gets_no_more_time() {
     let server = Server::start(&["--header-timeout", "1"]);
     let mut client = server.connect();
     let trickle = client.sender();
@@ -47,14 +47,14 @@ fn a_head_that_trickles_in_is_given_no_more_time() {
     });
 }
 
-/// Sends a head that never ends, byte by byte, until the server takes no more of it.
+/// Sends an endless head, byte by byte, until the server stops reading.
 fn trickle_in(mut client: TcpStream) {
     let _ = client.write_all(b"GET /healthz HTTP/1.1\r\nX: ");
     let started = Instant::now();
     while client.write_all(b"x").is_ok() {
         assert!(
             started.elapsed() < FAILURE_BOUND,
-            "the server reads on for ever"
+            "the server never stops reading"
         );
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -70,7 +70,7 @@ fn the_header_timeout_applies_to_each_request_of_a_connection() {
 }
 
 #[test]
-fn a_kept_alive_connection_without_a_request_is_closed_without_a_word() {
+fn a_kept_alive_connection_without_a_request_is_closed_without_a_reply() {
     let server = Server::start(&["--keep-alive-timeout", "1", "--threads", "2"]);
     let mut client = server.connect();
     for _ in 0..3 {
@@ -103,7 +103,7 @@ fn neither_limit_touches_a_request_that_waits_for_its_counterpart() {
     let server = Server::start(&["--header-timeout", "1", "--keep-alive-timeout", "1"]);
     let mut consumer = server.consumer_waiting("long/wait", 1);
     let mut producer = server.producer_waiting("other/wait", b"kept", 1);
-    // Two limits pass for connections that came later.
+    // Both time limits pass for connections that came later.
     server.connect().expect_end();
     let mut idle = server.connect_and_send(&request("GET", "/healthz"));
     idle.reply().assert_status(200);
@@ -117,7 +117,7 @@ fn neither_limit_touches_a_request_that_waits_for_its_counterpart() {
 }
 
 #[test]
-fn a_client_that_never_reads_its_replies_holds_up_nobody() {
+fn a_client_that_never_reads_its_replies_blocks_no_other_client() {
     let server = Server::start(&["--keep-alive-timeout", "1", "--header-timeout", "1"]);
     let mut deaf = server.connect();
     deaf.narrow();
@@ -138,7 +138,7 @@ fn a_client_that_never_reads_its_replies_holds_up_nobody() {
 }
 
 #[test]
-fn an_exchange_is_given_its_time_anew_when_its_first_byte_comes() {
+fn the_time_of_an_exchange_starts_again_at_its_first_byte() {
     let server = Server::start(&["--idle-timeout", "3", "--threads", "2"]);
     for (fields, first, rest) in [
         ("Content-Length: 2\r\n", "a", "b"),
@@ -151,7 +151,7 @@ fn an_exchange_is_given_its_time_anew_when_its_first_byte_comes() {
         let mut consumer = server.consumer_waiting("first/byte", 1);
         let mut producer = server.connect_and_send(&post_head_with("first/byte", fields));
         server.until_exchanging(1);
-        // Together longer than the limit, each of them shorter.
+        // Together longer than the limit, each shorter.
         for part in [first, rest] {
             std::thread::sleep(Duration::from_millis(1800));
             producer.send(part);
@@ -162,7 +162,7 @@ fn an_exchange_is_given_its_time_anew_when_its_first_byte_comes() {
 }
 
 #[test]
-fn a_long_reply_is_sent_to_the_end_as_long_as_some_of_it_is_taken_in_time() {
+fn a_long_reply_is_sent_to_its_end_if_the_client_takes_some_of_it_in_time() {
     in_network_of_its_own(|network| {
         network.set_send_buffer(16 << 10);
         let server = Server::start(&["--host", SERVER, "--keep-alive-timeout", "1"]);
@@ -176,7 +176,7 @@ fn a_long_reply_is_sent_to_the_end_as_long_as_some_of_it_is_taken_in_time() {
         let Framing::Length(mut left) = listing.framing else {
             panic!("a listing has a length: {listing:?}");
         };
-        // Four times its time, in steps that are a tenth of it.
+        // Four times the time limit in total, in steps of a tenth of it.
         let step = left / 40;
         while left > step {
             std::thread::sleep(Duration::from_millis(100));

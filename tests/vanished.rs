@@ -1,7 +1,6 @@
-//! Peers that vanish without a word: no FIN, no reset, no answer to anything. TCP keepalive finds
-//! those of whom nothing is awaited; the sweep, `--idle-timeout` or the end of the kernel's patience
-//! the others.
-//! Each test has its control: a client that is as silent, but there.
+//! Peers that vanish: no FIN, no reset, no answer. TCP keepalive detects idle ones; the sweep,
+//! `--idle-timeout` or the kernel's retransmission limit detects the others. Each test has a
+//! control: a live client that is just as silent.
 
 use crate::support::Side;
 use crate::support::connection::Connection;
@@ -11,21 +10,21 @@ use crate::support::request::{get, post, post_head, post_head_with};
 use crate::support::server::Server;
 use std::io::Write;
 
-/// With one second of silence and six questions a second apart, a peer is gone after 7 s.
+/// With one second of silence and six probes a second apart, a peer is gone after 7 s.
 const SOON: [&str; 4] = ["--host", SERVER, "--tcp-keepalive", "1"];
 
 fn start(options: &[&str]) -> Server {
     Server::start(&[&SOON, options].concat())
 }
 
-/// A connection of a client that is to vanish, over which `bytes` went.
+/// A connection of a client that will vanish, on which `bytes` were sent.
 fn mortal(server: &Server, bytes: &[u8]) -> Connection {
     let mut connection = Connection::open_from(MORTAL, server.address());
     connection.send(bytes);
     connection
 }
 
-/// The `nth` exchange under way, of which `consumer` has one byte.
+/// Starts the `nth` exchange; `consumer` receives one byte.
 #[track_caller]
 fn begin(server: &Server, nth: u64, producer: &mut Connection, consumer: &mut Connection) {
     server.until_exchanging(nth);
@@ -35,7 +34,7 @@ fn begin(server: &Server, nth: u64, producer: &mut Connection, consumer: &mut Co
 }
 
 #[test]
-fn a_waiting_consumer_that_vanished_is_taken_out_of_its_queue() {
+fn a_waiting_consumer_that_vanished_is_removed_from_its_queue() {
     in_network_of_its_own(|network: &Network| {
         let server = start(&[]);
         let _gone = mortal(&server, &get("vanished/consumer"));
@@ -51,7 +50,7 @@ fn a_waiting_consumer_that_vanished_is_taken_out_of_its_queue() {
 }
 
 #[test]
-fn a_waiting_producer_that_vanished_is_taken_out_of_its_queue_with_its_body_unread() {
+fn a_waiting_producer_that_vanished_is_removed_from_its_queue_with_its_body_unread() {
     in_network_of_its_own(|network: &Network| {
         let server = start(&[]);
         let unread = [
@@ -84,7 +83,7 @@ fn a_body_whose_producer_vanished_is_cut() {
         network.vanish();
         assert_eq!(consumer.expect_cut().received, b"a");
         server.until_exchanging(1);
-        // Who was as silent all the while, but there, goes on.
+        // A client that was silent for as long but is alive goes on.
         slow.send(b"b");
         assert_eq!(steady.rest_of_body().expect("a whole body"), b"b");
         slow.reply().assert_status(200);
@@ -95,7 +94,7 @@ fn a_body_whose_producer_vanished_is_cut() {
 fn an_exchange_whose_consumer_vanished_ends_at_the_idle_timeout() {
     in_network_of_its_own(|network: &Network| {
         let server = start(&["--idle-timeout", "1"]);
-        // A wait is no exchange: the limit, shorter than the keepalive, does not touch it.
+        // The idle timeout, shorter than the keepalive, does not apply to waiting.
         let mut waiting = server.consumer_waiting("vanished/waiting", 1);
         let mut consumer = mortal(&server, &get("vanished/idle"));
         server.until_waiting(Side::Consumer, 2);
@@ -104,7 +103,7 @@ fn an_exchange_whose_consumer_vanished_ends_at_the_idle_timeout() {
         network.vanish();
         std::thread::scope(|scope| {
             let mut sender = producer.sender();
-            // It breaks off as soon as the server has given up.
+            // The write fails as soon as the server has given up.
             scope.spawn(move || sender.write_all(&pattern(2, 32 << 20)[1..]));
             producer.last_reply().assert_status(408);
         });
@@ -118,9 +117,9 @@ fn an_exchange_whose_consumer_vanished_ends_at_the_idle_timeout() {
 }
 
 #[test]
-fn an_exchange_whose_consumer_vanished_ends_when_the_kernel_gives_its_bytes_up() {
+fn an_exchange_whose_consumer_vanished_ends_when_the_kernel_gives_up() {
     in_network_of_its_own(|network: &Network| {
-        // As many as the kernel's default of 15 would take a quarter of an hour.
+        // With the kernel's default of 15 it would take a quarter of an hour.
         network.set_retries(3);
         let server = start(&[]);
         let mut consumer = mortal(&server, &get("vanished/unacknowledged"));
@@ -142,7 +141,7 @@ fn a_connection_whose_last_reply_was_never_acknowledged_ends() {
     in_network_of_its_own(|network: &Network| {
         network.set_retries(3);
         let server = start(&[]);
-        // Its next request waits already when the reply to the one before goes out.
+        // The next request already waits when the reply to the one before is sent.
         let mut gone = mortal(
             &server,
             &[post("vanished/reply", b"data"), get("vanished/next")].concat(),
@@ -156,13 +155,13 @@ fn a_connection_whose_last_reply_was_never_acknowledged_ends() {
     });
 }
 
-/// Without `--idle-timeout`, and with the kernel's own patience, a quarter of an hour and more.
+/// Without `--idle-timeout`, and with the kernel's own limit of a quarter of an hour or more.
 #[test]
-fn an_exchange_whose_consumer_vanished_in_the_middle_ends_no_later_than_a_wait_would() {
+fn an_exchange_whose_consumer_vanished_midway_ends_no_later_than_a_wait() {
     in_network_of_its_own(|network: &Network| {
         let server = start(&["--threads", "2"]);
         let body = pattern(4, 32 << 20);
-        // One that is there and takes nothing for as long, behind a window as closed.
+        // A live consumer that takes nothing for as long, with its window closed too.
         let mut slow = server.consumer_waiting("vanished/slow", 1);
         let mut patient = server.connect_and_send(&post_head("vanished/slow", 32 << 20));
         begin(&server, 1, &mut patient, &mut slow);
@@ -172,7 +171,7 @@ fn an_exchange_whose_consumer_vanished_in_the_middle_ends_no_later_than_a_wait_w
         begin(&server, 2, &mut producer, &mut consumer);
         std::thread::scope(|scope| {
             for mut sender in [patient.sender(), producer.sender()] {
-                // One breaks off as soon as the server has given up.
+                // One write fails as soon as the server has given up.
                 scope.spawn(move || sender.write_all(&body[1..]));
             }
             network.vanish();
@@ -186,7 +185,7 @@ fn an_exchange_whose_consumer_vanished_in_the_middle_ends_no_later_than_a_wait_w
 }
 
 #[test]
-fn a_wait_whose_client_vanished_with_a_reply_on_its_way_ends_no_later_than_others() {
+fn a_wait_whose_client_vanished_with_a_reply_on_its_way_ends_no_later_than_other_waits() {
     in_network_of_its_own(|network: &Network| {
         let server = start(&[]);
         let requests = [post("vanished/reply", b"data"), get("vanished/next")];
@@ -200,14 +199,14 @@ fn a_wait_whose_client_vanished_with_a_reply_on_its_way_ends_no_later_than_other
 }
 
 #[test]
-fn an_exchange_whose_producer_vanished_before_it_was_asked_for_its_body_ends_no_later() {
+fn an_exchange_whose_producer_vanished_before_the_100_ends_no_later() {
     in_network_of_its_own(|network: &Network| {
         let server = start(&["--threads", "2"]);
         let fields = "Content-Length: 4\r\nExpect: 100-continue\r\n";
         let _gone = mortal(&server, &post_head_with("vanished/asked", fields));
         server.until_waiting(Side::Producer, 1);
         network.vanish();
-        // Before anything can be known: the 100 is on its way to nobody.
+        // Nothing is known yet: the 100 is on its way to a vanished client.
         let mut consumer = server.consume("vanished/asked");
         server.until_exchanging(1);
         server.until_waiting(Side::Consumer, 1);

@@ -1,6 +1,6 @@
-//! One client: turn after turn, on a connection for as long as that lives. Owns what it does that is
-//! neither producing nor consuming. Whatever it does, it hears its reply out or writes down that it
-//! left.
+//! One client: one action after the other, on a connection as long as that lives. Owns the actions
+//! that are neither producing nor consuming. A client reads every reply to its end, or records that
+//! it left.
 
 use super::ledger::{
     self, CHANNELS, DELETED_CHANNELS, Ledger, Limits, Oddity, Wanted, channel_name, disposition,
@@ -15,14 +15,14 @@ use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-/// How a run differs from the others.
+/// The parameters of a run.
 #[derive(Clone, Copy)]
 pub struct Weather {
     /// Pairs of clients on channels of their own.
     pub calm_pairs: usize,
-    /// How long a long stall is; the server may have a shorter `--idle-timeout`.
+    /// The length of a long stall; the server may have a shorter `--idle-timeout`.
     pub long_stall: Duration,
-    /// One stall in so many is a long one.
+    /// One stall in this many is a long one.
     pub one_in: u8,
     pub limits: Limits,
 }
@@ -43,7 +43,7 @@ pub enum Leaving {
     HalfClose,
 }
 
-/// Stops everybody when its thread panics.
+/// Stops all clients when its thread panics.
 pub struct FailAll<'a>(pub &'a Ledger);
 
 impl Drop for FailAll<'_> {
@@ -55,7 +55,7 @@ impl Drop for FailAll<'_> {
 }
 
 impl Client<'_> {
-    /// Turn after turn until the run is stopped.
+    /// One action after the other until the run is stopped.
     pub fn run(mut self) {
         let _fail_all = FailAll(self.ledger);
         let mut kept = None;
@@ -63,10 +63,10 @@ impl Client<'_> {
             let connection = kept.take().unwrap_or_else(|| self.server.connect());
             kept = self.turn(connection);
         }
-        self.ledger.begin(self.number, "nothing any more");
+        self.ledger.begin(self.number, "ended");
     }
 
-    /// Does one thing, and returns the connection if that lives on.
+    /// Does one action; returns the connection if it is kept.
     fn turn(&mut self, connection: Connection) -> Option<Connection> {
         let channel = self.any_channel();
         match self.rng.u16(..1000) {
@@ -83,7 +83,7 @@ impl Client<'_> {
         }
     }
 
-    /// One that lacks a side rather than another.
+    /// Prefers a channel that lacks one side.
     fn any_channel(&mut self) -> usize {
         let (one, other) = (self.rng.usize(..CHANNELS), self.rng.usize(..CHANNELS));
         let lacks = |channel| self.ledger.balance(channel).load(Relaxed).abs();
@@ -94,7 +94,7 @@ impl Client<'_> {
         }
     }
 
-    /// Mostly the side that the channel has too few of, so that few wait in vain.
+    /// Mostly the side that the channel lacks, so that few requests time out.
     fn produces(&mut self, channel: usize) -> bool {
         let balance = self.ledger.balance(channel).load(Relaxed);
         match self.rng.u8(..8) {
@@ -125,9 +125,9 @@ impl Client<'_> {
         self.ledger.note(oddity);
     }
 
-    /// Does nothing for a bounded while; once in a long while for longer than the server bears.
+    /// Pauses for a bounded time; rarely for longer than `--idle-timeout`.
     pub fn stall(&mut self) {
-        // Not at the end of a run, which would have to wait for it.
+        // Not at the end of a run, which would have to wait.
         let long = !self.ledger.is_nearly_over() && self.rng.u8(..self.weather.one_in) == 0;
         self.note(if long {
             Oddity::LongStall
@@ -180,7 +180,7 @@ impl Client<'_> {
         goes_on.then_some(connection)
     }
 
-    /// A question that disturbs nobody.
+    /// A request that affects no other client.
     fn look(&mut self, mut connection: Connection) -> Option<Connection> {
         self.begin("looking");
         let target = *self
@@ -219,13 +219,13 @@ impl Client<'_> {
         (!reply.closes()).then_some(connection)
     }
 
-    /// Something that is no request: it is refused, and nothing behind it is taken for one.
+    /// Bytes that are not a request: refused, and nothing after them is taken for a request.
     fn garbage(&mut self, mut connection: Connection) -> Option<Connection> {
         self.begin("sending garbage");
         self.note(Oddity::Garbage);
         let mut noise = vec![0; self.rng.usize(1..2000)];
         self.rng.fill(&mut noise);
-        // A method begins with a letter, and an empty line in front of a request is skipped.
+        // A method begins with a letter, and an empty line before a request is skipped.
         noise[0] = 0;
         let noise = [&noise[..], b"\r\n\r\n"].concat();
         let channel = channel_name(self.rng.usize(..CHANNELS));
@@ -238,7 +238,7 @@ impl Client<'_> {
             b"BREW / HTTP/1.1\r\nHost: t\r\n\r\n",
         ];
         let bad = *self.rng.choice(&bad).expect("some");
-        // A request behind it that would show if it were served.
+        // If this request were served, it would show.
         let _ = connection.try_send([bad, &get(&channel)].concat());
         let reply = connection.reply();
         assert!(
@@ -248,7 +248,7 @@ impl Client<'_> {
         );
         self.ledger.replied(reply.status);
         let (more, _) = connection.until_end();
-        assert!(more.is_empty(), "a reply behind the refusal of garbage");
+        assert!(more.is_empty(), "a reply after the refusal of garbage");
         None
     }
 }
@@ -264,10 +264,10 @@ enum Asked {
 }
 
 impl Client<'_> {
-    /// Several requests in one send; the replies come in their order. A reply that closes, or a body
-    /// that is cut, leaves the rest unanswered.
+    /// Several requests in one send; the replies come in their order. After a reply that closes, or
+    /// a cut body, the rest has no answer.
     fn pipeline(&mut self, mut connection: Connection) -> Option<Connection> {
-        self.begin("hearing the replies to a pipeline");
+        self.begin("reading the replies to a pipeline");
         self.note(Oddity::Pipelined);
         let requests = self.rng.usize(2..6);
         let leaves_after = match self.rng.u8(..5) {
@@ -296,7 +296,7 @@ impl Client<'_> {
         Some(connection)
     }
 
-    /// `is_heard`: its reply will be listened to. No deletion without: nobody would know its end.
+    /// `is_heard`: the client reads the reply. A deletion needs that, to know when it ends.
     fn any_small_request(&mut self, is_heard: bool) -> (Vec<u8>, Asked) {
         let channel = self.rng.usize(..CHANNELS);
         let name = channel_name(channel);
@@ -324,7 +324,7 @@ impl Client<'_> {
         (request("DELETE", &target), Asked::Deletion { channel })
     }
 
-    /// Hears one reply; whether the connection goes on.
+    /// Reads one reply; returns whether the connection is kept.
     fn hear(&mut self, connection: &mut Connection, what: &Asked) -> bool {
         match *what {
             Asked::Body(wanted) => consumer::hear_body(self, connection, wanted),
@@ -350,8 +350,8 @@ impl Client<'_> {
         !reply.closes()
     }
 
-    /// Its reply will not be heard: the client leaves, or the server has closed, and then takes
-    /// nothing of what follows for a request.
+    /// The client does not read this reply: it leaves, or the server has closed and takes none of
+    /// the following bytes for a request.
     fn give_up(&self, what: &Asked) {
         match *what {
             Asked::Body(wanted) => self.ledger.consumer_left(wanted.channel),
@@ -369,7 +369,7 @@ fn only(channel: usize) -> Range<usize> {
     channel..channel + 1
 }
 
-/// The status of the last final reply among these bytes, if there is a whole head of one.
+/// The status of the last final reply in these bytes, if its head is whole.
 pub fn final_status(bytes: &[u8]) -> Option<u16> {
     let text = String::from_utf8_lossy(bytes);
     let starts = text.match_indices("HTTP/1.1 ");
@@ -377,9 +377,9 @@ pub fn final_status(bytes: &[u8]) -> Option<u16> {
     statuses.filter(|status| *status >= 200).last()
 }
 
-/// Two clients on a channel of their own that nobody disturbs: whatever happens around them, every
-/// one of their exchanges succeeds. One thread drives both, and never has more under way than the
-/// sockets' buffers hold.
+/// Two undisturbed clients on their own channel: every exchange of theirs succeeds, whatever
+/// happens on other channels. One thread runs both, and never has more under way than the sockets'
+/// buffers hold.
 pub fn calm_pair(server: &Server, ledger: &Ledger, number: usize, mut rng: Rng) {
     const PIECE_BYTES: usize = 32 * 1024;
     let _fail_all = FailAll(ledger);
@@ -423,12 +423,12 @@ pub fn calm_pair(server: &Server, ledger: &Ledger, number: usize, mut rng: Rng) 
         assert!(rest.is_empty(), "a calm body grew");
         producer.reply().assert_status(200);
         ledger.calm_exchange(body.len());
-        // So that the run's exchanges are not mostly these.
+        // So that these are only a small part of the run's exchanges.
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// Ends every wait on the channels that all fight over.
+/// Ends all waiting on the shared channels.
 pub fn end_all_waits(server: &Server, ledger: &Ledger) {
     for (namespace, channels) in ledger::namespaces() {
         ledger.begin_deletion(channels.clone());

@@ -1,11 +1,11 @@
-//! A client that takes a body: to its end, or with a misfortune of its own.
+//! A client that receives a body: to its end, or with a fault of its own.
 
 use super::client::{Client, Leaving};
 use super::ledger::{Oddity, Wanted, channel_name, number_of};
 use crate::support::connection::{Connection, End, Framing, Reply};
 use crate::support::request::chunked;
 
-/// Asks for one body of `channel`.
+/// Requests one body of `channel`.
 pub fn consume(
     client: &mut Client<'_>,
     mut connection: Connection,
@@ -30,7 +30,7 @@ pub fn consume(
     }
 }
 
-/// A head, a body that nobody wants, and whether it is HTTP/1.0.
+/// A head, a body that will be dropped, and whether it is HTTP/1.0.
 fn any_request(client: &mut Client<'_>, channel: usize) -> (Vec<u8>, Vec<u8>, bool) {
     let (version, fields) = match client.rng.u8(..10) {
         0 => ("1.0", ""),
@@ -56,16 +56,16 @@ fn any_request(client: &mut Client<'_>, channel: usize) -> (Vec<u8>, Vec<u8>, bo
     (head.into_bytes(), unwanted, version == "1.0")
 }
 
-/// What a consumer may hear instead of a body.
+/// Replies without a body that a consumer may receive.
 fn check_refusal(head: &Reply) {
     match head.status {
         408 | 410 => {}
         503 => drop(head.assert_turned_away()),
-        status => panic!("a consumer heard {status}"),
+        status => panic!("a consumer received {status}"),
     }
 }
 
-/// Hears a whole reply, or a body that is cut; whether the connection goes on.
+/// Reads a whole reply, or a cut body; returns whether the connection is kept.
 pub fn hear_body(client: &mut Client<'_>, connection: &mut Connection, wanted: Wanted) -> bool {
     match hear_head(client, connection, wanted) {
         Ok(head) => hear_rest(client, connection, wanted, &head) && !head.closes(),
@@ -73,8 +73,8 @@ pub fn hear_body(client: &mut Client<'_>, connection: &mut Connection, wanted: W
     }
 }
 
-/// The head of a reply with a body; otherwise whether the connection goes on. A body that ends with
-/// its connection is cut by a reset, and that may destroy the reply from its head on.
+/// The head of a reply with a body; for any other reply, whether the connection is kept. A body
+/// that ends with its connection is cut by a reset, which may destroy the whole reply.
 fn hear_head(
     client: &mut Client<'_>,
     connection: &mut Connection,
@@ -94,7 +94,7 @@ fn hear_head(
     Err(!head.closes())
 }
 
-/// Hears a body whose head was read; whether it was whole.
+/// Reads the body after its head; returns whether it was whole.
 fn hear_rest(
     client: &mut Client<'_>,
     connection: &mut Connection,
@@ -122,7 +122,7 @@ fn leave_waiting(
         Leaving::Reset => connection.reset(),
         Leaving::HalfClose => {
             connection.half_close();
-            // It may have been faster: then it gets its body as if it had stayed.
+            // The body may have been faster: then the client receives it as if it had stayed.
             if connection.end_before_byte().is_none() {
                 hear_body(client, &mut connection, wanted.half_closed());
                 return None;
@@ -145,7 +145,7 @@ fn leave_receiving(
     client.begin("leaving within a body");
     let mut received = Vec::new();
     if matches!(head.framing, Framing::Length(bytes) if bytes > 0) && client.rng.bool() {
-        // Cut or not: at least one byte was there when the head was sent.
+        // Cut or not, at least one byte has arrived with the head.
         received = connection.body_bytes(1);
     }
     if client.rng.bool() {
@@ -159,7 +159,7 @@ fn leave_receiving(
     None
 }
 
-/// Its own direction ends, the body goes on.
+/// Its own direction ends; the body goes on.
 fn half_close_receiving(
     client: &mut Client<'_>,
     mut connection: Connection,
@@ -174,7 +174,7 @@ fn half_close_receiving(
     connection.half_close();
     if hear_rest(client, &mut connection, wanted, &head) {
         let (more, _) = connection.until_end();
-        assert!(more.is_empty(), "bytes behind a last reply");
+        assert!(more.is_empty(), "bytes after the last reply");
     }
     None
 }
@@ -189,6 +189,6 @@ fn stall(
     client.stall();
     hear_body(client, &mut connection, wanted);
     client.stall();
-    // A window that was made small stays so: this connection is not used again.
+    // The window stays small, so the connection is not used again.
     None
 }

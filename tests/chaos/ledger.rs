@@ -1,10 +1,11 @@
-//! What all clients of a chaos run write down, and the sums that must come out. Owns the bodies'
+//! The records of all clients in a chaos run, and the totals that must match. Owns the bodies'
 //! labels. Must never talk to the server.
 //!
-//! Every request ends in exactly one entry: a reply that was heard, or the client's own leaving.
-//! A body is **intact** (its producer sent all of it) or **spoiled** (its producer broke off or broke
-//! its framing, and it must never look whole). It is given to one consumer at most, which takes it
-//! whole, sees it cut, or leaves it behind; the reply's head says which body it is, and the body too.
+//! Every request ends in exactly one entry: a reply that was received, or the client's own
+//! leaving. A body is **intact** (its producer sent all of it) or **spoiled** (its producer stopped
+//! or broke its framing, and it must never look whole). It goes to at most one consumer, which
+//! receives it whole, sees it cut, or leaves. The reply's head and the body both say which body it
+//! is.
 
 use crate::support::connection::Reply;
 use crate::support::metrics::Metrics;
@@ -20,12 +21,12 @@ use std::time::{Duration, Instant};
 const NAMESPACES: usize = 3;
 const CHANNELS_PER_NAMESPACE: usize = 8;
 pub const CHANNELS: usize = NAMESPACES * CHANNELS_PER_NAMESPACE;
-/// Of them, those that clients delete. Whoever is on another one hears of no deletion until the end.
+/// The channels that clients delete. No deletion affects the others until the end.
 pub const DELETED_CHANNELS: usize = CHANNELS - CHANNELS_PER_NAMESPACE;
-/// Number and payload length, eight digits each, in front of every body that is not empty.
+/// Number and payload length, eight digits each, at the start of every body that is not empty.
 const LABEL_BYTES: usize = 16;
 
-/// What clients do that an ordinary one does not, or not always.
+/// Actions that ordinary clients do not do, or not always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Oddity {
     Close,
@@ -83,8 +84,7 @@ pub struct Parcel {
     pub body: Vec<u8>,
 }
 
-/// The server's limits in a run: each refusal that it can hear of comes from one of them, or from a
-/// deletion.
+/// The server's limits in a run: each refusal comes from one of them, or from a deletion.
 #[derive(Clone, Copy)]
 pub struct Limits {
     pub request_timeout: Duration,
@@ -93,7 +93,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// As options of the server.
+    /// The same as options of the server.
     pub fn options(self) -> Vec<String> {
         let seconds = |time: Duration| time.as_secs_f64().to_string();
         let options = [
@@ -107,7 +107,7 @@ impl Limits {
         given.flatten().collect()
     }
 
-    /// No producer hears 408 sooner.
+    /// No producer receives 408 earlier.
     fn patience_with_producers(self) -> Duration {
         let idle = self.idle_timeout.unwrap_or(Duration::MAX);
         self.request_timeout.min(idle)
@@ -120,7 +120,7 @@ pub struct Wanted {
     pub channel: usize,
     /// HTTP/1.0: the body may end with the connection.
     pub is_old: bool,
-    /// It half-closed while it waited, which counts as leaving unless its body was faster.
+    /// It half-closed while it waited, which counts as leaving unless its body arrived first.
     half_closed: bool,
     since: Instant,
 }
@@ -145,7 +145,7 @@ impl Wanted {
     }
 }
 
-/// What a consumer that was sent the head of a body's reply made of it.
+/// How a body ended for a consumer that received the reply's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Given {
     Whole,
@@ -160,11 +160,11 @@ enum Given {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {
     Heard(u16),
-    /// It left before it heard.
+    /// It left before its reply.
     Left,
 }
 
-/// What became of a body.
+/// What happened to a body.
 #[derive(Clone, Copy, Debug)]
 struct Record {
     channel: usize,
@@ -197,12 +197,12 @@ impl Record {
         self.given == Some(Given::Left)
     }
 
-    /// No consumer knows how it ended, and neither does its producer.
+    /// Neither its consumer nor its producer knows how it ended.
     fn is_unknown(&self) -> bool {
         self.left() && matches!(self.given, None | Some(Given::Left))
     }
 
-    /// How long the whole body is, with its label.
+    /// The length of the whole body, with its label.
     fn bytes(&self) -> usize {
         match self.empty {
             true => 0,
@@ -210,7 +210,7 @@ impl Record {
         }
     }
 
-    /// Whether body `number` begins so.
+    /// Whether body `number` begins with `front`.
     fn begins_with(&self, number: usize, front: &[u8]) -> bool {
         let (head, payload) = front.split_at(front.len().min(LABEL_BYTES));
         front.len() <= self.bytes()
@@ -221,26 +221,26 @@ impl Record {
     }
 }
 
-/// The deletions that concern a channel.
+/// The deletions that affect a channel.
 #[derive(Default)]
 struct Deletions {
     under_way: usize,
     last_heard: Option<Instant>,
 }
 
-/// One channel's sums.
+/// The totals of one channel.
 #[derive(Default)]
 struct Tally {
-    /// Producers under way less consumers under way.
+    /// Active producers minus active consumers.
     balance: AtomicI64,
     deletions: Mutex<Deletions>,
-    /// Consumers that left, and know of no body.
+    /// Consumers that left without knowing their body.
     left_unknowing: AtomicU64,
-    /// Consumers whose reply a reset destroyed from its head on.
+    /// Consumers whose reply was destroyed by a reset, head included.
     cut_headless: AtomicU64,
 }
 
-/// The book itself.
+/// The records of a run.
 pub struct Ledger {
     limits: Limits,
     records: Mutex<Vec<Record>>,
@@ -257,7 +257,7 @@ pub struct Ledger {
     doing: Mutex<BTreeMap<usize, (&'static str, Instant)>>,
 }
 
-/// `namespace/channel` of one of the channels that all fight over.
+/// `namespace/channel` of one of the shared channels.
 pub fn channel_name(channel: usize) -> String {
     format!(
         "chaos{}/c{}",
@@ -266,7 +266,7 @@ pub fn channel_name(channel: usize) -> String {
     )
 }
 
-/// The namespaces of these channels, each with its channels.
+/// The namespaces of the shared channels, each with its channels.
 pub fn namespaces() -> impl Iterator<Item = (String, Range<usize>)> {
     (0..NAMESPACES).map(|nth| {
         let first = nth * CHANNELS_PER_NAMESPACE;
@@ -277,7 +277,7 @@ pub fn namespaces() -> impl Iterator<Item = (String, Range<usize>)> {
 // ---------------------------------------------------------------- while it runs
 
 impl Ledger {
-    /// An empty book on a server with these limits.
+    /// No records yet, for a server with these limits.
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
@@ -296,8 +296,7 @@ impl Ledger {
         }
     }
 
-    /// A body of random size that says itself which one it is, and whose producer is about to send
-    /// it.
+    /// A body of random size, with its number in it. Its producer is about to send it.
     pub fn new_parcel(&self, channel: usize, rng: &mut Rng, payload_bytes_max: usize) -> Parcel {
         let empty = payload_bytes_max == 0;
         let payload_bytes = rng.usize(..=payload_bytes_max);
@@ -324,13 +323,13 @@ impl Ledger {
         Parcel { number, body }
     }
 
-    /// The body's producer is about to send less than all of it, or with broken framing: noted
-    /// before it does, so that no consumer can be faster.
+    /// The producer is about to send the body incomplete, or with broken framing. Recorded first,
+    /// so that no consumer can be faster.
     pub fn spoil(&self, number: usize) {
         self.records.lock().expect("no client panicked")[number].spoiled = true;
     }
 
-    /// A producer has heard how its request ended.
+    /// A producer has received its reply.
     pub fn producer_heard(&self, number: usize, status: u16) {
         self.replied(status);
         let record = self.end(number, Ended::Heard(status));
@@ -340,13 +339,13 @@ impl Ledger {
         );
         assert!(
             record.spoiled || status != 400,
-            "400 for body {number}, which was sent in good order"
+            "400 for body {number}, which was sent correctly"
         );
         let patience = self.limits.patience_with_producers();
         self.check_cause(record.channel, record.since, status, patience);
     }
 
-    /// A producer has left without hearing how its request ended.
+    /// A producer has left without a reply.
     pub fn producer_left(&self, number: usize) {
         self.unanswered.fetch_add(1, Relaxed);
         self.end(number, Ended::Left);
@@ -359,15 +358,15 @@ impl Ledger {
         *record
     }
 
-    /// A consumer was refused its body.
+    /// A consumer was refused.
     pub fn refused(&self, wanted: Wanted, status: u16) {
         self.replied(status);
         let patience = self.limits.request_timeout;
         self.check_cause(wanted.channel, wanted.since, status, patience);
     }
 
-    /// A refusal has a cause: time that has passed (`patience` at least), a deletion that was under
-    /// way after the request was begun (`since`), or a limit that this run has.
+    /// A refusal has a cause: a time that is over (at least `patience`), a deletion that was under
+    /// way after the request began (`since`), or a limit of this run.
     fn check_cause(&self, channel: usize, since: Instant, status: u16, patience: Duration) {
         let possible = match status {
             408 => since.elapsed() >= patience,
@@ -382,7 +381,7 @@ impl Ledger {
         );
     }
 
-    /// A consumer was given body `number`, and that looks whole: it must be exactly what its
+    /// A consumer has received body `number`, which looks whole: it must be exactly what its
     /// producer sent, to this channel.
     pub fn taken(&self, wanted: Wanted, number: usize, body: &[u8]) {
         self.replied(200);
@@ -390,30 +389,30 @@ impl Ledger {
         let record = self.give(wanted, number, Given::Whole);
         assert!(
             body.len() == record.bytes() && record.begins_with(number, body),
-            "body {number} looks whole and is not, with {} bytes: {record:?}",
+            "body {number} looks whole, but is not: {} bytes, {record:?}",
             body.len()
         );
         assert!(
             !record.spoiled,
-            "body {number} looks whole and was never sent whole"
+            "body {number} looks whole, but was never sent whole"
         );
     }
 
-    /// A consumer saw that body `number` was cut: what came of it is its front.
+    /// A consumer saw body `number` cut: it must have a prefix of it.
     pub fn cut(&self, wanted: Wanted, number: usize, received: &[u8]) {
         self.replied(200);
         let half_closed = wanted.half_closed;
         self.given_front(wanted, number, received, Given::Cut { half_closed });
     }
 
-    /// A consumer was sent a reply, and a reset destroyed it from its head on: it was cut.
+    /// A consumer's reply was destroyed by a reset, head included: the body was cut.
     pub fn cut_headless(&self, wanted: Wanted) {
         self.replied(200);
         let tally = &self.channels[wanted.channel];
         tally.cut_headless.fetch_add(1, Relaxed);
     }
 
-    /// A consumer has left body `number` behind, of which it had this.
+    /// A consumer left body `number` after receiving this part of it.
     pub fn left_body(&self, wanted: Wanted, number: usize, received: &[u8]) {
         self.unanswered.fetch_add(1, Relaxed);
         self.given_front(wanted, number, received, Given::Left);
@@ -425,31 +424,32 @@ impl Ledger {
         let record = self.give(wanted, number, given);
         assert!(
             record.begins_with(number, received),
-            "what came of body {number} was changed: {bytes} bytes, {record:?}"
+            "the received part of body {number} was changed: {bytes} bytes, {record:?}"
         );
     }
 
-    /// The body goes to nobody else: once a consumer was sent the beginning, it is never sent again.
+    /// Gives the body to its only consumer: once a consumer has received the beginning, no other
+    /// does.
     fn give(&self, wanted: Wanted, number: usize, given: Given) -> Record {
         let mut records = self.records.lock().expect("no client panicked");
         let record = records.get_mut(number).expect("a body that was sent");
         assert_eq!(
             record.channel, wanted.channel,
-            "body {number} came to another channel"
+            "body {number} arrived on another channel"
         );
         let before = record.given.replace(given);
-        assert_eq!(before, None, "body {number} was sent on twice");
+        assert_eq!(before, None, "body {number} was delivered twice");
         *record
     }
 
-    /// A consumer has left without knowing whether it had a body.
+    /// A consumer left without knowing whether it had a body.
     pub fn consumer_left(&self, channel: usize) {
         let tally = &self.channels[channel];
         tally.left_unknowing.fetch_add(1, Relaxed);
         self.unanswered.fetch_add(1, Relaxed);
     }
 
-    /// A deletion of these channels is about to be asked for.
+    /// A client is about to request the deletion of these channels.
     pub fn begin_deletion(&self, channels: Range<usize>) {
         for channel in &self.channels[channels] {
             channel
@@ -460,7 +460,7 @@ impl Ledger {
         }
     }
 
-    /// It was answered, or never will be: it deletes nothing any more.
+    /// The deletion was answered, or never will be: it deletes nothing more.
     pub fn end_deletion(&self, channels: Range<usize>) {
         for channel in &self.channels[channels] {
             let mut deletions = channel.deletions.lock().expect("no client panicked");
@@ -475,13 +475,13 @@ impl Ledger {
         deletions.under_way > 0 || deletions.last_heard.is_some_and(|heard| heard >= since)
     }
 
-    /// A reply was heard.
+    /// A reply was received.
     pub fn replied(&self, status: u16) {
         let mut replies = self.replies.lock().expect("no client panicked");
         *replies.entry(status).or_default() += 1;
     }
 
-    /// A request that is neither a producer's nor a consumer's was left unheard.
+    /// A request that is neither a producer's nor a consumer's got no reply.
     pub fn unanswered(&self) {
         self.unanswered.fetch_add(1, Relaxed);
     }
@@ -502,19 +502,19 @@ impl Ledger {
         self.oddities[oddity as usize].fetch_add(1, Relaxed);
     }
 
-    /// A client begins something; it has ended what it did before.
+    /// A client begins an action; the one before has ended.
     pub fn begin(&self, client: usize, doing: &'static str) {
         self.turns.fetch_add(1, Relaxed);
         let mut all = self.doing.lock().expect("no client panicked");
         all.insert(client, (doing, Instant::now()));
     }
 
-    /// How many things clients have begun: it rises as long as any of them gets on.
+    /// The number of actions begun: it rises as long as any client makes progress.
     pub fn turns(&self) -> u64 {
         self.turns.load(Relaxed)
     }
 
-    /// Which side the channel has too few of, if so: more than zero means consumers.
+    /// The side that the channel lacks: above zero, consumers.
     pub fn balance(&self, channel: usize) -> &AtomicI64 {
         &self.channels[channel].balance
     }
@@ -541,7 +541,7 @@ impl Ledger {
         self.stop.load(Relaxed)
     }
 
-    /// Somebody panicked: everybody stops, and the run has failed.
+    /// A client panicked: all stop, and the run has failed.
     pub fn fail(&self) {
         self.failed.store(true, Relaxed);
         self.stop();
@@ -564,19 +564,19 @@ impl Ledger {
     }
 }
 
-/// Number and payload length, as a body says itself.
+/// Number and payload length, as a body contains them.
 fn label(number: usize, payload_bytes: usize) -> String {
     format!("{number:08}{payload_bytes:08}")
 }
 
 const FILE_NAME: &str = "attachment; filename=\"";
 
-/// The field line that tells a consumer which body it gets, however little comes of it.
+/// The field line that tells a consumer which body it receives, even if the body is cut.
 pub fn disposition(number: usize) -> String {
     format!("Content-Disposition: {FILE_NAME}{number}\"\r\n")
 }
 
-/// Which body the reply brings.
+/// Which body the reply has.
 pub fn number_of(head: &Reply) -> usize {
     let said = head.value("Content-Disposition");
     let number = said.and_then(|said| said.strip_prefix(FILE_NAME)?.strip_suffix('"'));
@@ -600,19 +600,16 @@ impl Ledger {
         self.settle_refusals(metrics);
     }
 
-    /// What its consumer saw and what its producer heard go together. Above all: 200 means that no
-    /// consumer saw it cut, and whole means 200. A consumer that left may have left behind what was
-    /// accepted whole; one that half-closed early may be cut off as if it had left.
+    /// The consumer's and the producer's results must match. Above all: 200 means that no consumer
+    /// saw the body cut, and a whole body means 200. A consumer that left may have left a body that
+    /// was accepted whole; one that half-closed early may be cut as if it had left.
     fn settle_body(&self, number: usize, record: &Record) {
         let Some(Ended::Heard(heard)) = record.ended else {
-            assert!(
-                record.left(),
-                "nobody knows of the producer of body {number}"
-            );
+            assert!(record.left(), "body {number} has no record of its producer");
             return;
         };
         let can_be_idle = self.limits.idle_timeout.is_some();
-        // 400 and 410 were looked at when they were heard.
+        // 400 and 410 were checked when they were received.
         let possible = match (record.given, heard) {
             (Some(Given::Whole), heard) => heard == 200,
             (Some(Given::Cut { half_closed }), 502) => half_closed,
@@ -627,9 +624,9 @@ impl Ledger {
         assert!(possible, "body {number}, and {heard} for it: {record:?}");
     }
 
-    /// A body that no consumer knows of and that was accepted, or given up because its consumer had
-    /// left, has a consumer that left before it could know: one for each, on each channel. And each
-    /// consumer that knows only of a cut has a body that was cut.
+    /// If a body was accepted, or given up because its consumer left, and no consumer knows it,
+    /// then a consumer left before it could know: one per body, on each channel. And each consumer
+    /// that knows only of a cut had a body that was cut.
     fn settle_channels(&self, records: &[Record]) {
         for (channel, tally) in self.channels.iter().enumerate() {
             let unseen = records
@@ -644,7 +641,7 @@ impl Ledger {
             let left = tally.left_unknowing.load(Relaxed);
             assert!(
                 gone <= left,
-                "channel {channel}: {gone} bodies went to nobody, and only {left} consumers left"
+                "channel {channel}: {gone} bodies reached no consumer, but only {left} consumers left"
             );
             let cut = tally.cut_headless.load(Relaxed);
             assert!(
@@ -654,14 +651,15 @@ impl Ledger {
         }
     }
 
-    /// Each outcome counts no less than clients know of, and no more than they can have caused.
+    /// Each outcome is counted at least as often as clients know of, and at most as often as they
+    /// can have caused.
     fn settle_outcomes(&self, records: &[Record], metrics: &Metrics) {
         let count = |of: &dyn Fn(&Record) -> bool| records.iter().filter(|r| of(r)).count() as u64;
         let delivered = count(&|r| r.heard(200) || r.is_taken()) + self.calm_exchanges();
         let unknown = count(&|r| r.is_unknown() && !r.spoiled);
         let left = self.left_unknowing() + count(&Record::is_left_behind);
         let half_closed = count(&|r| r.given == Some(Given::Cut { half_closed: true }));
-        // An exchange that ended so, and whose producer stayed to hear it.
+        // An exchange that ended so, and whose producer stayed for the reply.
         let midway = |status| count(&|r| r.heard(status) && r.given.is_some());
         let at_most = |status| count(&|r| r.heard(status) || r.left() && !r.is_taken());
         let idle_at_most = match self.limits.idle_timeout {
@@ -693,7 +691,8 @@ impl Ledger {
         assert_eq!(metrics.value("httpipe_panics_total"), 0);
     }
 
-    /// Each status that a client heard was counted, and no more than those that nobody waited for.
+    /// Each status that a client received was counted, and no more except those that no client
+    /// read.
     fn settle_replies(&self, metrics: &Metrics) {
         let unanswered = self.unanswered.load(Relaxed);
         let replies = self.replies.lock().expect("no client panicked");
@@ -710,7 +709,7 @@ impl Ledger {
             };
             assert!(
                 (heard..=at_most).contains(&counted),
-                "{counted} replies {status} counted, {heard} heard, {unanswered} not listened to"
+                "{counted} replies {status} counted, {heard} received, {unanswered} not read"
             );
         }
         assert_eq!(
@@ -720,7 +719,7 @@ impl Ledger {
         );
     }
 
-    /// The server refused for no reason that this run cannot give.
+    /// The server refused only for causes that this run has.
     fn settle_refusals(&self, metrics: &Metrics) {
         let count = |kind| metrics.value(&format!("httpipe_refusals_total{{kind=\"{kind}\"}}"));
         for kind in [
@@ -741,7 +740,7 @@ impl Ledger {
         assert!(limits.max_waiting.is_some() || count("too_many_waiting_on_channel") == 0);
     }
 
-    /// Nothing that the run claims to have stood was left out, in a run of so many exchanges.
+    /// In a run of so many exchanges, every fault and every outcome must have happened.
     pub fn settle_coverage(&self, metrics: &Metrics, exchanges: u64) {
         for oddity in Oddity::ALL {
             let count = self.oddities[oddity as usize].load(Relaxed);
@@ -752,7 +751,7 @@ impl Ledger {
         for name in OUTCOMES {
             let expected = match name {
                 "idle" => can_be_idle,
-                // The server ends when nobody uses it any more.
+                // A server drains only when nobody uses it any more.
                 "drained" => false,
                 _ => true,
             };
@@ -771,11 +770,11 @@ impl Ledger {
         let taken = self.count(Record::is_taken);
         assert!(
             taken >= exchanges / 2,
-            "only {taken} bodies came whole in {exchanges} exchanges"
+            "only {taken} bodies arrived whole in {exchanges} exchanges"
         );
     }
 
-    /// How many bodies met with each fate.
+    /// How many bodies had each fate.
     fn fates(&self) -> impl Iterator<Item = (&'static str, u64)> {
         FATES.into_iter().map(|(fate, of)| (fate, self.count(of)))
     }
@@ -795,7 +794,7 @@ impl Ledger {
         self.channels.iter().map(cut).sum()
     }
 
-    /// The figures of the run, for people.
+    /// The figures of the run, to print.
     pub fn report(&self, metrics: &Metrics) -> String {
         let mut text = String::new();
         for name in OUTCOMES {
@@ -837,13 +836,13 @@ impl Ledger {
     }
 }
 
-/// A name, and which bodies met with it.
+/// A name, and the bodies that it applies to.
 type Fate = (&'static str, fn(&Record) -> bool);
 
-/// What can become of a body that a consumer was sent the beginning of.
+/// The fates of a body of which a consumer received the beginning.
 const FATES: [Fate; 9] = [
     ("taken, and 200", |r| r.is_taken() && r.heard(200)),
-    ("taken, and 200 unheard", |r| r.is_taken() && r.left()),
+    ("taken, and 200 not read", |r| r.is_taken() && r.left()),
     ("taken, and empty", |r| r.is_taken() && r.empty),
     ("cut, and 400", |r| r.is_cut() && r.heard(400)),
     ("cut, and 410", |r| r.is_cut() && r.heard(410)),
@@ -873,7 +872,7 @@ fn exchanges_total(outcome: &str) -> String {
     format!("httpipe_exchanges_total{{outcome=\"{outcome}\"}}")
 }
 
-/// Exchanges that ended, in whatever way.
+/// All ended exchanges, whatever their outcome.
 pub fn exchanges_ended(metrics: &Metrics) -> u64 {
     let ended = OUTCOMES.map(|outcome| metrics.value(&exchanges_total(outcome)));
     ended.iter().sum()

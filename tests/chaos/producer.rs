@@ -1,11 +1,11 @@
-//! A client that brings a body: whole and in good order, or with a misfortune of its own.
+//! A client that sends a body: whole and correctly, or with a fault of its own.
 
 use super::client::{Client, Leaving, final_status};
 use super::ledger::{Oddity, Parcel, channel_name, disposition};
 use crate::support::connection::{Connection, Reply};
 use crate::support::request::{chunked, chunks, post_head_with};
 
-/// A producer's request as it goes over the wire.
+/// A producer's request as sent.
 struct Message {
     number: usize,
     channel: usize,
@@ -43,7 +43,7 @@ pub fn produce(
     }
 }
 
-/// Sizes at which a body goes with the head, is copied, and is spliced.
+/// Sizes at which a body leaves with the head, is copied, or is spliced.
 fn any_size(client: &mut Client<'_>) -> usize {
     match client.rng.u16(..1000) {
         0..80 => {
@@ -98,12 +98,12 @@ pub fn length(bytes: usize) -> String {
     format!("Content-Length: {bytes}\r\n")
 }
 
-/// What a producer of an intact body may hear.
+/// Replies that the producer of an intact body may receive.
 pub fn check_status(reply: &Reply) {
     match reply.status {
         200 | 408 | 410 | 502 => {}
         503 => drop(reply.assert_turned_away()),
-        status => panic!("a producer heard {status}"),
+        status => panic!("a producer received {status}"),
     }
 }
 
@@ -134,7 +134,7 @@ fn in_good_order(
     hear_final(client, connection, message, sent.is_ok())
 }
 
-/// Hears the reply to a body that was sent whole, unless the server stopped listening (`sent`).
+/// Reads the reply to a body that was sent whole, unless the server stopped reading (`sent`).
 fn hear_final(
     client: &mut Client<'_>,
     mut connection: Connection,
@@ -146,7 +146,7 @@ fn hear_final(
     let empty = message.coded.is_empty();
     assert!(
         sent || empty || reply.status != 200,
-        "200 to a body that was not sent whole"
+        "200 for a body that was not sent whole"
     );
     client.ledger.producer_heard(message.number, reply.status);
     let goes_on = !reply.closes() && (sent || empty);
@@ -158,7 +158,7 @@ fn hear_final(
     goes_on.then_some(connection)
 }
 
-/// Leaves within the head or the body.
+/// Leaves in the head or in the body.
 fn leave_early(
     client: &mut Client<'_>,
     mut connection: Connection,
@@ -177,7 +177,7 @@ fn leave_early(
     None
 }
 
-/// Leaves with all said and nothing heard.
+/// Sends everything and leaves before the reply.
 fn leave_unheard(
     client: &mut Client<'_>,
     mut connection: Connection,
@@ -190,7 +190,7 @@ fn leave_unheard(
     None
 }
 
-/// A producer that half-closes still hears what the server has to say, if anything.
+/// A producer that half-closes still reads what the server sends, if anything.
 fn leave(client: &mut Client<'_>, mut connection: Connection, message: &Message) {
     match client.any_leaving() {
         Leaving::Close => connection.close(),
@@ -231,7 +231,8 @@ fn slow_head(
     hear_final(client, connection, message, sent.is_ok())
 }
 
-/// Breaks the chunked coding, or the promise of a length: never 200, and the connection ends.
+/// Breaks the chunked coding, or sends less than the declared length: never 200, and the connection
+/// ends.
 fn break_framing(
     client: &mut Client<'_>,
     mut connection: Connection,
@@ -268,11 +269,11 @@ fn break_framing(
     );
     client.ledger.producer_heard(message.number, reply.status);
     let (more, _) = connection.until_end();
-    assert!(more.is_empty(), "a reply behind broken framing");
+    assert!(more.is_empty(), "a reply after broken framing");
     None
 }
 
-/// Sends bytes behind the end of the body: they are the next request, and no good one.
+/// Sends bytes after the end of the body: they are the next request, and an invalid one.
 fn send_too_much(
     client: &mut Client<'_>,
     mut connection: Connection,
@@ -287,7 +288,7 @@ fn send_too_much(
     client.ledger.producer_heard(message.number, reply.status);
     if reply.closes() {
         let (more, _) = connection.until_end();
-        assert!(more.is_empty(), "a reply behind the last one");
+        assert!(more.is_empty(), "a reply after the last one");
         return None;
     }
     let refusal = connection.last_reply();

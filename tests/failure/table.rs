@@ -1,14 +1,14 @@
 //! The failure table of `doc/protocol.md`, row by row: what happens, when in the life of a request,
-//! and what each side hears. Names like `stalled` are those of its rows.
+//! and what each side receives. Names like `stalled` are names of rows.
 //!
 //! Every row runs with every kind of producer (`Content-Length`, chunked, HTTP/1.0, after a
-//! `100 Continue`) and with a consumer of either version (1.1, 1.0); the first two kinds with
-//! connections that are on the shard of their channel already and with such as have to move there,
-//! which the counter of handovers proves. Rows with a large body run once more with bodies that are
-//! copied, not spliced, which the counters of bytes prove.
+//! `100 Continue`) and with a consumer of either version (1.1, 1.0). The first two kinds run with
+//! connections that are on their channel's shard already and with connections that have to move
+//! there; the counter of handovers proves which. Rows with a large body run once more with copied
+//! instead of spliced bodies; the counters of bytes prove it.
 //!
-//! After every case: one exchange more with the row's outcome and none with another, the channel in
-//! use exactly if somebody waits on, and who waits on is the first of its queue.
+//! After every case: one more exchange with the row's outcome and none with another, the channel
+//! in use exactly if one side waits on, and that side first in its queue.
 
 use super::{HTTP_10, HTTP_11, Leaving, check_retry_after, leave};
 use crate::support::connection::{Connection, End, Framing};
@@ -33,13 +33,13 @@ use std::thread;
 /// What happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Befalls {
-    /// Neither a counterpart nor, of a head, the rest.
+    /// No counterpart arrives; or, after half a head, no rest of the head.
     NobodyComes,
     ChannelDeleted,
     NamespaceDeleted,
     ConsumerLeaves(Leaving),
     ProducerLeaves(Leaving),
-    /// Where a chunk's head or end should be, there is neither. Chunked bodies only.
+    /// A chunk's head or end is broken. Chunked bodies only.
     FramingBreaks,
     /// For longer than `--idle-timeout`.
     NothingMoves,
@@ -49,15 +49,15 @@ enum Befalls {
 /// Where in the life of a request it happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Point {
-    /// Half of the producer's head was sent; nobody else is there.
+    /// Half of the producer's head was sent; there is no consumer.
     ProducersHead,
     ConsumersHead,
-    /// The producer waits, of its body no byte was sent; nobody else is there.
+    /// The producer waits, and no byte of its body was sent; there is no consumer.
     ProducerWaits,
-    /// The producer waits, and its whole body came with its head.
+    /// The producer waits, and its whole body arrived with its head.
     WholeProducerWaits,
     ConsumerWaits,
-    /// Both are there, and no byte of the body.
+    /// Both are matched; no byte of the body was sent.
     Matched,
     /// The consumer has the first byte of a body too small to be spliced.
     SmallMidway,
@@ -66,43 +66,43 @@ enum Point {
     /// The producer has sent its last byte; the consumer has read nothing, and the sockets hold less
     /// than the whole body.
     AllSent,
-    /// The server has read the last byte of the payload, and the consumer's socket, of which nobody
-    /// reads, does not take the rest of what the server holds.
+    /// The server has read the last byte of the payload, and still holds some of it, because the
+    /// consumer does not read and its socket is full.
     AllRead,
 }
 
-/// What a side hears of it.
+/// What a side receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hears {
     /// It is not there, or has left.
     Gone,
-    /// Nothing: it waits on, before those who came later.
+    /// Nothing: it waits on, in front of later requests.
     WaitsOn,
     /// Nothing: it goes on with its head, and is served.
     HeadGoesOn,
-    /// This status. A connection whose request was HTTP/1.0 closes whatever stands here.
+    /// This status. After an HTTP/1.0 request the connection closes, whatever the row says.
     Status(u16, Then),
-    /// The consumer, its whole body; or the producer, once it has sent the rest, 200.
+    /// The consumer: its whole body. The producer: 200, after it has sent the rest.
     Whole(Then),
-    /// Its body, short of the end that its framing shows.
+    /// A body that ends before the end that its framing declares.
     Cut,
-    /// The end of the stream, and not a byte.
+    /// The end of the stream, without a byte.
     End0,
 }
 
-/// What becomes of a connection.
+/// What happens to the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
     /// It serves the next request.
     Lives,
-    /// It ends, and the reply has said so.
+    /// It ends, as the reply has announced.
     Closes,
-    /// It ends, and the reply has not said so: what ends it came after the head of the reply, or it
-    /// is the client itself, which has half-closed.
+    /// It ends, and the reply has not announced it: the cause came after the head of the reply, or
+    /// the client itself has half-closed.
     Ends,
 }
 
-/// What happens, when, what the producer and the consumer hear, and how the exchange counts.
+/// What happens, when, what the producer and the consumer receive, and the outcome of the exchange.
 type Row = (Befalls, Point, Hears, Hears, Option<&'static str>);
 
 const NONE: Option<&str> = None;
@@ -112,7 +112,7 @@ const DELETED: Option<&str> = Some("deleted");
 const DELIVERED: Option<&str> = Some("delivered");
 const IDLE: Option<&str> = Some("idle");
 
-/// `wait-over`; and a head that is not whole in time (`header_timeout`).
+/// `wait-over`; and a head that is not complete in time (`header_timeout`).
 #[rustfmt::skip]
 const TIME_PASSES: &[Row] = &[
     (NobodyComes, ProducersHead,      Status(408, Closes), Gone,               NONE),
@@ -147,8 +147,9 @@ const DELETIONS: &[Row] = &[
     (NamespaceDeleted, AllRead,            Status(410, Closes), Cut,                DELETED),
 ];
 
-/// `left-waiting`, `consumer-left-before`, `consumer-left-midway`, `consumer-half-closed`.
-/// A consumer that closes with all read looks as one that half-closes until it is sent more.
+/// `left-waiting`, `consumer-left-before`, `consumer-left-midway`, `consumer-half-closed`. A
+/// consumer that closes after reading everything looks like one that half-closes, until it is sent
+/// more.
 #[rustfmt::skip]
 const CONSUMERS_LEAVE: &[Row] = &[
     (ConsumerLeaves(Close),     ConsumersHead, Gone,                Gone,                NONE),
@@ -174,10 +175,9 @@ const CONSUMERS_LEAVE: &[Row] = &[
     (ConsumerLeaves(HalfClose), AllRead,       Whole(Lives),        Whole(Ends),         DELIVERED),
 ];
 
-/// `left-waiting`, `producer-left-before`, `producer-left-midway`.
-/// A producer that resets once it has sent its last byte has no row, unless the server has read that
-/// one: what it had not read by then is destroyed by the kernel, so that it depends on that whether
-/// the body was whole.
+/// `left-waiting`, `producer-left-before`, `producer-left-midway`. There is no row for a producer
+/// that resets after its last byte, unless the server has read that byte: the kernel drops what is
+/// unread, so the timing decides whether the body was whole.
 #[rustfmt::skip]
 const PRODUCERS_LEAVE: &[Row] = &[
     (ProducerLeaves(Close),     ProducersHead,      Gone,                Gone,         NONE),
@@ -236,12 +236,12 @@ const SHORT_WAIT: [&str; 4] = ["--request-timeout", "0.3", "--header-timeout", "
 const SHORT_IDLENESS: [&str; 2] = ["--idle-timeout", "0.7"];
 
 #[test]
-fn every_row_in_which_time_passes() {
+fn every_row_in_which_a_wait_is_over() {
     run(TIME_PASSES, &SHORT_WAIT);
 }
 
 #[test]
-fn every_row_in_which_something_is_deleted() {
+fn every_row_in_which_a_channel_is_deleted() {
     run(DELETIONS, &[]);
 }
 
@@ -256,17 +256,17 @@ fn every_row_in_which_a_producer_leaves() {
 }
 
 #[test]
-fn every_row_in_which_an_exchange_stands_still() {
+fn every_row_in_which_an_exchange_stalls() {
     run(STANDSTILLS, &SHORT_IDLENESS);
 }
 
 #[test]
-fn every_row_in_which_the_server_shuts_down() {
+fn every_row_in_which_the_server_drains() {
     run(ENDS, &[]);
 }
 
 #[test]
-fn every_row_with_a_large_body_where_bodies_are_copied() {
+fn every_row_with_a_large_body_that_is_copied() {
     let large = |rows: &[Row]| {
         let is_large = |row: &&Row| matches!(row.1, LargeMidway | AllSent | AllRead);
         Vec::from_iter(rows.iter().filter(is_large).copied())
@@ -282,19 +282,19 @@ const NO_SPLICE: &str = "--no-splice";
 
 // ---------------------------------------------------------------- the cases of a row
 
-/// Who produces, and in which framing.
+/// The producer's version and framing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Length,
     Chunked,
-    /// HTTP/1.0, which knows no chunks.
+    /// HTTP/1.0, which has no chunks.
     Old,
-    /// Sends of its body nothing before the `100 Continue`.
+    /// Sends nothing of its body before the `100 Continue`.
     Expecting,
     ExpectingChunked,
 }
 
-/// The usual ones, which run from either shard and with bodies spliced and copied.
+/// The usual kinds, which run from either shard and with spliced and copied bodies.
 fn is_usual(kind: Kind) -> bool {
     matches!(kind, Kind::Length | Kind::Chunked)
 }
@@ -311,7 +311,7 @@ struct Case {
     splices: bool,
 }
 
-/// So many rows at once, each on a server of its own: most of their time they wait.
+/// Rows that run at once, each on a separate server: they mostly wait.
 const ROWS_AT_ONCE: usize = 6;
 
 fn run(rows: &[Row], options: &[&str]) {
@@ -330,7 +330,7 @@ fn run(rows: &[Row], options: &[&str]) {
     });
 }
 
-/// Every combination of a row that makes sense.
+/// Every possible combination of a row.
 fn run_row(row: Row, options: &[&str]) {
     let mut server = Server::start(options);
     let mut names = Names::find(&server);
@@ -353,7 +353,7 @@ impl Case {
         matches!(self.kind, Kind::Expecting | Kind::ExpectingChunked)
     }
 
-    /// What becomes of the connection of a side whose row says `then`: on HTTP/1.0 it closes.
+    /// What happens to the connection of a side whose row says `then`: with HTTP/1.0 it closes.
     fn then(&self, side: Side, then: Then) -> Then {
         let is_old = match side {
             Side::Producer => self.kind == Kind::Old,
@@ -371,7 +371,7 @@ fn combinations(row: Row, splices: bool) -> impl Iterator<Item = Case> {
         (FramingBreaks, ProducersHead) => &[Kind::Chunked],
         (FramingBreaks, _) => &[Kind::Chunked, Kind::ExpectingChunked],
         (_, ProducersHead | WholeProducerWaits) => &[Kind::Length, Kind::Chunked, Kind::Old],
-        // Whether the last chunk was read, too, depends on how the body is moved.
+        // It depends on how the body moves whether the last chunk was read too.
         (ProducerLeaves(Reset), AllRead) => &[Kind::Length, Kind::Old, Kind::Expecting],
         _ => &[Kind::Length, Kind::Chunked, Kind::Old, Kind::Expecting],
     };
@@ -380,7 +380,7 @@ fn combinations(row: Row, splices: bool) -> impl Iterator<Item = Case> {
     } else {
         &[HTTP_11]
     };
-    // A head that has not arrived names no channel yet.
+    // An incomplete head names no channel yet.
     let shards: &[bool] = match row.1 {
         ProducersHead | ConsumersHead => &[false],
         _ => &[false, true],
@@ -394,21 +394,21 @@ fn combinations(row: Row, splices: bool) -> impl Iterator<Item = Case> {
                 elsewhere,
                 splices,
             });
-            // What is special about the others has nothing to do with shards, nor with splicing.
+            // Shards and splicing make no difference for the other kinds.
             cases.filter(move |case| is_usual(kind) || splices && !case.elsewhere)
         })
     })
 }
 
-/// Channels whose shards are known, all of namespace `row`.
+/// Channels on known shards, all in namespace `row`.
 struct Names {
-    /// On the shard where connections are put first.
+    /// On the shard that accepts the connections.
     home: String,
-    /// Another one there.
+    /// Another one on that shard.
     here: String,
     /// One on the other shard.
     there: String,
-    /// As long a body as [`AllRead`] takes, once that is known.
+    /// The length of a body for [`AllRead`], once it is known.
     all_read_bytes: Cell<Option<usize>>,
 }
 
@@ -447,7 +447,7 @@ fn put(server: &Server, channel: &str) -> Connection {
     connection
 }
 
-/// Brings a connection to the shard of `channel`, which nobody uses.
+/// Moves a connection to the shard of `channel`, which is not in use.
 fn visit(connection: &mut Connection, channel: &str) {
     connection.send(request("DELETE", &format!("/channels/{channel}")));
     connection.reply().assert_status(404);
@@ -460,7 +460,7 @@ fn handovers(server: &Server) -> u64 {
 /// A producer's request in pieces.
 struct Message {
     head: Vec<u8>,
-    /// What is sent of the body before something happens, and how much payload that is.
+    /// The part of the body that is sent before the event, and its payload bytes.
     front: Vec<u8>,
     front_payload_bytes: usize,
     rest: Vec<u8>,
@@ -503,7 +503,7 @@ impl Message {
                 payload,
             };
         }
-        // Large payload in one chunk, small in chunks of a byte.
+        // Large payload in one chunk, small payload in chunks of one byte.
         let coded = chunked(payload, if bytes > 1000 { bytes } else { 1 });
         let chunk_head_bytes = format!("{bytes:x}\r\n").len();
         let cut = match front_bytes {
@@ -522,18 +522,18 @@ impl Message {
     }
 }
 
-/// Less than any of the large bodies, or than what the sockets on the consumer's side hold, and more
-/// than comes with a head.
+/// Less than any large body, and less than the sockets on the consumer's side hold; more than
+/// arrives with a head.
 const LARGE_BYTES_MIN: u64 = 100_000;
 
-/// More than the sockets on the consumer's side hold, and less than they and those on the producer's.
+/// More than the sockets on the consumer's side hold, and less than the sockets on both sides hold.
 const ALL_SENT_BYTES: usize = 4 << 20;
 
-/// Both sides, as far as they are there.
+/// Both sides, if they are there.
 struct Stage {
     producer: Option<Connection>,
     consumer: Option<Connection>,
-    /// Somebody who waits behind the one that is expected to wait on.
+    /// A request that waits behind the one that is expected to wait on.
     rival: Option<Connection>,
 }
 
@@ -554,7 +554,7 @@ fn check(case: Case, server: &Server, names: &Names) {
     {
         producer.send(&message.rest);
     }
-    // Of a standstill the producer hears first: a consumer that reads ends it.
+    // In a stall, read the producer's reply first: a consumer that reads ends the stall.
     let first = if befalls == NothingMoves {
         Side::Producer
     } else {
@@ -588,13 +588,13 @@ fn check(case: Case, server: &Server, names: &Names) {
         check_channel(&case, &mut stage, server, channel, &message);
         drop(stage);
         server.until_unused();
-        // The one that asks: whoever was there is forgotten, as before the case.
+        // Only the connection that asks is left, as before the case.
         server.until_metric("httpipe_connections", 1);
     }
     drop(report);
 }
 
-/// Says which case it was that failed.
+/// Prints the case if its test panics.
 struct Report(Case);
 
 impl Drop for Report {
@@ -605,9 +605,9 @@ impl Drop for Report {
     }
 }
 
-// ---------------------------------------------------------------- before
+// ---------------------------------------------------------------- before the event
 
-/// Brings both sides to the row's point, and returns what the server counted before.
+/// Brings both sides to the row's point; returns the counters from before.
 fn set_the_stage(
     case: &Case,
     server: &Server,
@@ -625,7 +625,7 @@ fn set_the_stage(
     if case.row.1 != AllRead {
         return set_once(0);
     }
-    // What the kernel's buffers hold is not the same every time.
+    // The amount that the kernel's buffers hold differs from run to run.
     until("a body that the server has, and its consumer not", || {
         let bytes = names.all_read_bytes.get();
         let bytes = bytes.unwrap_or_else(|| rehearse(server, channel));
@@ -646,14 +646,14 @@ fn moved_bytes(metrics: &Metrics) -> u64 {
     metrics.sum("httpipe_bytes_total")
 }
 
-/// Whether the server has read so many bytes of payload and still holds some, after whatever it can
-/// do at once.
+/// Whether the server has read so many payload bytes and holds some of them after doing all that it
+/// can do at once.
 fn is_all_read(server: &Server, before: &Metrics, bytes: u64) -> bool {
     let (read, exchanging) = standstill(server);
     exchanging && read - moved_bytes(before) == bytes
 }
 
-/// Waits until nothing more moves; returns how much has, and whether there is an exchange still.
+/// Waits until nothing moves; returns how much has moved, and whether there is still an exchange.
 fn standstill(server: &Server) -> (u64, bool) {
     let mut last = None;
     let mut same = 0;
@@ -678,7 +678,7 @@ fn rehearse(server: &Server, channel: &str) -> usize {
     let mut sender = producer.sender();
     let body = pattern(0, PATTERN_BYTES_MAX);
     let read = thread::scope(|scope| {
-        // More than all buffers hold; it ends with the connection.
+        // More than all buffers hold; the write ends with the connection.
         scope.spawn(move || sender.write_all(body));
         let read = until("the buffers to be full", || {
             let (read, exchanging) = standstill(server);
@@ -693,7 +693,7 @@ fn rehearse(server: &Server, channel: &str) -> usize {
     (read - before) as usize
 }
 
-/// Brings both sides to the row's point, on two connections that have not seen its channel yet.
+/// Brings both sides to the row's point, on two connections that have not used its channel yet.
 fn set(
     case: &Case,
     server: &Server,
@@ -758,8 +758,8 @@ fn set(
     stage
 }
 
-/// Somebody of the side that will wait on, who came later; or somebody who learns that the server
-/// is shutting down, and so tells when.
+/// A later request on the side that will wait on; or a request whose refusal shows that the server
+/// drains.
 fn rival(case: &Case, server: &Server, channel: &str) -> Option<Connection> {
     match (case.row.2, case.row.3) {
         (Whole(_), _) if case.row.0 == ShutsDown => Some(server.consumer_waiting(channel, 1)),
@@ -769,7 +769,8 @@ fn rival(case: &Case, server: &Server, channel: &str) -> Option<Connection> {
     }
 }
 
-/// Each side moved to the channel's shard once, or was there already; and what is to be spliced was.
+/// Each side moved to the channel's shard once, or was there already; and the body was spliced if
+/// it should be.
 fn check_moves(case: &Case, stage: &Stage, before: &Metrics, after: &Metrics) {
     let risen = |name: &str| after.value(name) - before.value(name);
     let sides = stage.producer.iter().count() + stage.consumer.iter().count();
@@ -791,7 +792,7 @@ fn check_moves(case: &Case, stage: &Stage, before: &Metrics, after: &Metrics) {
     assert!(copied >= fewest, "{copied} bytes copied");
 }
 
-// ---------------------------------------------------------------- what happens
+// ---------------------------------------------------------------- the event
 
 fn befall(
     befalls: Befalls,
@@ -835,7 +836,7 @@ fn delete(case: &Case, server: &Server, target: &str) {
     assert_eq!(status, if in_use { 204 } else { 404 });
 }
 
-/// What breaks the chunked coding where the producer stands.
+/// Bytes that break the chunked coding at the producer's position.
 fn broken(case: &Case, message: &Message) -> Vec<u8> {
     match case.row.1 {
         ProducersHead => [&message.head[message.head.len() / 2..], b"5g\r\n"].concat(),
@@ -847,11 +848,11 @@ fn broken(case: &Case, message: &Message) -> Vec<u8> {
     }
 }
 
-/// A consumer that has closed is found out by sending to it: the first bytes are answered by a
-/// reset, the next ones fail.
+/// A closed consumer is detected by sending to it: it answers the first bytes with a reset, and the
+/// next ones fail.
 fn keep_sending(case: &Case, stage: &mut Stage, server: &Server, message: &Message) {
     let producer = stage.producer.as_mut().expect("it is there");
-    // Whole chunks of the small body, or any bytes of the large one's.
+    // Whole chunks of the small body, or any bytes of the large one.
     let piece_bytes = match (case.row.1, case.is_chunked()) {
         (SmallMidway, true) => chunk(b"a").len(),
         (SmallMidway, false) => 1,
@@ -862,13 +863,16 @@ fn keep_sending(case: &Case, stage: &mut Stage, server: &Server, message: &Messa
         if server.metrics().value("httpipe_exchanging") == 0 {
             return Some(());
         }
-        let _ = producer.try_send(pieces.next().expect("it is noticed sooner"));
+        let _ = producer.try_send(pieces.next().expect("it is detected earlier"));
         None
     });
-    assert!(noticed.is_some(), "nobody noticed that the consumer left");
+    assert!(
+        noticed.is_some(),
+        "the server did not detect that the consumer left"
+    );
 }
 
-// ---------------------------------------------------------------- what is heard
+// ---------------------------------------------------------------- the replies
 
 fn hear_producer(case: &Case, hears: Hears, producer: &mut Connection) {
     match hears {
@@ -919,7 +923,7 @@ fn hear_consumer(case: &Case, hears: Hears, consumer: &mut Connection, message: 
         }
         Cut => {
             let shows = match head_is_read {
-                // An HTTP/1.0 consumer of a chunked body has no other way to see a cut.
+                // An HTTP/1.0 consumer of a chunked body can see a cut only by a reset.
                 true if is_old && case.is_chunked() => End::Reset,
                 true => End::Fin,
                 false => match consumer.head().framing {
@@ -935,21 +939,25 @@ fn hear_consumer(case: &Case, hears: Hears, consumer: &mut Connection, message: 
     }
 }
 
-/// The head of the consumer's 200, which says what becomes of the connection.
+/// The head of the consumer's 200, which says whether the connection closes.
 fn hear_head(case: &Case, then: Then, consumer: &mut Connection) {
     let head = consumer.head();
     head.assert_status(200);
     check_said(case.then(Side::Consumer, then), head.closes());
 }
 
-/// What the reply said of the connection holds.
+/// The connection does what the reply said.
 fn check_then(connection: &mut Connection, then: Then, said: bool) {
     check_said(then, said);
     check_end(connection, then);
 }
 
 fn check_said(then: Then, said: bool) {
-    assert_eq!(said, then == Closes, "whether it says that it closes");
+    assert_eq!(
+        said,
+        then == Closes,
+        "whether the reply says that the connection closes"
+    );
 }
 
 /// The connection ends with a FIN and nothing more, or serves the next request.
@@ -963,7 +971,7 @@ fn check_end(connection: &mut Connection, then: Then) {
     }
 }
 
-// ---------------------------------------------------------------- afterwards
+// ---------------------------------------------------------------- after the event
 
 const OUTCOMES: [&str; 6] = [
     "delivered",
@@ -974,7 +982,7 @@ const OUTCOMES: [&str; 6] = [
     "drained",
 ];
 
-/// One exchange more with this outcome, and none with another.
+/// One more exchange with this outcome, and none with another.
 fn check_counters(outcome: Option<&str>, before: &Metrics, server: &Server) {
     let named = |name| format!("httpipe_exchanges_total{{outcome=\"{name}\"}}");
     let ended = |metrics: &Metrics| OUTCOMES.map(|name| metrics.value(&named(name)));
@@ -991,7 +999,7 @@ fn check_counters(outcome: Option<&str>, before: &Metrics, server: &Server) {
     assert_eq!(server.metrics().value("httpipe_panics_total"), 0);
 }
 
-/// In use exactly if somebody waits on, who then is served before the rival.
+/// The channel is in use exactly if one side waits on; that side is then served before the rival.
 fn check_channel(
     case: &Case,
     stage: &mut Stage,

@@ -1,5 +1,5 @@
-//! Replies that come before the body was read: they reach a client that is deep in sending it, and
-//! that reads only when it can send no more; and who never stops holds nothing for long.
+//! Replies before the body is read: they reach a client in the middle of sending, even if it reads
+//! only when it can send no more. A client that never stops holds resources for a short time only.
 
 use crate::support::connection::{Connection, Reply};
 use crate::support::request::{post_chunked_head, post_head, post_head_with, request};
@@ -9,19 +9,20 @@ use std::io::{ErrorKind, Write};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// The length of a body that nobody will send to its end.
+/// The declared length of a body that is never sent to its end.
 const ENDLESS: u64 = 1 << 40;
 
-/// More than the sockets hold of what the server does not read: who could send so much was read on.
+/// More than the sockets hold of unread bytes: if a client sent so much, the server read and
+/// dropped some.
 const READ_ON_BYTES_MIN: usize = 2 << 20;
-/// More than a server takes that reads on for a bounded amount, and much less than it could take in
-/// the time that it gives (16 MiB and 2 s), whatever the sockets hold in the end.
+/// More than a server takes that drops a limited amount, and much less than it could take in its
+/// time limit (16 MiB and 2 s), whatever the sockets hold.
 const READ_ON_BYTES_MAX: usize = 96 << 20;
 
-/// When a client reads its reply.
+/// When a client reads the reply.
 #[derive(Clone, Copy, Debug)]
 enum Reads {
-    /// As soon as it comes, while it goes on sending.
+    /// As soon as it arrives, while sending goes on.
     AtOnce,
     /// When it can send no more.
     WhenStopped,
@@ -29,15 +30,15 @@ enum Reads {
 
 const EITHER: [Reads; 2] = [Reads::AtOnce, Reads::WhenStopped];
 
-/// A client that sends and sends.
+/// A client that sends without end.
 struct Sending {
     connection: Connection,
-    /// How many bytes of body it could send, and what stopped it.
+    /// How many bytes of the body it could send, and the error that stopped it.
     sender: JoinHandle<(usize, ErrorKind)>,
     reads: Reads,
 }
 
-/// Sends `head`, and then a body until the server stops that.
+/// Sends `head`, and then a body until the server stops reading.
 fn send(server: &Server, head: &[u8], reads: Reads) -> Sending {
     let mut connection = server.connect();
     connection.narrow_sending();
@@ -60,7 +61,7 @@ fn send(server: &Server, head: &[u8], reads: Reads) -> Sending {
 }
 
 impl Sending {
-    /// The reply, whole, and the end of the stream behind it. The connection stays open on this side.
+    /// The whole reply and the end of the stream after it. The connection stays open on this side.
     #[track_caller]
     fn hear(self) -> (Reply, Connection) {
         let Self {
@@ -73,7 +74,7 @@ impl Sending {
             Reads::WhenStopped => None,
         };
         let (sent, error) = sender.join().expect("a sender does not panic");
-        // Not the time-out that is the bound for failure.
+        // Not the time-out that bounds a failing test.
         assert!(
             matches!(error, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset),
             "stopped by {error:?} after {sent} bytes"
@@ -93,7 +94,7 @@ fn heads(channel: &str) -> [Vec<u8>; 2] {
     [post_head(channel, ENDLESS), chunked]
 }
 
-/// Clients that send each of `heads` and a body without end; one of each kind.
+/// Clients that send each of `heads` and an endless body; one client of each kind.
 fn send_all(server: &Server, heads: &[Vec<u8>]) -> Vec<Sending> {
     let kinds = heads
         .iter()
@@ -103,8 +104,8 @@ fn send_all(server: &Server, heads: &[Vec<u8>]) -> Vec<Sending> {
         .collect()
 }
 
-/// Everybody hears `status`; and then, though nobody has closed, the server has no more than
-/// `descriptors` open.
+/// Every client receives `status`. Then the server has at most `descriptors` open, although no
+/// client has closed.
 #[track_caller]
 fn check(server: &Server, sending: Vec<Sending>, status: u16, descriptors: usize) {
     let heard = hear_all(sending, status);
@@ -112,7 +113,7 @@ fn check(server: &Server, sending: Vec<Sending>, status: u16, descriptors: usize
     drop(heard);
 }
 
-/// Everybody hears `status`. The connections stay open on this side.
+/// Every client receives `status`. The connections stay open on this side.
 #[track_caller]
 fn hear_all(sending: Vec<Sending>, status: u16) -> Vec<Connection> {
     let hear = |sending: Sending| {
@@ -133,7 +134,7 @@ fn check_freed(server: &Server, descriptors: usize) {
     });
 }
 
-/// Producers on `channel` that wait with their bodies on the way.
+/// Producers on `channel` that wait while their bodies are being sent.
 fn send_and_wait(server: &Server, channel: &str) -> Vec<Sending> {
     let sending = send_all(server, &heads(channel));
     server.until_waiting(Side::Producer, sending.len() as u64);
@@ -141,7 +142,7 @@ fn send_and_wait(server: &Server, channel: &str) -> Vec<Sending> {
 }
 
 #[test]
-fn a_producer_that_waited_in_vain_hears_408_while_it_sends() {
+fn a_producer_that_times_out_receives_408_while_it_sends() {
     let server = Server::start(&["--request-timeout", "1"]);
     let descriptors = server.descriptors().len();
     let sending = send_and_wait(&server, "unread/in-vain");
@@ -149,7 +150,7 @@ fn a_producer_that_waited_in_vain_hears_408_while_it_sends() {
 }
 
 #[test]
-fn a_producer_whose_channel_is_deleted_hears_410_while_it_sends() {
+fn a_producer_whose_channel_is_deleted_receives_410_while_it_sends() {
     thread::scope(|scope| {
         for target in ["/channels/unread/deleted", "/channels/unread"] {
             scope.spawn(move || {
@@ -164,12 +165,12 @@ fn a_producer_whose_channel_is_deleted_hears_410_while_it_sends() {
 }
 
 #[test]
-fn a_producer_that_waits_when_the_server_shuts_down_hears_503_while_it_sends() {
+fn a_producer_that_waits_when_the_drain_begins_receives_503_while_it_sends() {
     let mut server = Server::start(&["--threads", "2"]);
     let sending = send_and_wait(&server, "unread/drained");
     server.terminate();
     let heard = Vec::from_iter(sending.into_iter().map(Sending::hear));
-    // Nobody has closed, and nobody holds the end up.
+    // No client has closed, and none delays the end.
     assert_eq!(server.exit().code(), Some(0));
     for (reply, _connection) in &heard {
         reply.assert_turned_away();
@@ -177,13 +178,13 @@ fn a_producer_that_waits_when_the_server_shuts_down_hears_503_while_it_sends() {
 }
 
 #[test]
-fn a_producer_that_finds_a_full_queue_hears_503_while_it_sends() {
+fn a_producer_that_finds_a_full_queue_receives_503_while_it_sends() {
     let full = [
         ("--max-waiting", "unread/full"),
         ("--max-waiting-total", "unread/full"),
         ("--max-channels", "unread/other"),
     ];
-    // All at once: each takes the time that the server gives after a last reply.
+    // All at once: each takes the time that the server grants after a last reply.
     thread::scope(|scope| {
         for (limit, channel) in full {
             scope.spawn(move || {
@@ -198,7 +199,7 @@ fn a_producer_that_finds_a_full_queue_hears_503_while_it_sends() {
 }
 
 #[test]
-fn a_producer_that_is_a_connection_too_many_hears_503_while_it_sends() {
+fn a_producer_beyond_the_connection_limit_receives_503_while_it_sends() {
     let server = Server::start(&["--max-connections", "1"]);
     let descriptors = server.descriptors().len() + 1;
     let mut first = server.connect_and_send(&request("GET", "/healthz"));
@@ -208,7 +209,7 @@ fn a_producer_that_is_a_connection_too_many_hears_503_while_it_sends() {
 }
 
 #[test]
-fn a_producer_with_another_expectation_hears_417_while_it_sends() {
+fn a_producer_with_another_expectation_receives_417_while_it_sends() {
     let server = Server::start(&[]);
     let descriptors = server.descriptors().len();
     let fields = format!("Expect: 200-ok\r\nContent-Length: {ENDLESS}\r\n");
@@ -217,7 +218,7 @@ fn a_producer_with_another_expectation_hears_417_while_it_sends() {
 }
 
 #[test]
-fn a_client_that_is_refused_at_its_head_hears_so_while_it_sends() {
+fn a_client_whose_head_is_refused_receives_the_reply_while_it_sends() {
     let server = Server::start(&["--threads", "2"]);
     let descriptors = server.descriptors().len();
     let head = |request: &str| {
@@ -236,7 +237,7 @@ fn a_client_that_is_refused_at_its_head_hears_so_while_it_sends() {
 }
 
 #[test]
-fn who_neither_closes_nor_stops_after_a_refusal_is_cut_off() {
+fn a_client_that_never_closes_after_a_refusal_is_disconnected() {
     let server = Server::start(&[]);
     let descriptors = server.descriptors().len();
     let head = post_head_with(
@@ -248,9 +249,12 @@ fn who_neither_closes_nor_stops_after_a_refusal_is_cut_off() {
     silent.last_reply().assert_status(417);
     let mut slow = server.connect_and_send(&head);
     slow.last_reply().assert_status(417);
-    // Far less in all than the amount that ends it: the time alone does.
+    // Far less in total than the amount limit: only the time limit ends it.
     while slow.try_send(b"x").is_ok() {
-        assert!(began.elapsed() < FAILURE_BOUND, "it is read for ever");
+        assert!(
+            began.elapsed() < FAILURE_BOUND,
+            "the server never stops reading"
+        );
         thread::sleep(Duration::from_millis(20));
     }
     let lasted = began.elapsed();

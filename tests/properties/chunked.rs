@@ -1,4 +1,4 @@
-//! What holds for every run of bytes that is read as a body in the chunked coding. Pure.
+//! Rules for any bytes that are read as a body in the chunked coding. Pure.
 
 use super::input::Input;
 use httpipe::testing::{
@@ -10,21 +10,21 @@ use httpipe::testing::{
     limits::{CHUNK_LINE_BYTES_MAX, TRAILER_BYTES_MAX, TRAILER_FIELDS_MAX},
 };
 
-/// What became of a body.
+/// What was decoded.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Outcome {
     payload: Vec<u8>,
-    /// The body ended; `rest` was not looked at.
+    /// The body ended; `rest` was not decoded.
     end: bool,
     rest: Vec<u8>,
     error: Option<ChunkedError>,
 }
 
-/// A body comes out the same in whatever pieces it arrives and whichever way its payload is moved,
-/// and as a slow and simple reader finds it.
+/// A body decodes the same in any pieces, however its payload is moved, and as in a slow and simple
+/// reference decoder.
 ///
 /// # Panics
-/// It does not.
+/// If one of the rules does not hold.
 pub fn check(data: &[u8]) {
     let Some(input) = Input::new(data) else {
         return;
@@ -38,7 +38,7 @@ pub fn check(data: &[u8]) {
     check_against_reference(input.bytes, &whole);
 }
 
-/// With `past`, payload is taken as a transfer does that moves it without showing it.
+/// With `past`, payload is moved without showing it to the decoder, as a splice does.
 fn decode(pieces: &[&[u8]], past: bool) -> Outcome {
     let mut decoder = ChunkedDecoder::new();
     let mut outcome = Outcome::default();
@@ -99,7 +99,7 @@ fn strip(pieces: &[&[u8]]) -> Outcome {
     outcome
 }
 
-/// A buffer in which the coding breaks is of no use, so its payload is not compared.
+/// The payload of a buffer in which the coding breaks is not used, so it is not compared.
 fn check_stripped(stripped: Outcome, whole: &Outcome) {
     match whole.error {
         Some(_) => assert_eq!(stripped.error, whole.error),
@@ -120,7 +120,7 @@ fn check_against_reference(body: &[u8], outcome: &Outcome) {
     }
 }
 
-/// A whole body's payload, and what follows it; `None` for what is not one (RFC 9112 §7.1).
+/// The payload of a whole body, and the bytes after it; `None` for other input (RFC 9112 §7.1).
 fn reference(mut body: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let mut payload = Vec::new();
     loop {
@@ -156,7 +156,8 @@ fn reference(mut body: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     None
 }
 
-/// The next line without its CRLF; `None` if it has none, or a control character.
+/// The next line without its CRLF; `None` if there is no CRLF, or if the line has a control
+/// character.
 fn line<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     let end = bytes.windows(2).position(|two| two == b"\r\n")?;
     let (line, rest) = bytes.split_at(end);

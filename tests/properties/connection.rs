@@ -1,5 +1,5 @@
-//! What holds for whatever two clients send to a server over whole connections. Owns its own reading
-//! of replies, because a client that sends noise does not know what each reply answers.
+//! Rules for whatever two clients send to a server over whole connections. Has its own reader of
+//! replies, because a client that sends noise does not know which request a reply answers.
 
 use httpipe::testing::http::{
     decode::BodyDecoder,
@@ -10,20 +10,19 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// Ends a piece in a script; the next is the other client's.
+/// Ends a piece of a script; the next piece is the other client's.
 pub const TURN: &[u8] = b"\xff\xfe";
 
-/// How long the server may take to end a connection that has sent a FIN: far above the time limits
-/// that it should be started with (a second at most).
+/// The most time for the server to end a connection after a FIN: far above the time limits that it
+/// should be started with (at most a second).
 const STUCK: Duration = Duration::from_secs(15);
 
-/// How long the server may be silent before patient clients take it that it has no more to say.
+/// The silence of the server after which patient clients go on.
 const MOMENT: Duration = Duration::from_millis(2);
 
-/// One request of a client, as a server has to understand it.
+/// One request of a client, as a server must read it.
 struct Sent {
-    /// The body that a consumer may receive; none for another method, or for a body that is not
-    /// whole.
+    /// The body that a consumer may receive; none for another method, or for an incomplete body.
     produced: Option<Vec<u8>>,
     head_only: bool,
 }
@@ -36,15 +35,15 @@ struct Reply {
     cut: bool,
 }
 
-/// Two clients send the pieces of `script` by turns, say that they are done, and read to the end. An
-/// even number of pieces leaves the server a moment before the FINs, in which an exchange can end; an
-/// odd number does not, so that it may find the FIN right behind the bytes.
+/// Two clients send the pieces of `script` in turns, half-close, and read to the end. After an even
+/// number of pieces there is a pause before the FINs, in which an exchange can end; after an odd
+/// number there is none, so the server may read the FIN directly after the bytes.
 ///
-/// The server ends both connections; all it says is well-formed HTTP; it answers nothing that was
-/// not asked; and a body that looks whole is one that was sent, whole.
+/// The server ends both connections, sends only well-formed HTTP, sends no reply without a
+/// request, and a body that looks whole is one that was sent whole.
 ///
 /// # Panics
-/// It does not.
+/// If one of the rules does not hold.
 pub fn check(address: SocketAddr, script: &[u8]) {
     let pieces = split(script);
     let sent = [0, 1].map(|who| pieces.iter().skip(who).step_by(2).copied().flatten());
@@ -53,7 +52,7 @@ pub fn check(address: SocketAddr, script: &[u8]) {
     let requests = sent.each_ref().map(|sent| requests(sent));
     for (who, received) in received.iter().enumerate() {
         let replies = replies(received, requests[who].iter().any(|sent| sent.head_only));
-        // A head that is refused, or that ends too early, is answered too.
+        // A head that is refused or incomplete is answered too.
         let answers = replies.len();
         assert!(
             answers <= requests[who].len() + 1,
@@ -76,7 +75,7 @@ fn split(script: &[u8]) -> Vec<&[u8]> {
     pieces
 }
 
-/// What each client received. A server may close while its client still sends.
+/// The bytes that each client received. The server may close while its client still sends.
 fn play(address: SocketAddr, pieces: &[&[u8]]) -> [Vec<u8>; 2] {
     let mut clients = [0, 1].map(|_| {
         let client = TcpStream::connect_timeout(&address, STUCK).expect("the server accepts");
@@ -97,7 +96,7 @@ fn play(address: SocketAddr, pieces: &[&[u8]]) -> [Vec<u8>; 2] {
         }
     }
     for client in &clients {
-        // Fails if the server has reset the connection already.
+        // Fails if the server has already reset the connection.
         let _ = client.shutdown(Shutdown::Write);
     }
     for (client, received) in clients.iter_mut().zip(&mut received) {
@@ -115,7 +114,7 @@ fn is_closed(error: &std::io::Error) -> bool {
 
 fn read_for_a_moment(client: &mut TcpStream, received: &mut Vec<u8>) {
     client.set_read_timeout(Some(MOMENT)).expect("a bound");
-    // Whether it ends, fails or says nothing, reading to the end comes upon it again.
+    // If it ends, fails or times out, the read to the end finds that again.
     let _ = client.read_to_end(received);
     client.set_read_timeout(Some(STUCK)).expect("a bound");
 }
@@ -124,13 +123,13 @@ fn read_to_end(client: &mut TcpStream, received: &mut Vec<u8>) {
     if let Err(error) = client.read_to_end(received) {
         assert!(
             is_closed(&error),
-            "the server did not end a connection whose client was done: {error}; it said {}",
+            "the server did not end a connection after its client's FIN: {error}; it sent {}",
             received.escape_ascii()
         );
     }
 }
 
-/// The requests in what a client sent, up to the first that is broken or not whole.
+/// The requests in a client's bytes, up to the first one that is broken or incomplete.
 fn requests(mut sent: &[u8]) -> Vec<Sent> {
     let mut requests = Vec::new();
     while let Ok(Parsed::Complete(head)) = parse(sent) {
@@ -157,7 +156,7 @@ fn requests(mut sent: &[u8]) -> Vec<Sent> {
         sent = &sent[usize::from(head.head_bytes) + end.rest..];
     }
     if sent.trim_ascii_start().starts_with(b"HEAD ") {
-        // Also the refusal of a head that is broken ends with its own head then.
+        // The refusal of this broken head has no body either.
         requests.push(Sent {
             produced: None,
             head_only: true,
@@ -166,8 +165,8 @@ fn requests(mut sent: &[u8]) -> Vec<Sent> {
     requests
 }
 
-/// Reads final replies to the end, and fails at whatever is not one. `head_only`: some may lack the
-/// body that they declare.
+/// Reads final replies to the end, and fails at anything else. `head_only`: some replies may lack
+/// the body that they declare.
 fn replies(received: &[u8], head_only: bool) -> Vec<Reply> {
     let (mut replies, mut left) = (Vec::new(), received);
     while !left.is_empty() {
@@ -188,8 +187,8 @@ fn replies(received: &[u8], head_only: bool) -> Vec<Reply> {
 }
 
 fn reply_head(head: &[u8]) -> Reply {
-    // A producer's field values may have bytes outside of ASCII (RFC 9110 §5.5, `obs-text`), of
-    // whatever encoding; each is taken for a character of its own.
+    // A producer's field values may have bytes outside ASCII (RFC 9110 §5.5, `obs-text`) in any
+    // encoding; each byte becomes one character.
     let text: String = head.iter().map(|&byte| char::from(byte)).collect();
     let mut lines = text.trim_end_matches("\r\n").split("\r\n");
     let first = lines.next().expect("a line");
@@ -225,7 +224,7 @@ impl Reply {
     }
 }
 
-/// Takes a reply's body from the front of `left`; returns what follows it (RFC 9112 §6.3).
+/// Takes a reply's body from the beginning of `left`; returns what follows it (RFC 9112 §6.3).
 fn take_body<'a>(reply: &mut Reply, left: &'a [u8]) -> &'a [u8] {
     let length = reply.value("content-length").map(str::to_owned);
     let coding = reply.value("transfer-encoding").map(str::to_owned);
@@ -243,7 +242,8 @@ fn take_body<'a>(reply: &mut Reply, left: &'a [u8]) -> &'a [u8] {
             take_chunked(reply, left)
         }
         (None, None) => {
-            // Ends with the connection; a reset is not told from a FIN here, so it proves nothing.
+            // Ends with the connection. This reader does not distinguish a reset from a FIN, so the
+            // end proves nothing.
             assert_eq!(reply.value("connection"), Some("close"));
             reply.body = left.to_vec();
             reply.cut = true;
@@ -264,7 +264,7 @@ fn take_chunked<'a>(reply: &mut Reply, mut left: &'a [u8]) -> &'a [u8] {
         if left.len() < 2 {
             break;
         }
-        left = left.strip_prefix(b"\r\n").expect("CRLF behind a chunk");
+        left = left.strip_prefix(b"\r\n").expect("CRLF after a chunk");
         if size == 0 {
             return left;
         }
@@ -276,11 +276,15 @@ fn take_chunked<'a>(reply: &mut Reply, mut left: &'a [u8]) -> &'a [u8] {
 fn check_reply(reply: &Reply, requests: &[Vec<Sent>; 2], received: &[u8]) {
     assert!(reply.value("date").is_some(), "{}", received.escape_ascii());
     match reply.status {
-        // Of all replies, only what a consumer receives has this field.
+        // Only a consumer's reply has this field.
         200 if reply.value("x-accel-buffering").is_some() && !reply.cut => {
             let mut produced = requests.iter().flatten().flat_map(|sent| &sent.produced);
             let known = produced.any(|body| *body == reply.body);
-            assert!(known, "nobody sent this: {}", received.escape_ascii());
+            assert!(
+                known,
+                "no client sent this body: {}",
+                received.escape_ascii()
+            );
         }
         200 | 204 => {}
         400 | 404 | 405 | 408 | 410 | 413 | 414 | 417 | 431 | 501 | 502 | 505 => {

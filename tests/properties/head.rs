@@ -1,4 +1,4 @@
-//! What holds for every run of bytes that is parsed as a request's head. Pure.
+//! Rules for any bytes that are parsed as a request's head. Pure.
 
 use httpipe::testing::{
     http::{
@@ -8,14 +8,14 @@ use httpipe::testing::{
     limits::{HEAD_BYTES_MAX, TARGET_BYTES_MAX},
 };
 
-/// Up to this length every prefix is tried; of longer inputs, some.
+/// Up to this length every prefix is checked; for longer inputs, some prefixes.
 const EVERY_PREFIX_BYTES_MAX: usize = 600;
 
-/// A head says the same however much of what follows it was read, and what it says is what a slow
-/// and simple reader finds there.
+/// A head parses the same however many bytes after it were read, and as in a slow and simple
+/// reference parser.
 ///
 /// # Panics
-/// It does not.
+/// If one of the rules does not hold.
 pub fn check(bytes: &[u8]) {
     let whole = parse(bytes);
     check_prefixes(bytes, whole);
@@ -30,7 +30,7 @@ pub fn check(bytes: &[u8]) {
     }
 }
 
-/// Fewer bytes give `Partial` or what all of them give, and never `Partial` again behind that.
+/// Fewer bytes give `Partial` or the result of all of them, and after that never `Partial` again.
 fn check_prefixes(bytes: &[u8], whole: Result<Parsed, HeadError>) {
     let step = 1 + bytes.len() / EVERY_PREFIX_BYTES_MAX;
     let mut decided = false;
@@ -67,8 +67,8 @@ fn check_complete(bytes: &[u8], head: &RequestHead) {
     check_forwarded(bytes, head, &fields);
 }
 
-/// The lines of a head that ends with an empty one, without the empty ones around it; each ended
-/// with CRLF, and no other CR, LF or NUL stood anywhere.
+/// The lines of a head that ends with an empty line, without the empty lines around them. Each ends
+/// with CRLF, and there is no other CR, LF or NUL.
 fn lines(mut head: &[u8]) -> Vec<&[u8]> {
     while let Some(rest) = head.strip_prefix(b"\r\n") {
         head = rest;
@@ -87,7 +87,7 @@ fn lines(mut head: &[u8]) -> Vec<&[u8]> {
     }
 }
 
-/// Name in lower case, and value without white space around it (RFC 9112 §5).
+/// The name in lower case, and the value without white space around it (RFC 9112 §5).
 fn field(line: &[u8]) -> (String, &[u8]) {
     let colon = line.iter().position(|&b| b == b':');
     let (name, value) = line.split_at(colon.expect("a field line has a colon"));
@@ -97,7 +97,7 @@ fn field(line: &[u8]) -> (String, &[u8]) {
     (name, value[1..].trim_ascii())
 }
 
-/// Whatever the head says, no reader that goes by RFC 9112 §6.3 can find the body's end elsewhere.
+/// No reader that follows RFC 9112 §6.3 can find the end of the body elsewhere.
 fn check_framing(head: &RequestHead, fields: &[(String, &[u8])]) {
     let all = |name: &str| -> Vec<&[u8]> {
         let named = fields.iter().filter(|field| field.0 == name);
@@ -125,7 +125,7 @@ fn check_framing(head: &RequestHead, fields: &[(String, &[u8])]) {
     assert!(!head.keep_alive || options.all(|option| option != b"close"));
 }
 
-/// Each line that is passed on is one of the head's, is one that may be, and none is forgotten.
+/// Each forwarded line is a line of the head and has an allowed name, and none is missing.
 fn check_forwarded(bytes: &[u8], head: &RequestHead, fields: &[(String, &[u8])]) {
     const NAMES: [&str; 4] = [
         "content-type",

@@ -1,27 +1,28 @@
-//! How one run of bytes becomes a test's input: what is read in pieces, and how long each piece is.
-//! Owns the layout that seeds, fuzzers and generators share. Pure.
+//! How bytes become the input of a test: the bytes, and the lengths of the pieces. Owns the format
+//! that seeds, fuzzers and generators share. Pure.
 
-/// Bytes in front of an input that say how it is cut.
+/// Bytes at the beginning of an input that say how to cut it.
 pub const SIZES: usize = 4;
 
-/// An input that a reader gets in pieces.
+/// An input that a reader receives in pieces.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
-    /// Lengths of the pieces, over and over.
+    /// The lengths of the pieces, repeated.
     pub sizes: [u8; SIZES],
     /// All of it, in one piece.
     pub bytes: &'a [u8],
 }
 
 impl<'a> Input<'a> {
-    /// The first [`SIZES`] bytes of `data` are the lengths of the pieces, over and over; the rest is
-    /// cut into them. `None` for what is shorter.
+    /// The first [`SIZES`] bytes of `data` are the lengths of the pieces, repeated; the rest is cut
+    /// into pieces. `None` if `data` is shorter.
     pub fn new(data: &'a [u8]) -> Option<Self> {
         let (&sizes, bytes) = data.split_first_chunk()?;
         Some(Self { sizes, bytes })
     }
 
-    /// The pieces. Some may be empty; together they are `bytes`. One piece if no size is above 0.
+    /// The pieces; together they are `bytes`, and some may be empty. One piece if no size is above
+    /// 0.
     pub fn pieces(&self) -> Vec<&'a [u8]> {
         let (mut left, mut pieces) = (self.bytes, Vec::new());
         if self.sizes == [0; SIZES] {

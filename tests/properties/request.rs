@@ -1,5 +1,4 @@
-//! What holds for every producer's request that is kept while it waits, however its body arrives.
-//! Pure.
+//! Rules for any producer's request that is kept while it waits, however its body arrives. Pure.
 
 use super::input::Input;
 use httpipe::testing::{
@@ -10,7 +9,7 @@ use httpipe::testing::{
     model::request::ProducerRequest,
 };
 
-/// What is in hand of a request when all its bytes have come.
+/// What is kept of a request when all its bytes have arrived.
 #[derive(Debug, PartialEq, Eq)]
 struct Kept {
     payload: Vec<u8>,
@@ -18,11 +17,11 @@ struct Kept {
     rest: Vec<u8>,
 }
 
-/// A request comes out the same whether its body came with its head or in any pieces behind it, and
-/// whether or not what came was sent on in between.
+/// A request is the same whether its body arrived with its head or in any pieces after it, and
+/// whether or not the received bytes were sent on in between.
 ///
 /// # Panics
-/// It does not.
+/// If one of the rules does not hold.
 pub fn check(data: &[u8]) {
     let Some(input) = Input::new(data) else {
         return;
@@ -52,7 +51,7 @@ pub fn check(data: &[u8]) {
     }
 }
 
-/// Feeds `pieces` until the body is over, as a transfer does; what follows is left where it is.
+/// Feeds `pieces` until the body ends, as an exchange does; does not take what follows.
 fn keep(
     head: &RequestHead,
     front: &[u8],

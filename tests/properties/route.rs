@@ -1,4 +1,4 @@
-//! What holds for every method on every target. Pure.
+//! Rules for every method on any target. Pure.
 
 use httpipe::testing::{
     http::method::Method,
@@ -22,11 +22,11 @@ const METHODS: [Method; 9] = [
     Method::Patch,
 ];
 
-/// Names that come out of a target are valid, mean the same in every way that they can be written,
-/// and the parts of a target that do not count do not count.
+/// The names in a target are valid and mean the same in every way to write them, and the parts of a
+/// target that have no meaning change nothing.
 ///
 /// # Panics
-/// It does not.
+/// If one of the rules does not hold.
 pub fn check(target: &[u8]) {
     for method in METHODS {
         check_offers(method, target);
@@ -58,7 +58,7 @@ fn check_name(name: &str) {
     assert!(!name.chars().any(char::is_control), "{name:?}");
 }
 
-/// A channel is the same with every byte of its names escaped.
+/// The channel is the same with every byte of its names escaped.
 fn check_channel(method: Method, target: &[u8], name: &ChannelName<'_>) {
     check_name(&name.namespace);
     check_name(&name.channel);
@@ -75,7 +75,7 @@ fn channel_target(namespace: &str, channel: &str) -> String {
     format!("/channels/{namespace}/{channel}")
 }
 
-/// Every byte as `%XX`; the case of the digits depends on the byte, so that both are met.
+/// Every byte as `%XX`; the case of the digits depends on the byte, so that both cases occur.
 fn escape(name: &str) -> String {
     name.bytes()
         .map(|b| {
@@ -88,7 +88,7 @@ fn escape(name: &str) -> String {
         .collect()
 }
 
-/// 405 names the methods that would have been taken, and the one that came is not among them.
+/// A 405 lists methods that the path takes, and the method of the request is not among them.
 fn check_refused(method: Method, allow: &str) {
     let name = format!("{method:?}").to_ascii_uppercase();
     assert!(
@@ -97,7 +97,7 @@ fn check_refused(method: Method, allow: &str) {
     );
 }
 
-/// A query is not looked at, and an absolute target is like its path.
+/// The query has no meaning, and an absolute target equals its path.
 fn check_same_in_other_words(target: &[u8]) {
     let absolute = [b"http://h", target].concat();
     let queried = [target, b"?/a=%zz"].concat();
@@ -111,7 +111,7 @@ fn check_same_in_other_words(target: &[u8]) {
     }
 }
 
-/// Whether a path is known, and whether its names are valid, does not depend on the method.
+/// Whether a path is known and its names are valid does not depend on the method.
 fn check_same_for_all_methods(target: &[u8]) {
     let refusal = |method| match parse(method, target) {
         Err(error @ (RouteError::NotFound | RouteError::BadName(_))) => Some(error),
@@ -127,7 +127,7 @@ fn check_same_for_all_methods(target: &[u8]) {
     }
 }
 
-/// Any text that may be a name comes back from its escaped form; any other is refused.
+/// Any valid name comes back from its escaped form; any other text is refused.
 fn check_as_name(name: &str) {
     let target = channel_target(&escape(name), &escape(name));
     let parsed = parse(Method::Get, target.as_bytes());
@@ -146,13 +146,13 @@ fn check_as_name(name: &str) {
     }
 }
 
-/// As a listener that offers everything reads it.
+/// As read by a listener for everyone.
 fn parse(method: Method, target: &[u8]) -> Result<Route<'_>, RouteError> {
     route::parse(Audience::Everyone, method, target)
 }
 
-/// A listener that offers less never reads a target as something else, and each of the two is given
-/// what the other is not.
+/// A listener for one group never reads a target as something else, and each of the two serves what
+/// the other does not.
 fn check_offers(method: Method, target: &[u8]) {
     let all = parse(method, target);
     let parts =

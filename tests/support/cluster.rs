@@ -1,5 +1,5 @@
-//! Three nodes behind one proxy that is set up by the shipped files: who owns a namespace, and nodes
-//! that end and come back at the same address. Must never touch the proxy once it runs.
+//! Three nodes behind one proxy with the shipped files: which node owns a namespace, and nodes that
+//! end and start again at the same address. Must never change the proxy while it runs.
 
 use super::proxy::{Program, Proxy, lasting_port};
 use super::server::Server;
@@ -12,7 +12,7 @@ const NODES: usize = 3;
 /// Which node (counted from 0) serves a namespace.
 pub type Owners = BTreeMap<String, usize>;
 
-/// The proxy ends before its nodes, so that no node waits for its connections.
+/// The proxy ends before its nodes, so that no node waits for the proxy's connections.
 pub struct Cluster {
     pub program: Program,
     pub proxy: Proxy,
@@ -33,7 +33,7 @@ impl Cluster {
         }
     }
 
-    /// The nodes that run.
+    /// The running nodes.
     pub fn nodes(&self) -> impl Iterator<Item = &Server> {
         self.nodes.iter().flatten()
     }
@@ -52,13 +52,13 @@ impl Cluster {
         self.nodes[node].take().expect("a node that runs")
     }
 
-    /// Starts the node that was taken away, at the address that it had.
+    /// Starts the node that was taken away, at its old address.
     pub fn start_again(&mut self, node: usize) {
         assert!(self.nodes[node].is_none(), "node {node} runs");
         self.nodes[node] = Some(start_node(self.ports[node]));
     }
 
-    /// One metric of all running nodes together.
+    /// One metric, summed over all running nodes.
     pub fn sum(&self, metric: &str) -> u64 {
         self.nodes().map(|node| node.metrics().value(metric)).sum()
     }
@@ -70,13 +70,13 @@ impl Cluster {
         });
     }
 
-    /// Waits until this many requests of a side wait, on all nodes together.
+    /// Waits until this many requests of a side wait, summed over all nodes.
     #[track_caller]
     pub fn until_waiting(&self, side: Side, requests: u64) {
         self.until_sum(&waiting(side), requests);
     }
 
-    /// Waits until nothing waits or moves anywhere.
+    /// Waits until no channel is in use on any node.
     #[track_caller]
     pub fn until_unused(&self) {
         for node in self.nodes() {
@@ -84,7 +84,7 @@ impl Cluster {
         }
     }
 
-    /// Which nodes `proxy` sends these namespaces to. Nothing may wait on them.
+    /// The nodes to which `proxy` sends these namespaces. No request may wait on them.
     #[track_caller]
     pub fn owners_by(&self, proxy: &Proxy, nodes: &[&Server], namespaces: &[String]) -> Owners {
         let name = |namespace: &String| format!("{namespace}/owner");
@@ -101,7 +101,7 @@ impl Cluster {
         owners
     }
 
-    /// Which nodes the proxy sends these namespaces to. Nothing may wait anywhere.
+    /// The nodes to which the proxy sends these namespaces. No request may wait anywhere.
     #[track_caller]
     pub fn owners(&self, namespaces: &[String]) -> Owners {
         let nodes: Vec<_> = self.nodes().collect();
@@ -119,7 +119,7 @@ impl Cluster {
     }
 }
 
-/// Which of `nodes` each namespace in use is on.
+/// The node of `nodes` on which each namespace in use is.
 #[track_caller]
 fn owners(nodes: &[&Server]) -> Owners {
     let mut owners = Owners::new();

@@ -1,6 +1,6 @@
-//! A client that is a bare socket: it sends exactly the bytes that a test wants, and reads replies
-//! strictly, so that whatever is not well-formed HTTP fails the test at once. Owns the reading of
-//! heads and of all three framings of a body (RFC 9112 §6). Must never forgive.
+//! A client on a raw socket: sends exactly the given bytes, and reads replies strictly, so that
+//! anything but well-formed HTTP fails the test at once. Owns the reading of heads and of all three
+//! framings of a body (RFC 9112 §6). Must never be lenient.
 
 use super::FAILURE_BOUND;
 use super::transcript::Transcript;
@@ -12,17 +12,17 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-/// The most that one read takes from the socket.
+/// The most bytes of one read from the socket.
 const READ_BYTES_MAX: usize = 64 * 1024;
 
-/// How a stream came to its end.
+/// How a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     Fin,
     Reset,
 }
 
-/// A body that stopped before its framing said it was whole.
+/// A body that ended before the end that its framing declares.
 #[derive(Debug)]
 pub struct Cut {
     pub received: Vec<u8>,
@@ -39,7 +39,7 @@ pub enum Framing {
     Close,
 }
 
-/// A reply; `body` is empty while only its head was read.
+/// A reply; `body` is empty if only its head was read.
 #[derive(Debug)]
 pub struct Reply {
     pub version: String,
@@ -50,7 +50,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// The values of a field, in order, whatever the case of its name.
+    /// The values of a field, in order, in any case of its name.
     pub fn values(&self, name: &str) -> Vec<&str> {
         let named = self
             .fields
@@ -59,19 +59,19 @@ impl Reply {
         named.map(|(_, value)| value.as_str()).collect()
     }
 
-    /// The value of a field that stands there at most once.
+    /// The value of a field that occurs at most once.
     #[track_caller]
     pub fn value(&self, name: &str) -> Option<&str> {
         let values = self.values(name);
         assert!(
             values.len() <= 1,
-            "{name} stands more than once: {:?}",
+            "{name} occurs more than once: {:?}",
             self.fields
         );
         values.first().copied()
     }
 
-    /// Whether a list field has this element.
+    /// Whether a list field contains this element.
     pub fn lists(&self, name: &str, element: &str) -> bool {
         let values = self.values(name);
         let mut elements = values.iter().flat_map(|value| value.split(','));
@@ -83,7 +83,7 @@ impl Reply {
         self.lists("Connection", "close")
     }
 
-    /// A 503 that says when to come again, in seconds (RFC 9110 §10.2.3).
+    /// A 503 with `Retry-After` in seconds (RFC 9110 §10.2.3).
     #[track_caller]
     pub fn assert_turned_away(&self) -> &Self {
         let seconds = self.assert_status(503).value("Retry-After");
@@ -104,7 +104,7 @@ impl Reply {
         serde_json::from_slice(&self.body).expect("the body is JSON")
     }
 
-    /// The status, checked: the most common thing that a test asks.
+    /// Checks the status: the most common check in tests.
     #[track_caller]
     pub fn assert_status(&self, status: u16) -> &Self {
         let body = self.body.escape_ascii();
@@ -117,7 +117,7 @@ impl Reply {
     }
 }
 
-/// Where in a reply's body the reader stands.
+/// The reader's position in a reply's body.
 #[derive(Clone, Copy, Debug)]
 enum Reading {
     Between,
@@ -126,7 +126,7 @@ enum Reading {
     Close,
 }
 
-/// An open connection. A failing test prints what went over it.
+/// An open connection. A failing test prints what was sent and received on it.
 pub struct Connection {
     stream: TcpStream,
     unread: Vec<u8>,
@@ -156,8 +156,8 @@ impl Connection {
         Self::over(stream, format!("connection {local} to {address}"))
     }
 
-    /// As [`Self::open`], to a Unix socket. std's TCP type serves any stream socket: it looks at the
-    /// descriptor alone.
+    /// As [`Self::open`], to a Unix socket. std's TCP type works for any stream socket: it uses
+    /// only the descriptor.
     pub fn open_unix(path: &Path) -> Self {
         let stream = UnixStream::connect(path).expect("it accepts");
         let name = format!("connection to unix:{}", path.display());
@@ -188,7 +188,7 @@ impl Connection {
         }
     }
 
-    /// Sends `bytes` to a server that may stop listening.
+    /// Sends `bytes`; the server may stop reading.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
         self.transcript.sent(bytes.as_ref());
         self.stream.write_all(bytes.as_ref())
@@ -199,7 +199,7 @@ impl Connection {
         self.stream.try_clone().expect("a second descriptor")
     }
 
-    /// Sends a FIN and goes on reading; a no-op on a connection that the server has reset.
+    /// Sends a FIN and goes on reading; has no effect on a connection that the server has reset.
     pub fn half_close(&mut self) {
         self.transcript.sent(b"(FIN)");
         if let Err(error) = self.stream.shutdown(Shutdown::Write) {
@@ -207,7 +207,7 @@ impl Connection {
         }
     }
 
-    /// Leaves with a FIN, or a reset if bytes lie unread; as a process that ends does.
+    /// Leaves with a FIN, or with a reset if bytes are unread; as a process that ends does.
     pub fn close(self) {
         drop(self);
     }
@@ -218,18 +218,18 @@ impl Connection {
         linger.expect("a socket option");
     }
 
-    /// Keeps the window small, so that little of a body fits on its way here.
+    /// Keeps the receive window small, so that little of a body is on its way here.
     pub fn narrow(&self) {
         sockopt::set_socket_recv_buffer_size(&self.stream, 16 * 1024).expect("a socket option");
     }
 
-    /// Keeps the room for bytes on their way out small, so that nearly all that was sent was taken.
+    /// Keeps the send buffer small, so that the server has taken nearly all sent bytes.
     pub fn narrow_sending(&self) {
         sockopt::set_socket_send_buffer_size(&self.stream, 64 * 1024).expect("a socket option");
     }
 
     /// A final reply, to a request other than HEAD, with its whole body. No interim reply may
-    /// come before it.
+    /// precede it.
     #[track_caller]
     pub fn reply(&mut self) -> Reply {
         let mut reply = self.head();
@@ -254,7 +254,7 @@ impl Connection {
         self.reply()
     }
 
-    /// The final reply after which the server ends the connection, which it must announce.
+    /// The final reply after which the server closes the connection, which the reply must announce.
     #[track_caller]
     pub fn last_reply(&mut self) -> Reply {
         let reply = self.reply();
@@ -286,7 +286,7 @@ impl Connection {
         );
     }
 
-    /// Whether a `100 Continue` comes next, and not a final reply.
+    /// Whether a `100 Continue` is next, and not a final reply.
     #[track_caller]
     pub fn is_continue_next(&mut self) -> bool {
         const START: &[u8] = b"HTTP/1.1 100";
@@ -298,8 +298,7 @@ impl Connection {
         self.unread.starts_with(START)
     }
 
-    /// The head of a final reply. Its body is read by [`Self::body_bytes`] and
-    /// [`Self::rest_of_body`].
+    /// The head of a final reply. [`Self::body_bytes`] and [`Self::rest_of_body`] read its body.
     #[track_caller]
     pub fn head(&mut self) -> Reply {
         assert!(
@@ -403,7 +402,7 @@ impl Connection {
         }
     }
 
-    /// The rest of a body that must not look whole: what came of it, and how it was cut.
+    /// The rest of a body that must not look whole: the received part, and how it was cut.
     #[track_caller]
     pub fn expect_cut(&mut self) -> Cut {
         match self.rest_of_body() {
@@ -412,8 +411,8 @@ impl Connection {
         }
     }
 
-    /// Reads until some payload is at hand: `Ok(false)` at the end of a whole body, `Err` if the
-    /// stream ends in the middle of it.
+    /// Reads until there is some payload: `Ok(false)` at the end of a whole body, `Err` if the
+    /// stream ends in the middle of the body.
     #[track_caller]
     fn piece(&mut self) -> Result<bool, End> {
         if let Reading::Chunked { left: 0, first } = self.reading
@@ -463,8 +462,8 @@ impl Connection {
         std::mem::replace(&mut self.unread, rest)
     }
 
-    /// Reads the head of the next chunk, and the CRLF behind the one before it; `false` if it was
-    /// the last (RFC 9112 §7.1).
+    /// Reads the head of the next chunk, and the CRLF after the one before; `false` if it was the
+    /// last one (RFC 9112 §7.1).
     #[track_caller]
     fn chunk_head(&mut self, first: bool) -> Result<bool, End> {
         let framing_bytes = if first { 0 } else { 2 };
@@ -476,7 +475,7 @@ impl Connection {
             self.fill()?;
         };
         let head: Vec<u8> = self.unread.drain(..=end).collect();
-        assert!(first || head.starts_with(b"\r\n"), "no CRLF behind a chunk");
+        assert!(first || head.starts_with(b"\r\n"), "no CRLF after a chunk");
         let size = head[framing_bytes..]
             .strip_suffix(b"\r\n")
             .expect("a chunk's head ends with CRLF");
@@ -498,7 +497,7 @@ impl Connection {
         Ok(false)
     }
 
-    /// What a single receive gives: all that arrived together.
+    /// The bytes of a single receive: all that arrived together.
     #[track_caller]
     pub fn one_receive(&mut self) -> Vec<u8> {
         assert!(self.unread.is_empty(), "bytes were left over");
@@ -508,7 +507,7 @@ impl Connection {
         std::mem::take(&mut self.unread)
     }
 
-    /// The server ended the stream with a FIN and sent nothing more.
+    /// The server ended the stream with a FIN and sent no more bytes.
     #[track_caller]
     pub fn expect_end(&mut self) {
         assert_eq!(
@@ -518,7 +517,7 @@ impl Connection {
         );
     }
 
-    /// All that comes until the stream ends, and how it ends.
+    /// All bytes until the stream ends, and how it ends.
     #[track_caller]
     pub fn until_end(&mut self) -> (Vec<u8>, End) {
         loop {
@@ -528,7 +527,7 @@ impl Connection {
         }
     }
 
-    /// How the stream ended, if it ends before another byte comes.
+    /// How the stream ended, if it ends before the next byte.
     #[track_caller]
     pub fn end_before_byte(&mut self) -> Option<End> {
         match self.unread.is_empty() {
@@ -537,7 +536,7 @@ impl Connection {
         }
     }
 
-    /// Nothing is there to read: no byte, no end. To be called after a barrier.
+    /// Nothing can be read: no byte, no end. Call it after a barrier.
     #[track_caller]
     pub fn expect_nothing(&mut self) {
         assert!(
@@ -552,19 +551,19 @@ impl Connection {
             RecvFlags::DONTWAIT | RecvFlags::PEEK,
         ) {
             Err(rustix::io::Errno::AGAIN) => {}
-            Ok((bytes, _)) => panic!("came too early: {}", buffer[..bytes].escape_ascii()),
-            Err(error) => panic!("ended too early: {error}"),
+            Ok((bytes, _)) => panic!("bytes too early: {}", buffer[..bytes].escape_ascii()),
+            Err(error) => panic!("end of stream too early: {error}"),
         }
     }
 
-    /// Whether bytes, or the end of the stream, are there to be read.
+    /// Whether bytes, or the end of the stream, can be read.
     pub fn has_bytes(&self) -> bool {
         let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
         let peeked = recv(&self.stream, &mut [0; 1][..], flags);
         !self.unread.is_empty() || peeked != Err(rustix::io::Errno::AGAIN)
     }
 
-    /// Reads more, or tells how the stream ended.
+    /// Reads more, or returns how the stream ended.
     #[track_caller]
     fn fill(&mut self) -> Result<(), End> {
         let mut buffer = vec![0; READ_BYTES_MAX];
@@ -588,7 +587,7 @@ impl Connection {
                 self.transcript.ended("reset");
                 Err(End::Reset)
             }
-            Err(error) => panic!("nothing came within {FAILURE_BOUND:?}: {error}"),
+            Err(error) => panic!("nothing arrived within {FAILURE_BOUND:?}: {error}"),
         }
     }
 }
@@ -686,7 +685,7 @@ fn check_date(reply: &Reply) {
     assert!(age < FAILURE_BOUND * 3, "an old date: {date}");
 }
 
-/// Every error says in one line of plain text what was wrong.
+/// Every error response says in one line of plain text what was wrong.
 #[track_caller]
 fn check_error_body(reply: &Reply) {
     if reply.status < 400 {

@@ -9,7 +9,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Parses the Prometheus text format: comments, and `name{labels} value` on every other line.
+    /// Parses the Prometheus text format: comment lines, and `name{labels} value` on every other
+    /// line.
     pub fn parse(text: &str) -> Self {
         let mut metrics = Self {
             samples: BTreeMap::new(),
@@ -44,7 +45,7 @@ impl Metrics {
         0
     }
 
-    /// The value of one sample that need not be a whole number.
+    /// The value of one sample, which may be a fraction.
     #[track_caller]
     pub fn number(&self, name: &str) -> f64 {
         let sample = self.samples.get(name);
@@ -60,8 +61,7 @@ impl Metrics {
         values.map(|(_, value)| *value as u64).sum()
     }
 
-    /// Whether the family is declared by a `# TYPE` line; a counter may stand there without its
-    /// `_total`.
+    /// Whether a `# TYPE` line declares the family; a counter's line may omit `_total`.
     pub fn declares(&self, family: &str) -> bool {
         let short = family.strip_suffix("_total").unwrap_or(family);
         self.families

@@ -1,5 +1,5 @@
-//! What the tests share: the server under test, a strict HTTP client over a raw socket, and other
-//! people's clients. Must never hold an expectation that belongs to one test alone.
+//! What the tests share: the server under test, a strict HTTP client on a raw socket, and clients
+//! from other projects. Must never contain an expectation of one single test.
 
 pub mod cluster;
 pub mod connection;
@@ -18,8 +18,8 @@ pub mod transcript;
 use std::io::{Write, stderr};
 use std::time::{Duration, Instant};
 
-/// How long anything may take before a test fails. Generous, because it is never waited for when
-/// all goes well: the machine may be slow, the build unoptimized and the other tests busy.
+/// The most time for anything before a test fails. It is generous, because a passing test never
+/// waits for it: the machine may be slow, the build unoptimized and other tests busy.
 pub const FAILURE_BOUND: Duration = Duration::from_secs(20);
 
 /// The two sides of a channel.
@@ -38,7 +38,7 @@ impl Side {
         }
     }
 
-    /// The side's name as the label `side` of the server's gauges has it.
+    /// The value of the label `side` in the server's gauges.
     pub fn label(self) -> &'static str {
         match self {
             Self::Producer => "producer",
@@ -47,7 +47,7 @@ impl Side {
     }
 }
 
-/// Asks `look` again and again until it gives a value; `None` after [`FAILURE_BOUND`].
+/// Calls `look` again and again until it returns a value; `None` after [`FAILURE_BOUND`].
 pub fn within_bound<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let started = Instant::now();
     loop {
@@ -59,19 +59,19 @@ pub fn within_bound<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     }
 }
 
-/// Asks `look` again and again until it gives a value; fails after [`FAILURE_BOUND`] with `what`
+/// Calls `look` again and again until it returns a value; after [`FAILURE_BOUND`] fails with `what`
 /// it was waiting for.
 #[track_caller]
 pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     match within_bound(look) {
         Some(value) => value,
-        None => panic!("waited {FAILURE_BOUND:?} in vain for {what}"),
+        None => panic!("waited {FAILURE_BOUND:?} for {what}"),
     }
 }
 
-/// To be called, before returning, by a test that cannot run here. Says why, loudly; and fails where
-/// `HTTPIPE_REQUIRE_ALL` is set, as `ci/check` does where it can provide what the tests need: a test
-/// that is always skipped proves nothing.
+/// For a test that cannot run here: prints why; the test then returns. Fails if
+/// `HTTPIPE_REQUIRE_ALL` is set, as `ci/check` does where it can provide what the tests need: a
+/// test that is always skipped proves nothing.
 #[track_caller]
 pub fn skip(why: &str) {
     let thread = std::thread::current();
@@ -81,6 +81,6 @@ pub fn skip(why: &str) {
         !required,
         "{name} would be SKIPPED, and HTTPIPE_REQUIRE_ALL is set: {why}"
     );
-    // Not by a macro, whose output the test harness would keep to itself.
+    // Not `eprintln!`, whose output the test harness would capture.
     let _ = writeln!(stderr(), "SKIPPED {name}: {why}");
 }

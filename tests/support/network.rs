@@ -1,5 +1,5 @@
-//! A network in which a client can vanish without a word: neither FIN nor reset, as when a machine
-//! loses its power or a NAT its memory. Must never touch the network that the tests run in.
+//! A network in which a client can vanish: no FIN and no reset, as when a machine loses power or a
+//! NAT loses its state. Must never touch the network in which the tests run.
 
 use super::{skip, until};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -10,13 +10,13 @@ use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
-/// Where servers listen.
+/// The address of servers.
 pub const SERVER: &str = "10.9.9.1";
-/// Whose clients can vanish. Until then it is an address of this network like the other.
+/// The address of clients that can vanish. Until then it is an ordinary address of this network.
 pub const MORTAL: Ipv4Addr = Ipv4Addr::new(10, 9, 9, 2);
 
-/// Where packets to [`MORTAL`] go once it is no address of this network: over a wire, to a machine
-/// that does not exist. They are sent without an error and never answered.
+/// The route for packets to [`MORTAL`] after its address is removed: a wire to a machine that does
+/// not exist. They are sent without an error and never answered.
 const SETUP: &str = "
     ip link set lo up
     ip link add wire type veth peer name far
@@ -33,47 +33,47 @@ const SETUP: &str = "
 pub struct Network(());
 
 impl Network {
-    /// Whoever is connected from [`MORTAL`] is never heard of again.
+    /// All clients at [`MORTAL`] vanish.
     pub fn vanish(&self) {
         ip(&["address", "delete", "10.9.9.2/32", "dev", "lo"]);
     }
 
-    /// The most that the kernel takes of a sender before it lets it wait (`tcp_wmem`, `tcp(7)`), for
-    /// connections of this network.
+    /// The most bytes that the kernel buffers for a sender (`tcp_wmem`, `tcp(7)`), for connections
+    /// of this network.
     pub fn set_send_buffer(&self, bytes: u32) {
         let file = "/proc/sys/net/ipv4/tcp_wmem";
         let sizes = format!("4096 {bytes} {bytes}");
-        std::fs::write(file, sizes).expect("a setting of our own network");
+        std::fs::write(file, sizes).expect("a setting of our network namespace");
     }
 
-    /// How often the kernel sends unacknowledged bytes again before it gives the connection up
+    /// How often the kernel retransmits unacknowledged bytes before it gives up the connection
     /// (`tcp_retries2`, `tcp(7)`), for connections of this network.
     pub fn set_retries(&self, retries: u32) {
         let file = "/proc/sys/net/ipv4/tcp_retries2";
-        std::fs::write(file, retries.to_string()).expect("a setting of our own network");
+        std::fs::write(file, retries.to_string()).expect("a setting of our network namespace");
     }
 }
 
-/// Runs `test` on a thread in a network namespace of its own (`network_namespaces(7)`); what it
-/// starts lives there too. Where that is not permitted (it takes root), the test is skipped.
+/// Runs `test` on a thread in its own network namespace (`network_namespaces(7)`), and so does what
+/// the test starts. Without permission (it takes root) the test is skipped.
 #[track_caller]
 pub fn in_network_of_its_own(test: impl FnOnce(&Network) + Send) {
     let holder = match hold_network() {
         Ok(holder) => holder,
-        Err(why) => return skip(&format!("no network of its own: {why}")),
+        Err(why) => return skip(&format!("no network namespace: {why}")),
     };
     let network = format!("/proc/{}/ns/net", holder.0.id());
     let inside = move || {
         let network = File::open(network).expect("the holder lives");
         move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
-            .expect("who may make a network may enter it");
+            .expect("permission to create a network includes entering it");
         test(&Network(()));
     };
     let done = thread::scope(|scope| scope.spawn(inside).join());
     done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }
 
-/// A process that has a network namespace until it is dropped.
+/// A process that holds a network namespace until it is dropped.
 struct Holder(Child);
 
 impl Drop for Holder {

@@ -1,11 +1,12 @@
-//! Bodies: reproducible bytes in which a lost, repeated or swapped piece shows.
+//! Bodies: reproducible bytes in which a lost, repeated or swapped part is visible.
 
 use std::sync::LazyLock;
 
-/// The longest body that [`pattern`] gives.
+/// The longest body that [`pattern`] returns.
 pub const PATTERN_BYTES_MAX: usize = 32 << 20;
 
-/// Room for `seed` to choose where a body starts, so that two bodies differ from the first byte on.
+/// Range in which `seed` chooses the beginning of a body, so that two bodies differ from the first
+/// byte on.
 const SEED_ROOM_BYTES: usize = 1 << 16;
 
 static NOISE: LazyLock<Vec<u8>> = LazyLock::new(|| {
@@ -20,7 +21,7 @@ pub fn pattern(seed: usize, bytes: usize) -> &'static [u8] {
     &NOISE[start..start + bytes]
 }
 
-/// Fails if `received` is not `sent`, and says where they part instead of printing megabytes.
+/// Fails if `received` is not `sent`, and prints the first difference instead of megabytes.
 #[track_caller]
 pub fn assert_same_bytes(received: &[u8], sent: &[u8]) {
     if received == sent {

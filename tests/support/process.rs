@@ -1,21 +1,21 @@
-//! What the kernel says about a process: its memory and its descriptors (`proc(5)`).
+//! The kernel's data about a process: its memory and its descriptors (`proc(5)`).
 
 use std::fs;
 
-/// How many descriptors the process has open.
+/// The number of open descriptors of the process.
 pub fn descriptors(pid: u32) -> usize {
     let listed = fs::read_dir(format!("/proc/{pid}/fd")).expect("our child's descriptors");
     listed.count()
 }
 
-/// What each of its descriptors is, for the report of a failing test.
+/// What each descriptor is, for the report of a failing test.
 pub fn descriptor_targets(pid: u32) -> Vec<String> {
     let listed = fs::read_dir(format!("/proc/{pid}/fd")).expect("our child's descriptors");
     let targets = listed.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
     targets.map(|path| path.display().to_string()).collect()
 }
 
-/// How many bytes of its memory are resident (`VmRSS`).
+/// The resident memory of the process in bytes (`VmRSS`).
 pub fn resident_bytes(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("our child's status");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

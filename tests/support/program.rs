@@ -1,12 +1,12 @@
-//! Other people's programs (curl, Python, Node) as clients: runs one within a bound, and keeps what
-//! it said for the report of a failing test.
+//! Programs from other projects (curl, Python, Node) as clients: runs one within a time limit, and
+//! keeps its output for the report of a failing test.
 
 use super::until;
 use std::io::{ErrorKind, Read, Write};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 
-/// A program under way.
+/// A running program.
 pub struct Running {
     child: Child,
     command: String,
@@ -24,13 +24,13 @@ pub struct Finished {
 }
 
 impl Finished {
-    /// Fails with all that the program said unless its exit code is 0.
+    /// Fails with the program's output unless its exit code is 0.
     #[track_caller]
     pub fn succeeded(self) -> Self {
         self.exited(0)
     }
 
-    /// Fails with all that the program said unless it exited with `code`.
+    /// Fails with the program's output unless its exit code is `code`.
     #[track_caller]
     pub fn exited(self, code: i32) -> Self {
         assert_eq!(
@@ -45,7 +45,7 @@ impl Finished {
     }
 }
 
-/// curl, silent but for errors.
+/// curl, which prints errors only.
 pub fn curl<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Command {
     let mut command = Command::new("curl");
     command
@@ -55,7 +55,7 @@ pub fn curl<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Command {
 }
 
 impl Running {
-    /// Starts `command` with its standard streams at hand.
+    /// Starts `command` with pipes for its standard streams.
     #[track_caller]
     pub fn start(mut command: Command) -> Self {
         let program = command.get_program().to_string_lossy().into_owned();
@@ -80,7 +80,7 @@ impl Running {
         }
     }
 
-    /// The program's standard input; dropping it ends it.
+    /// The program's standard input; dropping it closes it.
     pub fn stdin(&mut self) -> ChildStdin {
         self.child
             .stdin
@@ -110,7 +110,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // A no-op on a program that ended; one that did not belongs to a failing test.
+        // No effect on a program that has ended; otherwise the test has failed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,12 +1,11 @@
 //! HAProxy and nginx in front of a server: starts one on a free port of 127.0.0.1 with a
-//! configuration in a temporary folder, and reads what it says to a client. Must never leave a
-//! process behind, and must never end one that it did not start.
+//! configuration in a temporary folder, and reads its replies. Must never leave a process behind,
+//! and must never end one that it did not start.
 //!
-//! Each comes in two kinds. One has a configuration of the tests' own, with as little in it as
-//! possible and the connections to httpipe shared by all clients as soon as they can be: that
-//! sharing is what a smuggled request would live on. The other has the files that operators copy
-//! ([`super::shipped`]). All forbid [`FORBIDDEN`] here, so that a request which the proxy sees never
-//! does there what a request that it does not see would do.
+//! Each has two configurations. One is the tests' own: minimal, and all clients share the
+//! connections to httpipe as early as possible, because a smuggled request needs that. The other is
+//! the operators' files ([`super::shipped`]). Both forbid [`FORBIDDEN`], so that a smuggled request
+//! has an effect that a request seen by the proxy never has.
 
 use super::connection::Connection;
 use super::request::{get, post, request};
@@ -22,7 +21,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// What a path starts with to which the proxy answers 403 by itself.
+/// Paths with this prefix get 403 from the proxy.
 pub const FORBIDDEN: &str = "/channels/guard";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,14 +32,14 @@ pub enum Program {
 
 pub const PROGRAMS: [Program; 2] = [Program::Haproxy, Program::Nginx];
 
-/// Whose configuration a proxy has.
+/// The source of a proxy's configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Setup {
     Own,
     Shipped,
 }
 
-/// A proxy, and whose configuration it has.
+/// A proxy, and the source of its configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kind(Program, Setup);
 
@@ -78,7 +77,7 @@ fn own_haproxy(address: SocketAddr, server: SocketAddr, patience: Duration) -> S
             maxconn 500
         defaults
             mode http
-            # Without it in frontend and backend, who leaves while it waits is not passed on.
+            # Without it, HAProxy keeps the request of a client that leaves while it waits.
             option abortonclose
             timeout connect {bound}s
             timeout client {bound}s
@@ -120,7 +119,7 @@ fn own_nginx(folder: &Path, address: SocketAddr, server: SocketAddr, patience: D
     )
 }
 
-/// Where nginx may put what an ordinary user may not put where Debian's does.
+/// Folders for nginx that an ordinary user may write, in place of Debian's.
 pub fn nginx_folders(folder: &Path) -> String {
     let folder = folder.display();
     format!(
@@ -131,8 +130,8 @@ pub fn nginx_folders(folder: &Path) -> String {
 }
 
 impl Program {
-    /// The program in the foreground, one process: its pid is all that there is to end. An ordinary
-    /// user's PATH does not look where Debian puts it.
+    /// The program in the foreground, as one process, so that its pid is all there is to end.
+    /// Debian's folder for it is not in an ordinary user's PATH.
     fn command(self, folder: &Path, configuration: &Path) -> Command {
         let mut command = match self {
             Self::Haproxy => Command::new("haproxy"),
@@ -156,7 +155,7 @@ impl Program {
     }
 }
 
-/// A running proxy in front of a server, or of several. Dropping it ends it.
+/// A running proxy in front of one or several servers. Dropping it ends it.
 pub struct Proxy {
     program: Program,
     child: Child,
@@ -165,27 +164,28 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy that gives a reply as long as any test may take.
+    /// Starts a proxy whose time limit for a reply is as long as any test may take.
     pub fn start(kind: Kind, server: &Server) -> Self {
         Self::start_with_patience(kind, server, FAILURE_BOUND * 2)
     }
 
-    /// Starts a proxy that waits for a reply of the server no longer than `patience`.
+    /// Starts a proxy whose time limit for the server's reply is `patience`.
     pub fn start_with_patience(kind: Kind, server: &Server, patience: Duration) -> Self {
         Self::start_configured(kind.0, |folder, address| {
             kind.configuration(folder, address, server.address(), patience)
         })
     }
 
-    /// Starts a proxy with nothing but the shipped files, in front of these nodes, each with its
-    /// number (1 to 3 are in the files).
+    /// Starts a proxy with only the shipped files, in front of these nodes, each with its number (1
+    /// to 3 are in the files).
     pub fn start_shipped(program: Program, nodes: &[(usize, SocketAddr)]) -> Self {
         Self::start_configured(program, |folder, address| {
             shipped::configuration(program, folder, address, nodes)
         })
     }
 
-    /// Starts a proxy with what `configuration` says for a folder and the address to listen on.
+    /// Starts a proxy with the text that `configuration` returns for a folder and an address to
+    /// listen on.
     fn start_configured(
         program: Program,
         configuration: impl FnOnce(&Path, SocketAddr) -> String,
@@ -229,37 +229,37 @@ impl Proxy {
         Connection::open(self.address)
     }
 
-    /// A new connection to the proxy over which these bytes went.
+    /// A new connection to the proxy on which these bytes were sent.
     pub fn connect_and_send(&self, bytes: &[u8]) -> Connection {
         let mut connection = self.connect();
         connection.send(bytes);
         connection
     }
 
-    /// A new connection to the proxy that asked to consume `channel` (`namespace/channel`).
+    /// A new connection to the proxy with a consumer's request for `channel` (`namespace/channel`).
     pub fn consume(&self, channel: &str) -> Connection {
         self.connect_and_send(&get(channel))
     }
 
-    /// A new connection to the proxy that sent a whole producer's request.
+    /// A new connection to the proxy with a producer's whole request.
     pub fn produce(&self, channel: &str, body: impl AsRef<[u8]>) -> Connection {
         self.connect_and_send(&post(channel, body))
     }
 
-    /// A new connection to the proxy, as a bare stream.
+    /// A new connection to the proxy, as a plain stream.
     pub fn stream(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).expect("it accepts");
         stream.set_nodelay(true).expect("a TCP option");
         stream
     }
 
-    /// The final reply to a request without a body, on a connection of its own: the proxy's own
-    /// words count as well as a server's.
+    /// The final reply to a request without a body, on a new connection; from the proxy or from a
+    /// server.
     pub fn ask(&self, method: &str, target: &str) -> Heard {
         self.hear(&request(method, target))
     }
 
-    /// The first final reply to these bytes, on a connection of their own.
+    /// The first final reply to these bytes, on a new connection.
     #[track_caller]
     pub fn hear(&self, bytes: &[u8]) -> Heard {
         let mut stream = self.stream();
@@ -281,19 +281,19 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        // Both end at once, and neither has a process of its own to leave behind.
+        // Both end at once, and neither has a child process.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
             let log = read_to_string(self.folder.path().join("log")).unwrap_or_default();
-            eprintln!("{:?} in front of it said:\n{log}---", self.program);
+            eprintln!("{:?} in front of it logged:\n{log}---", self.program);
         }
     }
 }
 
-/// A free port of 127.0.0.1, below those that the kernel gives to connections
-/// (`ip_local_port_range`, 32768 and up by default): it stays free until who asked for it listens,
-/// and when a server ends to listen there again. No two tests get the same one.
+/// A free port of 127.0.0.1, below the range that the kernel uses for connections
+/// (`ip_local_port_range`, 32768 and up by default): it stays free until the caller listens, and
+/// when a server ends and listens there again. No two tests get the same port.
 pub fn lasting_port() -> u16 {
     const PORTS: std::ops::Range<u16> = 10_000..32_000;
     static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(fastrand::u16(..)));
@@ -305,15 +305,15 @@ pub fn lasting_port() -> u16 {
     })
 }
 
-/// A final reply as a proxy gave it.
+/// A final reply from a proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heard {
     pub status: u16,
     pub body: Vec<u8>,
 }
 
-/// The final replies that stand whole in `bytes`, to requests other than HEAD, and how many bytes
-/// they take. Lenient, unlike [`Connection`]: a proxy words its own errors as it likes.
+/// The final replies that are whole in `bytes`, to requests other than HEAD, and their total
+/// length. Lenient, unlike [`Connection`]: proxies format their own errors in many ways.
 pub fn heard(bytes: &[u8]) -> (Vec<Heard>, usize) {
     let (mut replies, mut read) = (Vec::new(), 0);
     while let Some((reply, length)) = first_heard(&bytes[read..]) {
@@ -349,13 +349,13 @@ fn first_heard(bytes: &[u8]) -> Option<(Heard, usize)> {
             let length = length.parse().expect("a length");
             (rest.get(..length)?.to_vec(), length)
         }
-        // It ends with the connection.
+        // The body ends with the connection.
         (None, None) => (rest.to_vec(), rest.len()),
     };
     Some((Heard { status, body }, head_bytes + body_bytes))
 }
 
-/// The payload of a whole chunked body without trailers, and how many bytes its coding takes.
+/// The payload of a whole chunked body without trailers, and the length of its coding.
 fn unchunked(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     let (mut body, mut read) = (Vec::new(), 0);
     loop {

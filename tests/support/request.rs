@@ -1,4 +1,4 @@
-//! Requests as bytes: the plain ones that most tests need. A test about framing writes its own.
+//! The bytes of ordinary requests for most tests. A test about framing writes its own.
 
 /// A request without a body, on HTTP/1.1.
 pub fn request(method: &str, target: &str) -> Vec<u8> {
@@ -42,7 +42,7 @@ pub fn chunk(payload: impl AsRef<[u8]>) -> Vec<u8> {
     .concat()
 }
 
-/// The chunks of a body, each of at most `chunk_bytes`, without the last one that ends it.
+/// The chunks of a body, each of at most `chunk_bytes`, without the last chunk.
 pub fn chunks(body: &[u8], chunk_bytes: usize) -> Vec<u8> {
     let mut coded = Vec::with_capacity(body.len() + 64);
     for payload in body.chunks(chunk_bytes) {

@@ -1,16 +1,16 @@
-//! A kernel that refuses system calls: what a container's seccomp profile (`seccomp(2)`) does to the
-//! executable. Must never filter a thread that other tests run on.
+//! A kernel that refuses system calls, as a container's seccomp profile (`seccomp(2)`) makes it do.
+//! Must never filter a thread that other tests run on.
 
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
 use std::collections::BTreeMap;
 use std::env::consts::ARCH;
 use std::thread;
 
-/// Runs `work` on a thread of its own to which the kernel gives out no ring, and returns what it
-/// returns; what `work` starts inherits the refusal, for good. The three calls of `io_uring(7)` end
-/// with `EPERM`, as Docker's default profile and Podman's have it.
+/// Runs `work` on a new thread on which the kernel refuses io_uring, and returns its result;
+/// processes that `work` starts inherit the filter for ever. The three calls of `io_uring(7)` fail
+/// with `EPERM`, as with the default profiles of Docker and Podman.
 ///
-/// The filter needs no privilege: it comes with `PR_SET_NO_NEW_PRIVS`.
+/// The filter needs no privilege: it sets `PR_SET_NO_NEW_PRIVS`.
 #[track_caller]
 pub fn without_io_uring<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let refused = [
@@ -19,7 +19,7 @@ pub fn without_io_uring<T: Send>(work: impl FnOnce() -> T + Send) -> T {
         libc::SYS_io_uring_register,
     ];
     let filter = SeccompFilter::new(
-        // No condition on the arguments: the call is refused whatever they are.
+        // No condition on the arguments: the call is always refused.
         BTreeMap::from(refused.map(|call| (call, Vec::new()))),
         SeccompAction::Allow,
         SeccompAction::Errno(libc::EPERM as u32),

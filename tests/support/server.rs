@@ -1,5 +1,5 @@
-//! The executable under test: starts it, finds its address, looks into it from outside, and sees
-//! that it ends by itself with code 0. Must never leave a process behind.
+//! The executable under test: starts it, finds its address, reads its state from outside, and
+//! checks that it ends by itself with code 0. Must never leave a process behind.
 
 use super::connection::{Connection, Reply};
 use super::metrics::Metrics;
@@ -14,7 +14,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
-/// The options' names in the environment, so that what the tests run under does not leak in.
+/// The variables of the options, removed so that the environment of the tests does not affect the
+/// server.
 pub const ENVIRONMENT: [&str; 27] = [
     "PORT",
     "LISTEN",
@@ -45,21 +46,21 @@ pub const ENVIRONMENT: [&str; 27] = [
     "LOG_NAMES",
 ];
 
-/// The executable with a clean environment, but for `DRIVER`: `DRIVER=epoll cargo test` runs every
-/// test on epoll.
+/// The executable with a clean environment, except for `DRIVER`: `DRIVER=epoll cargo test` runs
+/// every test on epoll.
 pub fn executable() -> Command {
     in_clean_environment(Command::new(env!("CARGO_BIN_EXE_httpipe")))
 }
 
-/// The executable with a clean environment and no more file descriptors than this.
+/// The executable with a clean environment and at most this many file descriptors.
 pub fn executable_with_descriptors(descriptors: &str) -> Command {
     executable_with_soft_descriptors(descriptors, descriptors)
 }
 
-/// The executable with a clean environment and with these soft and hard limits of file descriptors:
-/// it may raise the first one up to the second.
+/// The executable with a clean environment and these soft and hard limits of file descriptors: it
+/// may raise the soft limit to the hard one.
 fn executable_with_soft_descriptors(soft: &str, hard: &str) -> Command {
-    // The shell replaces itself, so that signals and the exit code are the server's own.
+    // The shell replaces itself, so signals and the exit code are those of the server.
     let mut limited = in_clean_environment(Command::new("sh"));
     limited.args([
         "-ec",
@@ -84,7 +85,7 @@ pub struct Server {
     child: Child,
     command: String,
     address: SocketAddr,
-    /// Where operators are served, if not there.
+    /// The admin listener, if there is one.
     admin: Option<SocketAddr>,
     stderr: Arc<Mutex<String>>,
     stderr_reader: Option<JoinHandle<()>>,
@@ -92,7 +93,7 @@ pub struct Server {
     ended: bool,
 }
 
-/// Whether the server's standard error is left unread.
+/// Whether reading of the server's standard error is stopped.
 #[derive(Default)]
 struct Stall {
     stalled: Mutex<bool>,
@@ -114,7 +115,7 @@ impl Stall {
 
 impl Server {
     /// Starts a server with these options on a free port of 127.0.0.1, with one shard unless the
-    /// options say otherwise, and waits until it accepts.
+    /// options say otherwise, and waits until it accepts connections.
     pub fn start(options: &[&str]) -> Self {
         Self::start_with(options, &[])
     }
@@ -124,7 +125,7 @@ impl Server {
         Self::spawn(executable(), options, environment)
     }
 
-    /// As [`Self::start`], with no more file descriptors than this.
+    /// As [`Self::start`], with at most this many file descriptors.
     pub fn start_with_descriptors(descriptors: &str, options: &[&str]) -> Self {
         Self::spawn(executable_with_descriptors(descriptors), options, &[])
     }
@@ -134,12 +135,12 @@ impl Server {
         Self::spawn(executable_with_soft_descriptors(soft, hard), options, &[])
     }
 
-    /// As [`Self::start`], with these sockets inherited as a service manager passes them on
-    /// (`sd_listen_fds(3)`): at most two, with the names as `LISTEN_FDNAMES` has them. Two shards
-    /// unless the options say otherwise.
+    /// As [`Self::start`], with sockets inherited from a service manager (`sd_listen_fds(3)`): at
+    /// most two, with their names as in `LISTEN_FDNAMES`. Two shards unless the options say
+    /// otherwise.
     pub fn start_inheriting(sockets: &[OwnedFd], names: &str, options: &[&str]) -> Self {
-        // The shell becomes the server, so `LISTEN_PID` is right. It gets the sockets as its standard
-        // streams, because those are what a child is given without a hand-made fork.
+        // The shell becomes the server, so `LISTEN_PID` is right. It receives the sockets as its
+        // standard streams, which a child can inherit without a hand-written fork.
         let script = "LISTEN_PID=$$ exec \"$@\" 3<&0 4>&1 </dev/null >/dev/null";
         let mut shell = in_clean_environment(Command::new("sh"));
         shell.args(["-c", script, "sh"]);
@@ -180,7 +181,8 @@ impl Server {
         Self::run(&mut command, options.contains(&"--admin"))
     }
 
-    /// Runs `command` and waits until it accepts, on TCP at least; `admin`: operators too.
+    /// Runs `command` and waits until it accepts connections, at least on TCP; with `admin`,
+    /// operators' connections too.
     fn run(command: &mut Command, admin: bool) -> Self {
         command.stderr(Stdio::piped());
         let mut child = command.spawn().expect("the executable starts");
@@ -203,19 +205,19 @@ impl Server {
         };
         match address.recv_timeout(FAILURE_BOUND) {
             Ok(address) => server.address = address,
-            Err(_) => server.give_up("it never said `listening on http://ADDRESS:PORT`"),
+            Err(_) => server.give_up("its log has no `listening on http://ADDRESS:PORT`"),
         }
         if admin {
             let said = || server.said_address("serving operators on ");
             match within_bound(said) {
                 Some(said) => server.admin = said.strip_prefix("http://").map(parse_address),
-                None => server.give_up("it never said `serving operators on`"),
+                None => server.give_up("its log has no `serving operators on`"),
             }
         }
         server
     }
 
-    /// Ends a server that is not as it should be, and the test with it.
+    /// Ends a server that is in a wrong state, and fails the test.
     fn give_up(&mut self, why: &str) -> ! {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -223,24 +225,24 @@ impl Server {
         panic!("{}: {why}", self.command);
     }
 
-    /// The first of the TCP addresses that clients are served on.
+    /// The first TCP address for clients.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where operators are served.
+    /// The address of the admin listener.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin.unwrap_or(self.address)
     }
 
-    /// The address behind the first `words` in the log.
+    /// The address after the first `words` in the log.
     pub fn said_address(&self, words: &str) -> Option<String> {
         let log = self.stderr();
         let mut behind = log.lines().filter_map(|line| line.split_once(words));
         Some(behind.next()?.1.split_whitespace().next()?.to_owned())
     }
 
-    /// Every address that the log says clients are served on, as it says it, in that order.
+    /// Every address for clients in the log, in order.
     pub fn said_addresses(&self) -> Vec<String> {
         let log = self.stderr();
         let behind = log
@@ -259,7 +261,7 @@ impl Server {
         self.child.id()
     }
 
-    /// The numbers of the descriptors that the process has open, in order.
+    /// The numbers of the process's open descriptors, in order.
     pub fn descriptors(&self) -> Vec<u64> {
         let folder = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs");
         let name =
@@ -269,7 +271,8 @@ impl Server {
         numbers
     }
 
-    /// The soft and the hard limit of open files of the running process; no hard one is `None`.
+    /// The soft and the hard limit of open files of the running process; `None` if there is no hard
+    /// limit.
     pub fn descriptor_limits(&self) -> (u64, Option<u64>) {
         let stat =
             std::fs::read_to_string(format!("/proc/{}/limits", self.pid())).expect("it runs");
@@ -279,7 +282,7 @@ impl Server {
         (soft.parse().expect("a number"), hard.parse().ok())
     }
 
-    /// Sets the limit of open files of the running process (`prlimit(2)`), and returns the one before.
+    /// Sets the limit of open files of the running process (`prlimit(2)`), and returns the old one.
     pub fn set_descriptor_limit(&self, descriptors: u64) -> u64 {
         let (before, hard) = self.descriptor_limits();
         let new = Rlimit {
@@ -291,15 +294,16 @@ impl Server {
         before
     }
 
-    /// Leaves the running process no descriptor to open; returns the limit before.
+    /// Leaves the running process no descriptor to open; returns the old limit.
     pub fn exhaust_descriptors(&self) -> u64 {
         let numbers = self.descriptors();
-        // A gap in the numbers is a free descriptor: the limit goes below it, those above stay open.
+        // A gap in the numbers is a free descriptor: the limit is set below it; higher ones stay
+        // open.
         let gap = (0..).zip(&numbers).find(|(nth, number)| nth != *number);
         self.set_descriptor_limit(gap.map_or(numbers.len() as u64, |(nth, _)| nth))
     }
 
-    /// CPU time that the process has used, in ticks of 10 ms (`proc_pid_stat(5)`: utime and stime).
+    /// CPU time of the process, in ticks of 10 ms (`proc_pid_stat(5)`: utime and stime).
     pub fn cpu_ticks(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
         let (_, behind_name) = stat.rsplit_once(") ").expect("a name in brackets");
@@ -309,12 +313,12 @@ impl Server {
             .sum()
     }
 
-    /// What the server wrote to standard error so far.
+    /// The server's standard error so far.
     pub fn stderr(&self) -> String {
         self.stderr.lock().expect("no reader panicked").clone()
     }
 
-    /// Leaves standard error unread, but for what the reader has in hand, or reads on.
+    /// Stops or resumes reading standard error, except for what the reader has already read.
     pub fn stall_stderr(&self, stalled: bool) {
         self.stall.set(stalled);
     }
@@ -324,43 +328,45 @@ impl Server {
         Connection::open(self.address)
     }
 
-    /// A new connection that asked to consume `channel` (`namespace/channel`).
+    /// A new connection with a consumer's request for `channel` (`namespace/channel`).
     pub fn consume(&self, channel: &str) -> Connection {
         self.connect_and_send(&get(channel))
     }
 
-    /// A new connection that sent a whole producer's request with a `Content-Length`.
+    /// A new connection with a producer's whole request with a `Content-Length`.
     pub fn produce(&self, channel: &str, body: impl AsRef<[u8]>) -> Connection {
         self.connect_and_send(&post(channel, body))
     }
 
-    /// A new connection over which these bytes went.
+    /// A new connection on which these bytes were sent.
     pub fn connect_and_send(&self, bytes: &[u8]) -> Connection {
         let mut connection = self.connect();
         connection.send(bytes);
         connection
     }
 
-    /// A consumer that waits on `channel`; `nth` counts all waiting consumers, this one included.
+    /// A consumer that waits on `channel`; `nth` is the number of all waiting consumers, including
+    /// this one.
     pub fn consumer_waiting(&self, channel: &str, nth: u64) -> Connection {
         let consumer = self.consume(channel);
         self.until_waiting(Side::Consumer, nth);
         consumer
     }
 
-    /// A producer that waits on `channel`; `nth` counts all waiting producers, this one included.
+    /// A producer that waits on `channel`; `nth` is the number of all waiting producers, including
+    /// this one.
     pub fn producer_waiting(&self, channel: &str, body: impl AsRef<[u8]>, nth: u64) -> Connection {
         let producer = self.produce(channel, body);
         self.until_waiting(Side::Producer, nth);
         producer
     }
 
-    /// The reply to a request without a body, on a connection of its own.
+    /// The reply to a request without a body, on a new connection.
     pub fn ask(&self, method: &str, target: &str) -> Reply {
         self.connect_and_send(&request(method, target)).reply()
     }
 
-    /// As [`Self::ask`], where operators are served.
+    /// As [`Self::ask`], on the admin listener.
     pub fn ask_as_operator(&self, method: &str, target: &str) -> Reply {
         let mut connection = Connection::open(self.admin_address());
         connection.send(request(method, target));
@@ -390,7 +396,7 @@ impl Server {
         });
         assert!(
             reached.is_some(),
-            "waited in vain for {name} to be {value}: it is {last}"
+            "{name} should become {value}, but is {last}"
         );
     }
 
@@ -409,7 +415,7 @@ impl Server {
         self.until_metric("httpipe_exchanging", exchanges);
     }
 
-    /// Waits until nothing waits or moves on any channel.
+    /// Waits until no channel is in use.
     #[track_caller]
     pub fn until_unused(&self) {
         self.until_metric("httpipe_channels", 0);
@@ -418,8 +424,8 @@ impl Server {
         self.until_exchanging(0);
     }
 
-    /// Lets the server finish what it has at hand: every shard has answered two questions that
-    /// were asked after the caller's last event, so what it was going to send at once is sent.
+    /// Lets the server finish its current work: every shard has answered two requests that were
+    /// sent after the caller's last event, so it has sent what it could send at once.
     pub fn barrier(&self) {
         for _ in 0..2 {
             self.metrics();
@@ -487,7 +493,8 @@ impl Drop for Server {
         let mut end = match (self.ended, failing) {
             (true, _) => Ok(()),
             (false, false) => self.end(),
-            // What is left of a failing test may hold the drain up; its own report matters more.
+            // After a failed test, open clients may delay the drain; the failure's own report is
+            // more important.
             (false, true) => {
                 let _ = self.child.kill();
                 let _ = self.child.wait();
@@ -514,7 +521,7 @@ impl Drop for Server {
     }
 }
 
-/// Collects the server's lines, and tells the address as soon as one of them has it.
+/// Collects the server's lines, and sends the address as soon as a line has it.
 fn keep_lines(pipe: ChildStderr, log: &Mutex<String>, found: &Sender<SocketAddr>, stall: &Stall) {
     let mut lines = BufReader::new(pipe).lines();
     loop {

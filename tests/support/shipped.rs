@@ -1,8 +1,8 @@
-//! The proxies' files that operators copy, from `deploy/`, made ready for a test: other addresses in
-//! the places where an operator puts theirs, and nothing else. Must never mend what a file says.
+//! The proxies' files from `deploy/`, prepared for a test: other addresses in the places where an
+//! operator sets theirs, and nothing else. Must never correct a file.
 //!
-//! Tests that need more ask for it by name ([`with_patience`], [`forbidding`]) and prove nothing
-//! about what they changed.
+//! Tests that need more call [`with_patience`] or [`forbidding`], and prove nothing about what
+//! these change.
 
 use super::proxy::{FORBIDDEN, Program, nginx_folders};
 use std::fs::write;
@@ -14,11 +14,11 @@ pub const HAPROXY: &str = include_str!("../../deploy/haproxy/haproxy.cfg");
 pub const NGINX: &str = include_str!("../../deploy/nginx/httpipe.conf");
 pub const NGINX_MAIN: &str = include_str!("../../deploy/nginx/nginx.conf");
 
-/// How many nodes stand in the files.
+/// The number of nodes in the files.
 const NODES: usize = 3;
 
-/// The main file for `program` in front of these nodes, each with its number; numbers beyond those
-/// in the file get a line like the others'. nginx's other files go to `folder`.
+/// The main file for `program` in front of these nodes, each with its number; other numbers get a
+/// line like those in the file. nginx's other files are written to `folder`.
 pub fn configuration(
     program: Program,
     folder: &Path,
@@ -38,7 +38,8 @@ pub fn configuration(
     }
 }
 
-/// The main file with `text` in the place of what it includes, in folders that an ordinary user has.
+/// The main file with `text` in place of the file that it includes, and with folders that an
+/// ordinary user has.
 fn nginx_main(folder: &Path, text: &str) -> String {
     let included = folder.join("httpipe.conf");
     write(&included, text).expect("a file in our folder");
@@ -46,7 +47,7 @@ fn nginx_main(folder: &Path, text: &str) -> String {
     replaced(NGINX_MAIN, "include /etc/nginx/conf.d/*.conf;", &include)
 }
 
-/// What an operator does to the lines of the nodes: puts addresses in, takes lines out, adds lines.
+/// What an operator does with the lines of the nodes: sets addresses, removes lines, adds lines.
 fn with_nodes(text: &str, nodes: &[(usize, SocketAddr)]) -> String {
     let mut lines = Vec::new();
     for line in text.lines() {
@@ -73,7 +74,7 @@ fn placeholder(number: usize) -> String {
     format!("192.0.2.1{number}:3000")
 }
 
-/// The main file of a proxy that waits for a node's reply no longer than `patience`.
+/// The main file of a proxy whose time limit for a node's reply is `patience`.
 pub fn with_patience(program: Program, text: &str, patience: Duration) -> String {
     let patience = patience.as_millis();
     match program {
@@ -82,7 +83,7 @@ pub fn with_patience(program: Program, text: &str, patience: Duration) -> String
             "timeout server 24d",
             &format!("timeout server {patience}ms"),
         ),
-        // In the file that is included.
+        // In the included file.
         Program::Nginx => in_included(text, |included| {
             replaced(
                 included,
@@ -93,7 +94,7 @@ pub fn with_patience(program: Program, text: &str, patience: Duration) -> String
     }
 }
 
-/// The main file of a proxy that answers what is under [`FORBIDDEN`] with 403 by itself.
+/// The main file of a proxy that answers paths under [`FORBIDDEN`] with 403.
 pub fn forbidding(program: Program, text: &str) -> String {
     match program {
         Program::Haproxy => replaced(
@@ -123,7 +124,7 @@ fn in_included(main: &str, change: impl FnOnce(&str) -> String) -> String {
     main.to_owned()
 }
 
-/// `text` with `from` replaced, which stands there once.
+/// `text` with `from` replaced, which must occur once.
 #[track_caller]
 fn replaced(text: &str, from: &str, to: &str) -> String {
     assert_eq!(text.matches(from).count(), 1, "`{from}` in:\n{text}");

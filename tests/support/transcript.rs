@@ -1,11 +1,11 @@
-//! What went over a connection, kept for the report of a failing test. Bounded: the front of each
-//! run of bytes is enough to see what happened.
+//! What was sent and received on a connection, kept for the report of a failing test. Bounded: the
+//! beginning of each run of bytes shows enough.
 
 use std::fmt;
 
 /// Bytes kept of each run in one direction.
 const RUN_BYTES_MAX: usize = 600;
-/// Runs kept; after that the newest replace each other.
+/// Runs kept; after that, the newest one is overwritten.
 const RUNS_MAX: usize = 60;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ struct Run {
     bytes: usize,
 }
 
-/// The runs of bytes that went back and forth, and notes in between.
+/// The runs of bytes in both directions, and notes in between.
 #[derive(Default)]
 pub struct Transcript {
     runs: Vec<Run>,

@@ -1,7 +1,7 @@
-//! Who imports whom: the paths of a folder's files, resolved to files of the same folder.
+//! Imports: the paths in a folder's files, resolved to files of the same folder.
 //!
-//! A file imports another one if it names something in it: in a `use`, or by a path. `mod child;` is
-//! no import. A name that a `mod.rs` passes on with `pub use` counts as the `mod.rs`'s own.
+//! A file imports another one if it names something in it, in a `use` or by a path. `mod child;`
+//! is no import. A name that a `mod.rs` re-exports with `pub use` belongs to that `mod.rs`.
 
 use super::source::{Name, Source};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// The library's name, by which `main.rs` knows it.
 pub const LIBRARY: &str = "httpipe";
 
-/// The file `from` names in `line` something that is in the file `to`.
+/// In `line`, the file `from` names something that is in the file `to`.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub struct Import<'a> {
     pub from: &'a str,
@@ -23,7 +23,7 @@ type Module = Vec<String>;
 /// The modules that are files.
 type Modules<'a> = BTreeMap<Module, &'a Source>;
 
-/// All imports among the files below `root`, the folder of a crate.
+/// All imports among the files under `root`, the folder of a crate.
 pub fn imports<'a>(sources: &'a [Source], root: &str) -> Vec<Import<'a>> {
     let mut files = Vec::new();
     for source in sources {
@@ -39,7 +39,7 @@ pub fn imports<'a>(sources: &'a [Source], root: &str) -> Vec<Import<'a>> {
         .collect()
 }
 
-/// The module of a file. Nobody can import the `main.rs` beside a `lib.rs`.
+/// The module of a file. No file can import the `main.rs` beside a `lib.rs`.
 fn module(path: &str, has_library: bool) -> Module {
     let path = path.strip_suffix(".rs").unwrap_or(path);
     if path == "lib" || (path == "main" && !has_library) {
@@ -72,9 +72,9 @@ fn imports_of<'a>(
     found
 }
 
-/// The path from the root of the crate; `None` if it leads to another crate, or to what the file
-/// itself defines. `module` is the file's, `bound` its `use`s by the names that they bring, whatever
-/// their scope.
+/// The path from the root of the crate; `None` if it leads to another crate, or to something
+/// defined in the same file. `module` is the file's module, `bound` its `use`s by the names that
+/// they bring into scope, in any scope.
 fn resolve(
     name: &Name,
     module: &[String],
@@ -83,10 +83,11 @@ fn resolve(
 ) -> Option<Module> {
     let mut within = &name.within;
     let mut segments = name.segments.clone();
-    // Each round replaces the first segment by what it was imported as. Code has one or two rounds.
+    // Each round replaces the first segment by what it was imported as. Real code needs one or two
+    // rounds.
     for _ in 0..8 {
         let first = &*segments[0];
-        // A module of that name that the file has imported hides the crate.
+        // An imported module with that name hides the crate.
         if first == "crate" || first == LIBRARY && !bound.contains_key(LIBRARY) {
             return Some(segments.split_off(1));
         }
@@ -103,7 +104,7 @@ fn resolve(
         }
         let import = bound.get(first)?;
         if import.segments[0] == first {
-            return None; // As `rand` after `use rand::rand`: another crate.
+            return None; // For example `rand` after `use rand::rand`: another crate.
         }
         within = &import.within;
         segments = [&import.segments, &segments[1..]].concat();
@@ -111,14 +112,15 @@ fn resolve(
     None
 }
 
-/// The file that has the path, which is a module or ends with names of items.
+/// The file of the path, which is a module or ends with names of items.
 fn file_of<'a>(path: &[String], modules: &Modules<'a>) -> Option<&'a Source> {
     (0..=path.len())
         .rev()
         .find_map(|end| modules.get(&path[..end]).copied())
 }
 
-/// Circles of imports: the shortest through each file that is on one, with the lines of the imports.
+/// Circles of imports: the shortest one through each file on a circle, with the lines of the
+/// imports.
 pub fn circles(imports: &[Import]) -> Vec<String> {
     let mut graph: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
     for import in imports {

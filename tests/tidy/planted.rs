@@ -1,4 +1,4 @@
-//! Small trees that break a rule on purpose: each check finds what is wrong, and nothing else.
+//! Small trees that each break a rule: each check finds the mistake, and nothing else.
 
 use super::imports::{circles, imports};
 use super::source::Source;
@@ -22,7 +22,7 @@ fn assert_circles(files: &[(&str, &str)], expected: &[&str]) {
     assert_eq!(circles(&imports(&tree(files), "src")), expected);
 }
 
-/// The findings about one file `src/conn/mod.rs`, which sees `shard` above it and `limits` below.
+/// The findings for one file `src/conn/mod.rs`; `shard` is above it and `limits` below.
 #[track_caller]
 fn assert_upward_from_conn(text: &str, expected: &[&str]) {
     let files = [
@@ -51,7 +51,7 @@ fn a_check_that_is_off_fails_without_a_finding() {
 }
 
 #[test]
-fn an_import_of_a_higher_folder_is_found_and_one_of_a_lower_folder_is_none() {
+fn an_import_of_a_higher_folder_is_found_and_one_of_a_lower_folder_is_not() {
     assert_upward_from_conn("use crate::shard::Shard;", &[SHARD_IN_LINE_1]);
     assert_upward_from_conn("use crate::limits::HEAD_BYTES_MAX;", &[]);
 }
@@ -107,7 +107,7 @@ fn a_path_anywhere_in_the_code_is_an_import() {
 }
 
 #[test]
-fn a_path_that_begins_with_an_imported_name_leads_where_that_name_does() {
+fn a_path_that_begins_with_an_imported_name_is_resolved_through_that_name() {
     let text = "use crate::shard;\nfn open() { shard::mesh::open(); }";
     assert_upward_from_conn(text, &[SHARD_IN_LINE_1, MESH_IN_LINE_2]);
     let text = "use crate::shard as above;\nuse above::mesh;";
@@ -115,7 +115,7 @@ fn a_path_that_begins_with_an_imported_name_leads_where_that_name_does() {
 }
 
 #[test]
-fn what_is_no_code_of_the_server_imports_nothing() {
+fn text_that_is_not_code_of_the_server_imports_nothing() {
     for form in [
         "// use crate::shard::mesh::Mesh;",
         "/* use /* crate::shard::mesh::Mesh */; */",
@@ -157,7 +157,7 @@ fn folders_in_one_row_and_folders_kept_apart_do_not_import_each_other() {
 }
 
 #[test]
-fn main_and_the_library_are_above_all_and_imported_by_none() {
+fn main_and_the_library_are_above_all_folders_and_no_file_imports_them() {
     assert_upward(
         &[
             ("src/lib.rs", "pub use server::run; mod server;"),
@@ -201,7 +201,7 @@ fn a_circle_of_three_files_in_two_folders_is_found_once() {
 }
 
 #[test]
-fn circles_beside_each_other_are_all_found() {
+fn separate_circles_are_all_found() {
     assert_circles(
         &[
             ("src/io/a.rs", "use super::{b, c};"),
@@ -250,7 +250,7 @@ fn a_module_that_only_declares_its_children_may_be_used_by_them() {
 }
 
 #[test]
-fn a_circle_in_a_test_module_is_none() {
+fn a_circle_in_a_test_module_is_ignored() {
     assert_circles(
         &[
             ("src/io/a.rs", "use super::b;"),
@@ -311,7 +311,7 @@ fn a_system_crate_outside_io_is_found_once_for_each_module_of_it() {
 }
 
 #[test]
-fn what_a_file_may_name_of_a_system_crate_is_one_module_and_has_to_be_named() {
+fn an_allowed_module_of_a_system_crate_is_allowed_in_one_file_and_must_be_used() {
     let files = tree(&[(
         "src/observe/process.rs",
         "use rustix::{net, param::page_size};",
@@ -350,7 +350,7 @@ fn unsafe_is_found_in_every_file_but_two() {
 }
 
 #[test]
-fn unsafe_in_a_comment_or_a_string_is_none() {
+fn unsafe_in_a_comment_or_a_string_is_ignored() {
     let text = "//! The only unsafe.\n\
         /* unsafe */ /// unsafe\n\
         fn f<'a>() { let _ = (\"unsafe\", r#\"\"unsafe\"\"#, b\"unsafe\", 'u', '\"'); } // \"unsafe";
@@ -358,7 +358,7 @@ fn unsafe_in_a_comment_or_a_string_is_none() {
 }
 
 #[test]
-fn a_file_is_too_long_only_if_its_test_module_does_not_make_it_so() {
+fn the_length_of_a_file_does_not_include_its_test_module() {
     let lines = |count| "fn f() {}\n".repeat(count);
     let tests = format!("#[cfg(test)]\nmod tests {{\n{}}}\n", lines(9));
     let longest = lines(FILE_LINES_MAX) + &tests;
@@ -375,7 +375,7 @@ fn a_file_is_too_long_only_if_its_test_module_does_not_make_it_so() {
 }
 
 #[test]
-fn a_function_is_too_long_from_its_fn_to_its_closing_brace() {
+fn the_length_of_a_function_is_from_its_fn_to_its_closing_brace() {
     let function = |name: &str, lines: usize| {
         format!(
             "    fn {name}(f: fn(u8) -> [u8; 2])\n    {{\n{}    }}\n",

@@ -3,7 +3,7 @@
 
 use proc_macro2::{Delimiter, Group, Spacing, TokenStream, TokenTree};
 
-/// What one file says. Nothing here comes from a `#[cfg(test)]` module, except `unsafe_lines`.
+/// The contents of one file. Nothing here is from a `#[cfg(test)]` module, except `unsafe_lines`.
 pub struct Source {
     /// From the root of the repository, with slashes.
     pub path: String,
@@ -12,15 +12,15 @@ pub struct Source {
     pub names: Vec<Name>,
     pub functions: Vec<Function>,
     pub exports: Vec<Export>,
-    /// Where `unsafe` stands, or an attribute about `unsafe_code`.
+    /// Lines with `unsafe`, or with an attribute about `unsafe_code`.
     pub unsafe_lines: Vec<usize>,
 }
 
 /// A path in the code: one leaf of a `use`, or `a::b` anywhere else.
 pub struct Name {
-    /// As written, the braces of a `use` taken apart.
+    /// As written, with the braces of a `use` resolved.
     pub segments: Vec<String>,
-    /// The inline modules around it, outermost first.
+    /// The inline modules that contain it, outermost first.
     pub within: Vec<String>,
     /// The name that a `use` brings into scope; `None` for `*`, `as _` and paths outside `use`.
     pub binds: Option<String>,
@@ -29,7 +29,7 @@ pub struct Name {
 
 pub struct Function {
     pub name: String,
-    /// Where its `fn` stands.
+    /// The line of its `fn`.
     pub line: usize,
     /// From `fn` to the closing brace, both included.
     pub lines: usize,
@@ -107,7 +107,8 @@ impl Source {
         }
     }
 
-    /// Reads what the tokens, of which there is at least one, begin with; returns how many that took.
+    /// Reads the item at the beginning of `tokens`, which is not empty; returns the number of
+    /// tokens read.
     fn read_one(&mut self, tokens: &[TokenTree], within: &[String]) -> usize {
         if let Some((length, lines)) = test_module(tokens) {
             self.lines -= lines;
@@ -138,7 +139,8 @@ impl Source {
                 self.functions.extend(function(&name.to_string(), tokens));
                 2
             }
-            // The path in `pub(in path)` names a module around this one, and takes nothing from it.
+            // The path in `pub(in path)` names a module that contains this one, and imports nothing
+            // from it.
             [TokenTree::Ident(word), TokenTree::Group(scope), ..]
                 if word == "pub" && is_word(&tokens_of(scope), 0, "in") =>
             {
@@ -165,7 +167,7 @@ impl Source {
     }
 }
 
-/// `#[cfg(test)] mod name { .. }`, other attributes between: how many tokens and lines it has.
+/// `#[cfg(test)] mod name { .. }`, possibly with other attributes: its number of tokens and lines.
 fn test_module(tokens: &[TokenTree]) -> Option<(usize, usize)> {
     if attribute(tokens)? != "cfg(test)" {
         return None;
@@ -185,7 +187,7 @@ fn test_module(tokens: &[TokenTree]) -> Option<(usize, usize)> {
     }
 }
 
-/// What is in the brackets of the attribute that the tokens begin with, without blanks.
+/// The text in the brackets of the attribute at the beginning of `tokens`, without blanks.
 fn attribute(tokens: &[TokenTree]) -> Option<String> {
     match tokens {
         [hash, TokenTree::Group(group), ..]
@@ -197,7 +199,7 @@ fn attribute(tokens: &[TokenTree]) -> Option<String> {
     }
 }
 
-/// The function `name` whose `fn` the tokens begin with; `None` if it has no body.
+/// The function `name` whose `fn` is at the beginning of `tokens`; `None` if it has no body.
 fn function(name: &str, tokens: &[TokenTree]) -> Option<Function> {
     let body = until_semicolon(tokens)
         .iter()
@@ -213,7 +215,7 @@ fn function(name: &str, tokens: &[TokenTree]) -> Option<Function> {
     })
 }
 
-/// The leaves of a `use` tree, `prefix` in front of each.
+/// The leaves of a `use` tree, each with `prefix` in front.
 fn uses(tree: &[TokenTree], prefix: &[String]) -> Vec<Name> {
     let Some(first) = tree.first() else {
         return Vec::new(); // After the last comma.
@@ -249,7 +251,7 @@ fn uses(tree: &[TokenTree], prefix: &[String]) -> Vec<Name> {
     }]
 }
 
-/// The path that the tokens begin with, up to generic arguments, and how many tokens it has.
+/// The path at the beginning of `tokens`, up to generic arguments, and its number of tokens.
 fn path(tokens: &[TokenTree]) -> (Vec<String>, usize) {
     let mut segments = Vec::new();
     let mut at = 0;
