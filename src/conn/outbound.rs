@@ -21,6 +21,8 @@ pub struct Outbound<D> {
 /// How far the connection has come as the sink of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
+    /// The connection's own task sends.
+    NotDriven,
     /// The consumer was sent nothing.
     Matched,
     /// The consumer was sent a byte.
@@ -33,7 +35,7 @@ impl<D> Default for Outbound<D> {
     fn default() -> Self {
         Self {
             driver: Cell::new(None),
-            progress: Cell::new(Progress::Matched),
+            progress: Cell::new(Progress::NotDriven),
             half_closed: Cell::new(false),
             has_sent: Cell::new(false),
         }
@@ -50,6 +52,7 @@ impl<D> Outbound<D> {
     /// The connection's own task sends again.
     pub fn end_driven(&self) {
         self.driver.set(None);
+        self.progress.set(Progress::NotDriven);
     }
 
     /// The connection whose task sends on this one, if it is not its own.
@@ -63,10 +66,7 @@ impl<D> Outbound<D> {
     /// Whether another connection's task sends on this one.
     #[must_use]
     pub fn is_driven(&self) -> bool {
-        let driver = self.driver.take();
-        let driven = driver.is_some();
-        self.driver.set(driver);
-        driven
+        self.progress.get() != Progress::NotDriven
     }
 
     /// The consumer was sent its first byte.
@@ -82,7 +82,9 @@ impl<D> Outbound<D> {
 
     /// The consumer left. Returns the driver, which has to be told.
     pub fn mark_left(&self) -> Option<Rc<D>> {
-        self.progress.set(Progress::Left);
+        if self.is_driven() {
+            self.progress.set(Progress::Left);
+        }
         self.driver()
     }
 

@@ -90,7 +90,9 @@ fn refuse_arrival(session: &Session, arriving: Arriving<'_>, refusal: &Refusal) 
         Arriving::Producer(offer) => {
             let unread = offer.whole_body().is_none();
             let reply = Reply::refuse(offer.persistence(), refusal).closing_if(unread);
-            session.conn.inbound.keep_unread(offer.into_rest());
+            if let Some(rest) = offer.into_rest() {
+                session.conn.inbound.keep_unread(rest);
+            }
             reply
         }
         Arriving::Consumer(want) => Reply::refuse(want.persistence, refusal),
@@ -207,9 +209,12 @@ fn tell_producer(producer: &Session, channel: ChannelId, met: Met<'_>) -> Next {
 }
 
 /// The body of `offer` is delivered: keeps what was read behind it, and returns what the producer hears.
+#[inline]
 fn deliver(producer: &Session, offer: Offer<'_>) -> Reply {
     let reply = Reply::delivered(offer.persistence());
-    producer.conn.inbound.keep_unread(offer.into_rest());
+    if let Some(rest) = offer.into_rest() {
+        producer.conn.inbound.keep_unread(rest);
+    }
     reply
 }
 

@@ -60,17 +60,18 @@ impl Offer<'_> {
         Persistence::of(self.head())
     }
 
-    /// The body is delivered: what was read behind it belongs to the next request.
+    /// The body is delivered: what was read behind it belongs to the next request, if anything was.
     #[must_use]
-    pub fn into_rest(self) -> Bytes {
+    pub fn into_rest(self) -> Option<Bytes> {
         match self {
+            Self::Arriving { bytes, end, .. } if end == bytes.len() => None,
             Self::Arriving {
                 bytes, held, end, ..
-            } => match held {
+            } => Some(match held {
                 Some(held) => held.slice(end..),
                 None => Bytes::copy_from_slice(&bytes[end..]),
-            },
-            Self::Kept(mut request) => request.take_rest(),
+            }),
+            Self::Kept(mut request) => Some(request.take_rest()),
         }
     }
 

@@ -168,6 +168,7 @@ fn content_fields(out: &mut Vec<u8>, producer: &RequestHead, bytes: &[u8]) {
 }
 
 /// `name` with its colon and blank.
+#[inline]
 fn field(out: &mut Vec<u8>, name: &[u8], value: &str) {
     out.extend_from_slice(name);
     out.extend_from_slice(value.as_bytes());

@@ -46,6 +46,7 @@ impl Session {
     }
 
     /// Turns what a handler decided into what the connection's task does next: says what is to be said.
+    #[inline]
     pub fn settle(&self, step: Step) -> Next {
         match step {
             Step::Reply(reply) => self.say(reply),
@@ -155,9 +156,12 @@ impl Session {
     }
 
     /// Writes the access log's line of the request in hand, if there is one.
+    #[inline]
     pub fn finish_line(&self) {
         let Self { shard, conn } = self;
-        conn.line.finish(conn.arrived.get(), || shard.clock.read());
+        if shard.shared.access.is_some() {
+            conn.line.finish(conn.arrived.get(), || shard.clock.read());
+        }
     }
 
     fn next_request(&self) -> Next {
