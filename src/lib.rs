@@ -142,6 +142,9 @@ pub mod testing {
     pub mod config {
         pub use crate::config::{Form, Keepalive, Timeouts, address, descriptors};
     }
+    pub mod conn {
+        pub use crate::conn::{outbound, signal};
+    }
     pub mod handle {
         pub use crate::handle::list;
     }

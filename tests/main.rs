@@ -1,7 +1,8 @@
 //! The one test binary: starts the real executable, talks to it over real sockets and checks it
 //! against the wire contract (`doc/protocol.md`). Owns no test itself. It must never use the
-//! server's modules for what a client can see from outside; only `sim` uses them, for what no
-//! client can provoke at will. `tidy` starts no server: it reads the sources.
+//! server's modules for what a client can see from outside; only `sim` and
+//! `simulation` use them, for what no client can provoke at will. `tidy` starts no server: it
+//! reads the sources.
 //!
 //! A test starts its own server (`support::server`), talks to it through sockets whose replies
 //! are checked strictly (`support::connection`), and waits for events: a gauge in `/metrics`, a
@@ -34,6 +35,7 @@ mod restart;
 mod routes;
 mod scale;
 mod sim;
+mod simulation;
 mod soak;
 mod systemd;
 mod tidy;

@@ -76,7 +76,7 @@ fn the_registry_agrees_with_a_naive_model() {
     }
 }
 
-fn from_env<T: FromStr<Err: Display>>(name: &str) -> Option<T> {
+pub(crate) fn from_env<T: FromStr<Err: Display>>(name: &str) -> Option<T> {
     let value = std::env::var(name).ok()?;
     Some(
         value
@@ -85,9 +85,9 @@ fn from_env<T: FromStr<Err: Display>>(name: &str) -> Option<T> {
     )
 }
 
-struct TellOnPanic {
-    seed: u64,
-    steps: u64,
+pub(crate) struct TellOnPanic {
+    pub(crate) seed: u64,
+    pub(crate) steps: u64,
 }
 
 impl Drop for TellOnPanic {

@@ -1,0 +1,115 @@
+//! What a simulation came to: it says nothing about what it never comes to.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use httpipe::testing::http::chunked::ChunkedError;
+use httpipe::testing::model::verdict::{Cause, Stage};
+use strum::{EnumIter, IntoEnumIterator};
+
+/// What has to happen at least once, besides every cause at every stage where it can come up.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, EnumIter)]
+pub enum Event {
+    Waited,
+    RefusedFull,
+    RefusedInDrain,
+    Kept,
+    MatchedOnArrival,
+    MatchedWaiting,
+    MatchedAgain,
+    DeliveredAtOnce,
+    StartedInPart,
+    StartedNothing,
+    GoneAtStart,
+    ProducerGoneAtMatch,
+    ConsumerGoneAtMatch,
+    BothGoneAtMatch,
+    DeliveredInTime,
+    DeliveredToHalfClosed,
+    DeliveredFromHalfClosed,
+    ProducerWaitedOn,
+    ConsumerWaitedOn,
+    WaitedOnInDrain,
+    /// A consumer's leaving came behind another cause, or was not seen yet: its task sees it later.
+    WaitedOnThoughLeft,
+    /// Several causes came before the driver looked; the first counted.
+    LaterCauseLost,
+    /// A deletion came behind another cause and counted more.
+    DeletionOutranked,
+    /// A cause came too late for its request, and did not concern the next one.
+    StaleStopForgotten,
+    /// The start of the reply left in part, and what was signalled before the driver's first turn was
+    /// overlooked: the rest left too, so the body is whole.
+    DeliveredThoughStopped,
+    BacklogBegun,
+    BacklogWentOn,
+    WaitedBehindBacklog,
+    DeletedWhileWaiting,
+    DeletedInExchange,
+    DeletedInBacklog,
+    DeletedNamespace,
+    LeftWhileEvicted,
+    PanickedWhileWaiting,
+}
+
+/// Only an exchange comes to the first four; a body whose cut would not show is never begun.
+const IMPOSSIBLE: [(Stage, Cause); 5] = [
+    (Stage::Waiting, BAD_BODY),
+    (Stage::Waiting, Cause::ConsumerStalled),
+    (Stage::Waiting, Cause::CutUnseen),
+    (Stage::Waiting, Cause::Panicked),
+    (Stage::Moving, Cause::CutUnseen),
+];
+
+/// Stands for every error of the chunked coding.
+pub const BAD_BODY: Cause = Cause::BadBody(ChunkedError::Size);
+
+const CAUSES: [Cause; 9] = [
+    Cause::ProducerLeft,
+    BAD_BODY,
+    Cause::ConsumerLeft,
+    Cause::ConsumerStalled,
+    Cause::CutUnseen,
+    Cause::Deleted,
+    Cause::Expired,
+    Cause::Drained,
+    Cause::Panicked,
+];
+
+#[derive(Default)]
+pub struct Seen {
+    /// How often each came up.
+    events: RefCell<BTreeMap<Event, usize>>,
+    rulings: RefCell<Vec<(Stage, Cause)>>,
+}
+
+impl Seen {
+    pub fn saw(&self, event: Event) {
+        *self.events.borrow_mut().entry(event).or_default() += 1;
+    }
+
+    pub fn ruled(&self, stage: Stage, cause: Cause) {
+        let mut rulings = self.rulings.borrow_mut();
+        if !rulings.contains(&(stage, cause)) {
+            rulings.push((stage, cause));
+        }
+    }
+
+    pub fn print(&self) {
+        println!("{:?}", self.events.borrow());
+    }
+
+    pub fn check_complete(&self) {
+        let (events, rulings) = (self.events.borrow(), self.rulings.borrow());
+        let missed = Event::iter().filter(|event| !events.contains_key(event));
+        let missed = Vec::from_iter(missed);
+        assert!(missed.is_empty(), "the simulation never came to {missed:?}");
+        for stage in Stage::iter() {
+            for cause in CAUSES {
+                let ruled = rulings.contains(&(stage, cause));
+                let possible = !IMPOSSIBLE.contains(&(stage, cause));
+                assert_eq!(ruled, possible, "{stage:?}, {cause:?}");
+            }
+        }
+    }
+}
