@@ -1,6 +1,6 @@
 //! [`ListenSocket`]: a listening socket, as one shard accepts on it.
 
-use std::{io, os::fd::OwnedFd};
+use std::{future::Future, io, os::fd::OwnedFd};
 
 use rustix::{
     io::Errno,
@@ -45,8 +45,8 @@ impl ListenSocket {
     }
 
     /// Waits until [`Self::accept`] may succeed. Cancel-safe.
-    pub async fn readable(&self) {
-        self.fd.readable().await;
+    pub fn readable(&self) -> impl Future<Output = ()> {
+        self.fd.readable()
     }
 
     /// Accepts one connection (`accept(2)`).

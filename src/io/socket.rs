@@ -4,6 +4,7 @@
 //! do. Must never wait: that is [`AsyncFd`]'s.
 
 use std::{
+    future::Future,
     io::{self, IoSlice},
     net::SocketAddr,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -159,13 +160,13 @@ impl Transport {
     }
 
     /// Waits until a receive would not block. May be dropped at any time.
-    pub async fn readable(&self) {
-        self.fd.readable().await;
+    pub fn readable(&self) -> impl Future<Output = ()> {
+        self.fd.readable()
     }
 
     /// Waits until a send would not block. May be dropped at any time.
-    pub async fn writable(&self) {
-        self.fd.writable().await;
+    pub fn writable(&self) -> impl Future<Output = ()> {
+        self.fd.writable()
     }
 
     /// Whether a receive would return bytes or the end of the stream.

@@ -93,7 +93,11 @@ impl Sweep {
     /// Looks at a connection whose entry has come up; returns whether its time limit is over.
     fn expire_if_over(&self, id: ConnId) -> bool {
         let shard = &self.shard;
-        let (conn, now) = (shard.connections.get(id), shard.clock.now());
+        // Only after a panic can an entry outlive its connection.
+        let Some(conn) = shard.connections.find(id) else {
+            return false;
+        };
+        let now = shard.clock.now();
         let deadline = &conn.deadline;
         if deadline.at() > now {
             shard.deadlines.look_again(id, deadline, deadline.at());
