@@ -140,8 +140,9 @@ impl Exchange {
     }
 
     async fn run(&mut self) -> Result<(), Cause> {
+        // The start may have left in part before this task's first turn.
+        self.source.conn.check_stop()?;
         if self.stage == Stage::Matched {
-            self.source.conn.check_stop()?;
             if !self.sinks.iter().all(Sink::shows_cut) {
                 return Err(Cause::CutUnseen);
             }

@@ -250,9 +250,6 @@ impl Conn {
     }
 
     pub fn clear_stop(&self) {
-        if self.has_stop() {
-            self.seen.saw(Event::StaleStopForgotten);
-        }
         self.stops.borrow_mut().clear();
         self.signal.clear_stop();
     }

@@ -63,8 +63,8 @@ impl Flow {
     }
 
     pub async fn run(self: Rc<Self>) -> Result<(), Cause> {
+        self.producer.check_stop()?;
         if self.stage.get() == Stage::Matched {
-            self.producer.check_stop()?;
             if !self.shows_cut() {
                 return Err(Cause::CutUnseen);
             }

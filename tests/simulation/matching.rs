@@ -271,9 +271,7 @@ impl Server {
         if producer.client.peer.get() == Peer::HalfClosed {
             self.seen.saw(Event::DeliveredFromHalfClosed);
         }
-        if producer.has_stop() {
-            self.seen.saw(Event::DeliveredThoughStopped);
-        }
+        assert!(!producer.has_stop(), "delivered, though it was to stop");
     }
 
     /// Applies what is ruled on `cause`.

@@ -36,11 +36,6 @@ pub enum Event {
     LaterCauseLost,
     /// A deletion came behind another cause and counted more.
     DeletionOutranked,
-    /// A cause came too late for its request, and did not concern the next one.
-    StaleStopForgotten,
-    /// The start of the reply left in part, and what was signalled before the driver's first turn was
-    /// overlooked: the rest left too, so the body is whole.
-    DeliveredThoughStopped,
     BacklogBegun,
     BacklogWentOn,
     WaitedBehindBacklog,
