@@ -625,6 +625,46 @@ mod tests {
         clippy::await_holding_refcell_ref,
         reason = "that is what makes the driver panic"
     )]
+    fn a_panic_of_an_exchange_is_no_matter_to_those_who_wait_behind_it() {
+        on_a_shard(|shard| async move {
+            let waiting = |side| shard.registry.borrow().waiting(side);
+            let get = b"GET /channels/a/b HTTP/1.1\r\nHost: t\r\n\r\n";
+            let post = b"POST /channels/a/b HTTP/1.1\r\nHost: t\r\nContent-Length: 4\r\n\r\nbody";
+            let (mut first_consumer, _) = connect(&shard);
+            first_consumer.write_all(get).expect("it is read");
+            until(&shard, || waiting(Side::Consumer) == 1).await;
+            let (mut first_producer, _) = connect(&shard);
+            first_producer
+                .write_all(&post[..post.len() - 4])
+                .expect("it is read");
+            until(&shard, || shard.registry.borrow().exchanging() == 1).await;
+            let (mut consumer, _) = connect(&shard);
+            consumer.write_all(get).expect("it is read");
+            let (mut producer, _) = connect(&shard);
+            producer.write_all(post).expect("it is read");
+            until(&shard, || {
+                waiting(Side::Consumer) == 1 && waiting(Side::Producer) == 1
+            })
+            .await;
+            let in_use = shard.scratch.borrow_mut();
+            first_producer.write_all(b"some").expect("it is read");
+            until(&shard, || shard.counters.panics.get() == 1).await;
+            drop(in_use);
+            let reply = read_until(&mut consumer, b"\r\n\r\nbody");
+            assert!(reply.starts_with(b"HTTP/1.1 200 OK\r\n"));
+            let reply = read_until(&mut producer, b"\r\n\r\n");
+            assert!(reply.starts_with(b"HTTP/1.1 200 OK\r\n"));
+            // Both connections live on.
+            check_served(&shard, &mut consumer).await;
+            check_served(&shard, &mut producer).await;
+        });
+    }
+
+    #[test]
+    #[allow(
+        clippy::await_holding_refcell_ref,
+        reason = "that is what makes the driver panic"
+    )]
     fn a_panic_before_the_first_byte_leaves_the_consumer_no_half_a_reply() {
         on_a_shard(|shard| async move {
             let (mut consumer, _) = connect(&shard);
