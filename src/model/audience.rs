@@ -1,18 +1,18 @@
-//! Whom a listener serves, and so every connection that is accepted on it. Pure.
+//! The audience of a listener: which clients its connections serve. Pure.
 
-/// Who connects, and so which routes there are.
+/// Decides which routes a listener and its connections offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
-    /// Clients, where operators have no listener of their own: every route.
+    /// Clients and operators on one listener: every route.
     Everyone,
-    /// Clients, where operators have one: no listings, no metrics, no readiness.
+    /// Clients only, because operators have a listener of their own: no listings, no metrics, no
+    /// readiness.
     Clients,
-    /// Operators: listings, metrics and readiness; no channel.
+    /// Operators only: listings, metrics and readiness; no channels.
     Operators,
 }
 
 impl Audience {
-    /// Whether clients are served, perhaps beside operators.
     #[must_use]
     pub const fn has_clients(self) -> bool {
         matches!(self, Self::Everyone | Self::Clients)

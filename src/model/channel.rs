@@ -2,12 +2,12 @@
 
 use crate::model::{key::Key, queue::Queue};
 
-/// What a request does on a channel: it brings a body or takes one.
+/// The two sides of a channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Side {
-    /// Brings a body (`POST`, `PUT`).
+    /// Sends a body (`POST`, `PUT`).
     Producer,
-    /// Takes a body (`GET`).
+    /// Receives a body (`GET`).
     Consumer,
 }
 
@@ -18,18 +18,17 @@ pub(super) struct Channel<W> {
     pub(super) busy: Busy<W>,
 }
 
-/// Whether arrivals on a channel have to wait although their counterpart may be there.
+/// Whether arrivals must wait even if a counterpart waits already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Busy<W> {
     No,
-    /// An exchange is under way; this one drives it.
+    /// An exchange is under way, driven by this waiter's task.
     Exchange(W),
-    /// Those who wait are matched further in a later turn; newcomers go behind them.
+    /// The waiters are matched in a later turn of the loop; new requests queue behind them.
     Backlog,
 }
 
 impl Side {
-    /// The counterpart's side.
     #[must_use]
     pub fn other(self) -> Side {
         match self {
@@ -50,7 +49,7 @@ impl<W: Eq> Channel<W> {
         }
     }
 
-    /// The hashes first: they lie in the slot itself, the key is a cache miss away.
+    /// Compares the hashes first: they are in the slot itself, the key costs a cache miss.
     pub(super) fn is_named(&self, hash: u64, namespace: &str, name: &str) -> bool {
         self.hash == hash && self.key.is(namespace, name)
     }

@@ -1,33 +1,33 @@
-//! The key of a channel: its two names, and their hash. Pure.
+//! The key of a channel, namespace and name, and its hash. Pure.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-/// Hashes channel keys. Keyed (SipHash with a random key) because clients choose the names: without
-/// the key nobody can make many names that fall into one bucket, or all on one shard.
+/// Hashes channel keys. Clients choose the names, so the hash is keyed (SipHash with a random key):
+/// without the key a client cannot choose names that fall into one bucket or on one shard.
 ///
-/// Seeded once a process and shared by all shards, because the hash also names the shard that owns
-/// the channel, and all must agree on that.
+/// Seeded once per process and shared by all shards, because the hash also decides which shard owns
+/// the channel.
 ///
-/// The index of a registry goes by the lowest bits of the hash (bucket) and the highest 7 (tag).
-/// Choose the shard by bits in between (`Mesh::owner` takes bits 16 to 47), or the
-/// channels of a shard agree in bits that its index needs and crowd there: with 64 shards of 50,000
-/// channels each, a look-up that finds nothing took 12 ns this way, 36 ns with the shard in the
-/// lowest bits, 53 ns with it in the highest.
+/// The index of a registry uses the lowest bits of the hash (bucket) and the highest 7 (tag). The
+/// shard must be chosen by bits in between (`Mesh::owner` uses bits 16 to 47); otherwise the channels
+/// of a shard share bits that its index needs, and collide. With 64 shards of 50,000 channels each, a
+/// failed look-up took 12 ns this way, 36 ns with the shard in the lowest bits, 53 ns with it in the
+/// highest.
 #[derive(Clone, Debug)]
 pub struct KeyHasher(RandomState);
 
-/// Namespace and name in one allocation, with a NUL in between. Names hold no control characters,
-/// so no two pairs make the same key.
+/// Namespace and name in one allocation, separated by a NUL. Names contain no control characters, so
+/// different pairs make different keys.
 pub struct Key(Box<str>);
 
 impl KeyHasher {
-    /// A hasher with a fresh random key. Two of them disagree: make one and clone it.
+    /// A hasher with a new random key. Clones agree with each other; two seeded hashers do not.
     #[must_use]
     pub fn seeded() -> Self {
         KeyHasher(RandomState::new())
     }
 
-    /// The hash of a channel's key, from names that are decoded already. Does not allocate.
+    /// Hashes the decoded names of a channel. Does not allocate.
     #[must_use]
     pub fn hash(&self, namespace: &str, name: &str) -> u64 {
         let mut hasher = self.0.build_hasher();
@@ -39,12 +39,12 @@ impl KeyHasher {
 }
 
 impl Key {
-    /// The key of these names. Sized before it is filled, so that it is allocated once.
+    /// Allocates once.
     #[must_use]
     pub fn new(namespace: &str, name: &str) -> Self {
         debug_assert!(
             !namespace.contains('\0') && !name.contains('\0'),
-            "a control character"
+            "a name contains a NUL"
         );
         let mut key = String::with_capacity(namespace.len() + 1 + name.len());
         key.push_str(namespace);
@@ -53,7 +53,6 @@ impl Key {
         Key(key.into_boxed_str())
     }
 
-    /// Whether it is the key of these names.
     #[must_use]
     pub fn is(&self, namespace: &str, name: &str) -> bool {
         let rest = self
@@ -63,7 +62,6 @@ impl Key {
         rest == Some(name)
     }
 
-    /// Namespace and name.
     #[must_use]
     pub fn names(&self) -> (&str, &str) {
         self.0
@@ -77,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clones_of_a_key_hasher_agree_and_a_name_is_not_its_namespace() {
+    fn clones_agree_and_namespace_and_name_are_hashed_apart() {
         let hasher = KeyHasher::seeded();
         assert_eq!(hasher.hash("ns", "a"), hasher.clone().hash("ns", "a"));
         assert_ne!(hasher.hash("a", "bc"), hasher.hash("ab", "c"));

@@ -1,5 +1,5 @@
-//! What the server decides by, without a socket, a clock or a runtime: who waits where, what a request
-//! asks for, what a client hears when something goes wrong. Pure.
+//! The decisions of the server, without a socket, a clock or a runtime: which requests wait on which
+//! channel, what a request asks for, and how each failure is answered. Pure.
 
 pub mod audience;
 pub mod channel;

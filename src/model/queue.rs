@@ -1,36 +1,35 @@
-//! Waiters in order of arrival.
+//! The queue of one side of a channel: waiters in order of arrival.
 //!
-//! Owns: the order in which the requests of one side of one channel wait. All queues of a shard
-//! keep their waiters in one arena, [`Places`], as doubly linked lists: joining either end, taking
-//! the first and leaving from the middle cost the same whatever the length, and once the arena is
-//! warm none of them allocates.
+//! Owns: the order of the waiters. All queues of a shard are doubly linked lists in one arena,
+//! [`Places`]: joining either end, taking the first and leaving from the middle are O(1), and none of
+//! them allocates unless the arena grows.
 //!
 //! Must never: look into a waiter, know of channels or sides, read a clock or touch a socket.
 
 use slab::Slab;
 
-/// Where a waiter stands. Given by [`Queue::join_back`] and [`Queue::join_front`].
+/// The place of a waiter. Returned by [`Queue::join_back`] and [`Queue::join_front`].
 ///
-/// Spent once its waiter is out of the queue, whether it left by [`Queue::leave`] or was taken by
-/// [`Queue::take_first`]. Showing a spent place again is a fault of the caller: it panics instead
-/// of taking out whoever stands in the reused slot, for that client would hang without a trace.
+/// It is spent when its waiter leaves the queue, by [`Queue::leave`] or [`Queue::take_first`]. Using
+/// a spent place is a bug of the caller and panics: otherwise it would remove the next waiter in that
+/// slot, and that client would hang without a trace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place {
     slot: u32,
-    /// Tells this use of the slot from earlier and later ones. It comes round after 2^32 joins.
-    turn: u32,
+    /// Tells this use of the slot from earlier and later ones. Wraps after 2^32 joins.
+    generation: u32,
 }
 
-/// The arena of all queues of a shard. Slots that fall free are used again; it never shrinks, so
-/// its memory follows the most waiters there ever were at once.
+/// The arena of all queues of a shard. Free slots are reused. It never shrinks: its memory is that of
+/// the highest number of waiters so far.
 pub struct Places<W> {
     nodes: Slab<Node<W>>,
-    turn: u32,
+    generation: u32,
 }
 
-/// One queue: its two ends. Empty when new, and then it owns nothing.
+/// One queue: its two ends.
 ///
-/// A queue lives in the [`Places`] that its first waiter was put into; every call names the same.
+/// Every call must pass the [`Places`] that the first call passed.
 #[derive(Default, Debug)]
 pub struct Queue {
     head: Option<u32>,
@@ -40,17 +39,17 @@ pub struct Queue {
 
 struct Node<W> {
     waiter: W,
-    turn: u32,
-    before: Option<u32>,
-    behind: Option<u32>,
+    generation: u32,
+    prev: Option<u32>,
+    next: Option<u32>,
 }
 
 impl Queue {
-    /// Puts `waiter` behind all others. O(1).
+    /// Appends `waiter`. O(1).
     pub fn join_back<W>(&mut self, places: &mut Places<W>, waiter: W) -> Place {
         let place = places.put(waiter, self.tail, None);
         match self.tail {
-            Some(last) => places.node_mut(last).behind = Some(place.slot),
+            Some(last) => places.node_mut(last).next = Some(place.slot),
             None => self.head = Some(place.slot),
         }
         self.tail = Some(place.slot);
@@ -58,12 +57,11 @@ impl Queue {
         place
     }
 
-    /// Puts `waiter` before all others, as one that had its turn and lost it through no fault of
-    /// its own. O(1).
+    /// Prepends `waiter`: it was taken before, and keeps its position. O(1).
     pub fn join_front<W>(&mut self, places: &mut Places<W>, waiter: W) -> Place {
         let place = places.put(waiter, None, self.head);
         match self.head {
-            Some(first) => places.node_mut(first).before = Some(place.slot),
+            Some(first) => places.node_mut(first).prev = Some(place.slot),
             None => self.tail = Some(place.slot),
         }
         self.head = Some(place.slot);
@@ -71,61 +69,57 @@ impl Queue {
         place
     }
 
-    /// Removes the waiter that stands at `place`, wherever in this queue that is, and returns it.
-    /// O(1).
+    /// Removes the waiter at `place` from this queue and returns it. O(1).
     ///
     /// # Panics
     ///
-    /// If `place` is spent; nothing has changed then.
+    /// If `place` is spent. The queue is unchanged then.
     pub fn leave<W>(&mut self, places: &mut Places<W>, place: Place) -> W {
-        let stands = places
+        let is_current = places
             .nodes
             .get(place.slot as usize)
-            .is_some_and(|node| node.turn == place.turn);
-        assert!(stands, "left from a spent {place:?}");
+            .is_some_and(|node| node.generation == place.generation);
+        assert!(is_current, "left from a spent {place:?}");
         self.unlink(places, place.slot)
     }
 
-    /// Removes the first waiter and returns it; `None` if nobody waits. Its place is spent. O(1).
+    /// Removes the first waiter and returns it; `None` if the queue is empty. O(1).
     pub fn take_first<W>(&mut self, places: &mut Places<W>) -> Option<W> {
         self.head.map(|first| self.unlink(places, first))
     }
 
-    /// How many wait.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len as usize
     }
 
-    /// Whether nobody waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The waiters from first to last.
+    /// The waiters, first to last.
     pub fn iter<'a, W>(&self, places: &'a Places<W>) -> impl Iterator<Item = &'a W> + use<'a, W> {
         std::iter::successors(self.head.map(|first| places.node(first)), |node| {
-            node.behind.map(|next| places.node(next))
+            node.next.map(|next| places.node(next))
         })
         .map(|node| &node.waiter)
     }
 
-    /// Takes the node in `slot` out of the list and frees its slot.
     fn unlink<W>(&mut self, places: &mut Places<W>, slot: u32) -> W {
         let node = places.nodes.remove(slot as usize);
-        match node.before {
-            Some(before) => places.node_mut(before).behind = node.behind,
+        match node.prev {
+            Some(prev) => places.node_mut(prev).next = node.next,
             None => {
                 debug_assert_eq!(self.head, Some(slot), "the waiter stood in another queue");
-                self.head = node.behind;
+                self.head = node.next;
             }
         }
-        match node.behind {
-            Some(behind) => places.node_mut(behind).before = node.before,
+        match node.next {
+            Some(next) => places.node_mut(next).prev = node.prev,
             None => {
                 debug_assert_eq!(self.tail, Some(slot), "the waiter stood in another queue");
-                self.tail = node.before;
+                self.tail = node.prev;
             }
         }
         self.len -= 1;
@@ -138,36 +132,35 @@ impl<W> Default for Places<W> {
     fn default() -> Self {
         Places {
             nodes: Slab::new(),
-            turn: 0,
+            generation: 0,
         }
     }
 }
 
 impl<W> Places<W> {
-    /// How many waiters stand in all queues together.
+    /// The number of waiters in all queues.
     #[must_use]
     pub fn len(&self) -> usize {
         self.nodes.len()
     }
 
-    /// Whether nobody waits in any queue.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
     }
 
-    /// Fills a slot whose neighbours do not point at it yet.
-    fn put(&mut self, waiter: W, before: Option<u32>, behind: Option<u32>) -> Place {
-        let turn = self.turn;
-        self.turn = turn.wrapping_add(1);
+    /// Fills a slot. The caller links the neighbours to it.
+    fn put(&mut self, waiter: W, prev: Option<u32>, next: Option<u32>) -> Place {
+        let generation = self.generation;
+        self.generation = generation.wrapping_add(1);
         let slot = self.nodes.insert(Node {
             waiter,
-            turn,
-            before,
-            behind,
+            generation,
+            prev,
+            next,
         });
         let slot = u32::try_from(slot).expect("a shard has room for fewer than 2^32 waiters");
-        Place { slot, turn }
+        Place { slot, generation }
     }
 
     fn node(&self, slot: u32) -> &Node<W> {
@@ -225,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_goes_on_in_order_after_it_was_empty() {
+    fn a_queue_keeps_its_order_after_it_was_empty() {
         let (mut places, mut queue) = (Places::default(), Queue::default());
         let place = queue.join_back(&mut places, 1);
         queue.leave(&mut places, place);
@@ -265,7 +258,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "left from a spent Place")]
-    fn a_place_is_spent_once_its_waiter_was_taken() {
+    fn a_place_is_spent_when_its_waiter_is_taken() {
         let (mut places, mut queue) = (Places::default(), Queue::default());
         let place = queue.join_back(&mut places, 1);
         queue.take_first(&mut places);
@@ -274,7 +267,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "left from a spent Place")]
-    fn a_spent_place_does_not_take_out_the_next_waiter_in_its_slot() {
+    fn a_spent_place_does_not_remove_the_next_waiter_in_its_slot() {
         let (mut places, mut queue) = (Places::default(), Queue::default());
         let spent = queue.join_back(&mut places, 1);
         queue.take_first(&mut places);

@@ -1,6 +1,6 @@
-//! What can go wrong and on whose side: which reply it is, and whether the connection lives. Pure.
+//! Error responses: the status, the text, and whether the connection closes. Pure.
 //!
-//! Every reply that is not a success is one [`Refusal`]; no other place decides on a status.
+//! Every error response is one [`Refusal`]; no other file chooses an error status.
 
 use strum::{EnumCount, EnumIter, IntoStaticStr};
 
@@ -12,8 +12,8 @@ use crate::{
     },
 };
 
-/// Which [`Refusal`] it is, for whoever counts them or reads about them: metrics and access log have
-/// these labels, so they stay as they are once released.
+/// The kind of a [`Refusal`]. Its labels are part of the metrics and of the access log, so a released
+/// label never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, EnumIter, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Kind {
@@ -50,26 +50,22 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Its label: short, stable, in lower case.
     #[must_use]
     pub fn label(self) -> &'static str {
         self.into()
     }
 }
 
-/// An error response: its status, one line that says what was wrong and what to do, and whether the
-/// connection stays open after it.
+/// An error response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The status of the reply.
     pub status: Status,
-    /// Which refusal it is.
     pub kind: Kind,
-    /// One line for the client, without a line end.
+    /// One line that tells the client what is wrong and what to do, without a line end.
     pub text: &'static str,
-    /// The methods that the path takes, with a 405.
+    /// `Some` in a 405: the methods that the path takes.
     pub allow: Option<Allow>,
-    /// The connection closes after the reply, whatever the client asked for.
+    /// The connection closes after the response, even if the client asked to keep it open.
     pub closes: bool,
 }
 
@@ -94,13 +90,13 @@ impl Refusal {
         }
     }
 
-    /// Nobody came within `--request-timeout`.
+    /// No counterpart arrived within `--request-timeout`.
     pub const WAITED_TOO_LONG: Self = Self::keeps(
         Status::RequestTimeout,
         Kind::RequestTimeout,
         "no counterpart came to this channel in time; try again",
     );
-    /// A body that is to be dropped did not come whole in time.
+    /// A body that will be dropped did not arrive within `--header-timeout`.
     pub const BODY_TOO_SLOW: Self = Self::closes(
         Status::RequestTimeout,
         Kind::BodyTimeout,
@@ -112,7 +108,7 @@ impl Refusal {
         Kind::HeadCut,
         "the head of the request ended early; send it whole",
     );
-    /// The head did not come whole within `--header-timeout`.
+    /// The head was not complete within `--header-timeout`.
     pub const HEAD_TOO_SLOW: Self = Self::closes(
         Status::RequestTimeout,
         Kind::HeaderTimeout,
@@ -124,7 +120,7 @@ impl Refusal {
         Kind::IdleTimeout,
         "nothing moved in this exchange for too long; try again",
     );
-    /// `DELETE` while it waited, or between the match and the first byte.
+    /// `DELETE` while the request waited, or between the match and the first byte.
     pub const DELETED: Self = Self::keeps(Status::Gone, Kind::Deleted, "the channel was deleted");
     /// `DELETE` after the first byte.
     pub const DELETED_MIDWAY: Self = Self::closes(
@@ -132,68 +128,66 @@ impl Refusal {
         Kind::DeletedMidway,
         "the channel was deleted during the exchange",
     );
-    /// The consumer left after it had been sent a byte.
+    /// The consumer left after the first byte.
     pub const CONSUMER_LEFT: Self = Self::closes(
         Status::BadGateway,
         Kind::ConsumerLeft,
         "the consumer left before it had the whole body; send it again if it may arrive twice",
     );
-    /// The producer half-closed before its body was whole.
+    /// The producer half-closed before the end of its body.
     pub const BODY_CUT: Self = Self::closes(
         Status::BadRequest,
         Kind::BodyCut,
         "the body ended before its declared end; send it whole",
     );
-    /// A body where none belongs, too long to be read and dropped.
+    /// The method takes no body, and this body is too long to read and drop.
     pub const BODY_UNWANTED: Self = Self::closes(
         Status::ContentTooLarge,
         Kind::BodyUnwanted,
         "this method takes no body, and at most 64 KiB of one are dropped; send none",
     );
-    /// The server is about to end.
+    /// The server drains.
     pub const DRAINING: Self = Self::closes(
         Status::ServiceUnavailable,
         Kind::Draining,
         "the server is shutting down; try again in a moment",
     );
-    /// Exchanges were given `--drain-timeout` to end and did not.
+    /// The exchange did not end within `--drain-timeout`.
     pub const DRAINED: Self = Self::closes(
         Status::ServiceUnavailable,
         Kind::Drained,
         "the server shut down before the exchange was over; try again",
     );
-    /// An HTTP/1.0 consumer on a Unix socket, and a body of unknown length: it would end with the
-    /// connection, and no reset could show that it was cut.
+    /// An HTTP/1.0 consumer on a Unix socket, and a body of unknown length. The body would end with the
+    /// connection, and a Unix socket has no reset to show that it was cut.
     pub const CUT_UNSEEN: Self = Self::keeps(
         Status::VersionNotSupported,
         Kind::CutUnseen,
         "a body without a declared length cannot be sent safely over HTTP/1.0 on a Unix socket; use HTTP/1.1",
     );
-    /// A path that the admin listener does not have.
     pub const NOT_FOR_OPERATORS: Self = Self::keeps(
         Status::NotFound,
         Kind::NoSuchPath,
         "no such path on the admin listener; it has /metrics, /healthz, /readyz, /state, /channels/namespaces and /channels/NAMESPACE",
     );
-    /// Many listings are being made or sent.
     pub const TOO_MANY_LISTINGS: Self = Self::keeps(
         Status::ServiceUnavailable,
         Kind::TooManyListings,
         "too many listings at once; try again in a moment",
     );
-    /// More connections than `--max-connections`.
+    /// `--max-connections` connections are open.
     pub const TOO_MANY_CONNECTIONS: Self = Self::closes(
         Status::ServiceUnavailable,
         Kind::TooManyConnections,
         "too many connections; try again in a moment",
     );
-    /// The connection cannot go to the shard that owns the channel.
+    /// The connection cannot be handed over to the shard that owns the channel.
     pub const NO_DESCRIPTOR: Self = Self::keeps(
         Status::ServiceUnavailable,
         Kind::NoDescriptor,
         "the server has no descriptor free to get to this channel; try again in a moment",
     );
-    /// `DELETE` or a listing of what is not in use.
+    /// `DELETE` or a listing of a channel or namespace that is not in use.
     pub const NOT_IN_USE: Self = Self::keeps(
         Status::NotFound,
         Kind::NotInUse,
@@ -202,7 +196,7 @@ impl Refusal {
 }
 
 impl Refusal {
-    /// The producer's chunked coding is broken.
+    /// The producer's chunked coding is invalid.
     #[must_use]
     pub const fn bad_body(error: ChunkedError) -> Self {
         Self::closes(Status::BadRequest, Kind::BadBody, error.as_str())
@@ -210,7 +204,7 @@ impl Refusal {
 }
 
 impl From<HeadError> for Refusal {
-    /// What follows a refused head is never taken for a request, so the connection always closes.
+    /// The connection always closes: it is unknown where the next request begins.
     fn from(error: HeadError) -> Self {
         match error {
             HeadError::Bad(text) => Self::closes(Status::BadRequest, Kind::BadHead, text),

@@ -1,24 +1,23 @@
-//! The channels that one shard owns: made on use, gone when unused. Pure.
+//! The channels that one shard owns. A channel is created by its first request and closed when unused.
+//! Pure.
 //!
 //! Owns: the index from namespace and name to channel; each channel's two queues and whether it is
-//! busy; the counts of all that. Every request passes here, so [`Registry::open`],
-//! [`Registry::arrive`], [`Registry::leave`] and [`Registry::next_match`] take the same time however
-//! many channels and waiters there are, and once its tables are warm only a new channel allocates,
-//! once: its key.
+//! busy; the counts. Every request passes here, so [`Registry::open`], [`Registry::arrive`],
+//! [`Registry::leave`] and [`Registry::next_match`] are O(1), and unless a table grows only a new
+//! channel allocates, once: its key.
 //!
 //! Must never: look into a waiter, hold a socket, read a clock, know of other shards.
 //!
-//! A channel exists exactly while a request waits on it or it is busy. The calls that take the last of
-//! either away close it, with two exceptions, which leave that to the caller because something follows
-//! at once: after a match, of [`Registry::arrive`] or [`Registry::next_match`], comes
-//! [`Registry::begin_exchange`], [`Registry::give_back`] or [`Registry::close_if_unused`], and no
-//! `await` in between.
+//! A channel exists exactly while a request waits on it or it is busy. A call that ends both closes it.
+//! Exception: after a match, [`Registry::arrive`] and [`Registry::next_match`] leave the channel open.
+//! The caller must then call [`Registry::begin_exchange`], [`Registry::give_back`] or
+//! [`Registry::close_if_unused`] before its next `await`.
 //!
-//! How a request goes through:
+//! The calls for one request:
 //! ```text
-//! arrives:    open ─▶ arrive ─┬─ a match ─▶ begin_exchange
-//!                             └─ it waits
-//! ends:       [give_back: who goes on waiting] ─▶ end_exchange ─▶ next_match ─▶ begin_exchange
+//! arrives:    open ─▶ arrive ─┬─ matched ─▶ begin_exchange
+//!                             └─ waits
+//! ends:       [give_back: a side that waits again] ─▶ end_exchange ─▶ next_match ─▶ begin_exchange
 //! gives up:   leave
 //! ```
 
@@ -33,46 +32,44 @@ use crate::model::{
     queue::{Place, Places, Queue},
 };
 
-/// A producer and its consumers, taken out of their queues together.
+/// A producer and its consumers, removed from their queues.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Match<W> {
-    /// The one that brings the body.
     pub producer: W,
-    /// Those that take it, at least one, first come first.
+    /// At least one, in order of arrival.
     pub consumers: SmallVec<[W; 1]>,
 }
 
-/// What came of an arrival.
+/// The result of [`Registry::arrive`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Arrival<W> {
-    /// It was matched, and is part of the match.
+    /// The match, which includes the new request.
     Matches(Match<W>),
-    /// It stands in its queue, at this place. Keep it for [`Registry::leave`]; it is spent when the
-    /// waiter is matched.
+    /// It waits at this place, for [`Registry::leave`]. The place is spent when the waiter is matched.
     Waits(Place),
 }
 
-/// Names a channel of one registry, for as long as that channel exists. Whoever waits on a channel
-/// or drives its exchange keeps it in existence, so its id stays good; otherwise an id is good only
-/// until the next `await`, for the slot behind it is used again.
+/// Identifies a channel of one registry while the channel exists. A waiter and the driver of an
+/// exchange keep the channel open, so their id stays valid; any other id is valid only until the next
+/// `await`, because slots are reused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct ChannelId(u32);
 
-/// How much a registry takes in before it refuses.
+/// The limits of a registry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Channels of this shard.
+    /// Channels in use on this shard.
     pub channels_max: usize,
-    /// Requests waiting on this shard, on all its channels and both sides together.
+    /// Requests waiting on this shard, all channels and both sides.
     pub waiting_max: usize,
-    /// Requests waiting on one channel, both sides together.
+    /// Requests waiting on one channel, both sides.
     pub waiting_per_channel_max: usize,
 }
 
-/// Which limit refused a request. The client hears 503 (RFC 9110, section 15.6.4).
+/// The limit that refused a request. The client receives 503 (RFC 9110 §15.6.4).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Full {
-    /// [`Limits::channels_max`] channels are in use and this would be another.
+    /// [`Limits::channels_max`] channels are in use.
     Channels,
     /// [`Limits::waiting_max`] requests wait on this shard.
     Waiting,
@@ -80,7 +77,7 @@ pub enum Full {
     WaitingOnChannel,
 }
 
-/// All channels that one shard owns. `W` is how the shard calls a waiter: a small id.
+/// All channels that one shard owns. `W` is the shard's id of a waiter.
 pub struct Registry<W: Copy + Eq> {
     limits: Limits,
     index: HashTable<ChannelId>,
@@ -91,7 +88,6 @@ pub struct Registry<W: Copy + Eq> {
 }
 
 impl<W> Match<W> {
-    /// One producer and one consumer.
     pub fn pair(producer: W, consumer: W) -> Self {
         let consumers = smallvec![consumer];
         Self {
@@ -102,7 +98,7 @@ impl<W> Match<W> {
 }
 
 impl<W: Copy + Eq> Registry<W> {
-    /// An empty registry. Takes memory as it is used, and keeps it.
+    /// An empty registry. It grows on use and never shrinks.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Registry {
@@ -115,14 +111,14 @@ impl<W: Copy + Eq> Registry<W> {
         }
     }
 
-    /// Finds the channel, or makes it. `hash` is [`KeyHasher::hash`] of the two names.
+    /// Finds the channel, or creates it. `hash` is [`KeyHasher::hash`] of the two names.
     ///
-    /// A channel made here is unused: [`Registry::arrive`] follows, or [`Registry::close_if_unused`],
-    /// before the caller awaits anything.
+    /// A new channel is unused: the caller must call [`Registry::arrive`] or
+    /// [`Registry::close_if_unused`] before its next `await`.
     ///
     /// # Errors
     ///
-    /// [`Full::Channels`] if it had to be made and there are as many as there may be.
+    /// [`Full::Channels`] if the channel does not exist and the limit is reached.
     pub fn open(&mut self, hash: u64, namespace: &str, name: &str) -> Result<ChannelId, Full> {
         let channels = &self.channels;
         let entry = self.index.entry(
@@ -152,14 +148,14 @@ impl<W: Copy + Eq> Registry<W> {
             .copied()
     }
 
-    /// A request arrives. If its counterpart waits and the channel is not busy, the two match: the
-    /// channel stays open, even if this took its last waiter. Otherwise it waits behind all others of
-    /// its side.
+    /// A request arrives. If a counterpart waits and the channel is not busy, the two match, and the
+    /// channel stays open even without further waiters. Otherwise the request joins the back of its
+    /// side's queue.
     ///
     /// # Errors
     ///
-    /// [`Full::WaitingOnChannel`] or [`Full::Waiting`] if it would have to wait. If the channel is
-    /// unused it is closed then.
+    /// [`Full::WaitingOnChannel`] or [`Full::Waiting`] if it would have to wait. An unused channel is
+    /// closed then.
     pub fn arrive(
         &mut self,
         channel: ChannelId,
@@ -184,10 +180,11 @@ impl<W: Copy + Eq> Registry<W> {
         Ok(Arrival::Waits(place))
     }
 
-    /// Puts one that was matched before all others of its side, because its match moved nothing: it
-    /// keeps the turn it had. Several consumers of one match are given back last first. Call before
-    /// [`Registry::end_exchange`], which would close the channel under it. It is never refused: it was
-    /// let in once. So the limits on waiting can be passed by as many as there are exchanges.
+    /// Returns a matched request to the front of its queue, because its exchange moved nothing. Several
+    /// consumers of one match are given back last to first. Call it before
+    /// [`Registry::end_exchange`], which could close the channel. It is never refused, because the
+    /// request was admitted before; so waiting requests can exceed the limits by the number of
+    /// exchanges.
     pub fn give_back(&mut self, channel: ChannelId, side: Side, waiter: W) -> Place {
         let queue = self.channels[channel.slot()].queue_mut(side);
         let place = queue.join_front(&mut self.places, waiter);
@@ -195,12 +192,11 @@ impl<W: Copy + Eq> Registry<W> {
         place
     }
 
-    /// Takes out the waiter that stands at `place` and returns it. Closes the channel if that
-    /// leaves it unused.
+    /// Removes the waiter at `place` and returns it. Closes the channel if it is unused then.
     ///
     /// # Panics
     ///
-    /// If `place` is spent: the waiter was matched, drained, or has left before.
+    /// If `place` is spent: the waiter was matched, drained, or has left.
     pub fn leave(&mut self, channel: ChannelId, side: Side, place: Place) -> W {
         let waiter = self.channels[channel.slot()]
             .queue_mut(side)
@@ -210,11 +206,11 @@ impl<W: Copy + Eq> Registry<W> {
         waiter
     }
 
-    /// Marks an exchange as under way. `driver` is the one whose task moves the body.
+    /// Marks an exchange as under way. The task of `driver` moves the body.
     ///
     /// # Panics
     ///
-    /// If the channel is busy: it has at most one exchange at a time.
+    /// If the channel is busy: it has at most one exchange.
     pub fn begin_exchange(&mut self, channel: ChannelId, driver: W) {
         let busy = &mut self.channels[channel.slot()].busy;
         assert!(*busy == Busy::No, "a second exchange on one channel");
@@ -222,8 +218,8 @@ impl<W: Copy + Eq> Registry<W> {
         self.exchanging += 1;
     }
 
-    /// Marks the exchange as over, and closes the channel if that leaves it unused. Others may have
-    /// come to wait on both sides meanwhile: [`Registry::next_match`] follows.
+    /// Marks the exchange as over, and closes the channel if it is unused then. Requests may have
+    /// queued on both sides meanwhile: call [`Registry::next_match`] next.
     ///
     /// # Panics
     ///
@@ -236,8 +232,8 @@ impl<W: Copy + Eq> Registry<W> {
         self.close_if_unused(channel);
     }
 
-    /// Lets those who wait be matched in a later turn, after [`Registry::end_backlog`]; newcomers go
-    /// behind them meanwhile.
+    /// Postpones matching to a later turn of the loop, until [`Registry::end_backlog`]. New requests
+    /// queue behind the waiters.
     ///
     /// # Panics
     ///
@@ -248,7 +244,7 @@ impl<W: Copy + Eq> Registry<W> {
         *busy = Busy::Backlog;
     }
 
-    /// The turn has come: [`Registry::next_match`] follows.
+    /// Allows matching again: call [`Registry::next_match`] next.
     ///
     /// # Panics
     ///
@@ -259,7 +255,7 @@ impl<W: Copy + Eq> Registry<W> {
         *busy = Busy::No;
     }
 
-    /// Who drives the exchange under way on the channel; `None` if there is none.
+    /// The driver of the exchange under way; `None` if there is none.
     #[must_use]
     pub fn driver(&self, channel: ChannelId) -> Option<W> {
         match self.channel(channel).busy {
@@ -268,14 +264,14 @@ impl<W: Copy + Eq> Registry<W> {
         }
     }
 
-    /// Takes the first producer and the first consumer out of their queues if both are there and the
-    /// channel is not busy. `None` otherwise, and also if the channel closed in the
-    /// [`Registry::end_exchange`] just before. After it returns `None` on a channel that is not busy,
-    /// at most one side has waiters.
+    /// Removes the first producer and the first consumer from their queues, if both exist and the
+    /// channel is not busy. `None` otherwise, and also if the preceding [`Registry::end_exchange`]
+    /// closed the channel. After it returns `None` on a channel that is not busy, at most one side has
+    /// waiters.
     ///
-    /// The channel stays open: [`Registry::begin_exchange`] follows. If one of the match turns out to
-    /// be gone, the others are given back; then, or if all are gone, this is asked again, and after its
-    /// `None` comes [`Registry::close_if_unused`].
+    /// The channel stays open: call [`Registry::begin_exchange`] next. If a peer of the match has left,
+    /// give the others back and call this again; when it returns `None`, call
+    /// [`Registry::close_if_unused`].
     pub fn next_match(&mut self, channel: ChannelId) -> Option<Match<W>> {
         if !self.has_match(channel) {
             return None;
@@ -285,7 +281,7 @@ impl<W: Copy + Eq> Registry<W> {
         Some(Match::pair(producer, consumer))
     }
 
-    /// Whether [`Registry::next_match`] would find one.
+    /// Whether [`Registry::next_match`] would return a match.
     #[must_use]
     pub fn has_match(&self, channel: ChannelId) -> bool {
         self.channels.get(channel.slot()).is_some_and(|channel| {
@@ -293,7 +289,7 @@ impl<W: Copy + Eq> Registry<W> {
         })
     }
 
-    /// Closes the channel if nobody waits on it and it is not busy; no-op otherwise, and if it is closed
+    /// Closes the channel if it has no waiters and is not busy; no-op otherwise, and if it is closed
     /// already.
     pub fn close_if_unused(&mut self, channel: ChannelId) {
         let Some(unused) = self
@@ -308,9 +304,9 @@ impl<W: Copy + Eq> Registry<W> {
         self.channels.remove(channel.slot());
     }
 
-    /// Takes every waiter out, the producers first, each side in its order, to be told that the
-    /// channel was deleted. An exchange under way stays until its driver ends it; if there is none
-    /// the channel is closed. O(waiters on the channel).
+    /// Removes all waiters of a deleted channel, producers first, each side in its order. An exchange
+    /// under way stays until its driver ends it; without one the channel is closed. O(waiters on the
+    /// channel).
     #[must_use = "the waiters hang unless they are answered"]
     pub fn drain_waiting(&mut self, channel: ChannelId) -> Vec<W> {
         let mut drained = Vec::with_capacity(self.channel(channel).waiting());
@@ -321,7 +317,7 @@ impl<W: Copy + Eq> Registry<W> {
         drained
     }
 
-    /// The waiters of one side of a channel, from first to last.
+    /// The waiters of one side of a channel, first to last.
     pub fn waiters(&self, channel: ChannelId, side: Side) -> impl Iterator<Item = W> {
         self.channel(channel)
             .queue(side)
@@ -329,40 +325,39 @@ impl<W: Copy + Eq> Registry<W> {
             .copied()
     }
 
-    /// How many wait on this side, on all channels. O(1).
+    /// Waiters on this side of all channels. O(1).
     #[must_use]
     pub fn waiting(&self, side: Side) -> usize {
         self.waiting[side as usize]
     }
 
-    /// How many channels are in use. O(1).
+    /// Channels in use. O(1).
     #[must_use]
     pub fn channels(&self) -> usize {
         self.channels.len()
     }
 
-    /// On how many channels an exchange is under way. O(1).
+    /// Exchanges under way. O(1).
     #[must_use]
     pub fn exchanging(&self) -> usize {
         self.exchanging
     }
 
-    /// Shows `visit` the id, namespace and name of channels in use, in no particular order, in steps
-    /// that are bounded so that a shard with many channels never stalls: looks at `at_most` slots
-    /// from `cursor` on (0 at first) and returns the cursor of the next step, or `None` when that
-    /// was all. `at_most` is not 0.
+    /// Calls `visit` with the id, namespace and name of channels in use, in no particular order. Each
+    /// step visits at most `at_most` slots (not 0) from `cursor` (0 at first), so that many channels do
+    /// not stall the shard. Returns the cursor of the next step, or `None` at the end.
     ///
-    /// Weakly consistent if other calls happen between the steps: a channel in use from the first
-    /// step to the last is shown exactly once; one that opens or closes meanwhile is shown or not;
-    /// one that closes and opens again can be shown twice. The ids are good until the caller awaits.
+    /// Weakly consistent if other calls happen between the steps: a channel in use from the first step
+    /// to the last is visited exactly once, one that opens or closes meanwhile at most once, one that
+    /// closes and opens again at most twice. The ids are valid until the caller's next `await`.
     pub fn list_from(
         &self,
         cursor: usize,
         at_most: usize,
         mut visit: impl FnMut(ChannelId, &str, &str),
     ) -> Option<usize> {
-        debug_assert!(at_most > 0, "a step of no slots never gets to the end");
-        // Behind the slots ever used there is only spare capacity, at most as much again.
+        debug_assert!(at_most > 0, "a step of no slots never ends");
+        // Includes spare capacity, at most as many slots again.
         let slots = self.channels.capacity();
         let next = cursor.saturating_add(at_most).min(slots);
         for slot in cursor..next {
@@ -414,7 +409,7 @@ mod tests {
         waiting_per_channel_max: 100,
     };
 
-    /// One hash for all: the names alone have to tell channels apart.
+    /// One hash for all channels, so that only the names tell them apart.
     const HASH: u64 = 7;
 
     fn roomy() -> Registry<u32> {
@@ -480,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn one_who_arrives_takes_the_counterpart_that_waited_longest() {
+    fn an_arrival_matches_the_counterpart_that_waited_longest() {
         let mut registry = roomy();
         let channel = open(&mut registry, "a");
         join(&mut registry, channel, Consumer, 1);
@@ -492,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_taken_while_an_exchange_is_under_way() {
+    fn nothing_is_matched_while_an_exchange_is_under_way() {
         let mut registry = roomy();
         let channel = open(&mut registry, "a");
         registry.begin_exchange(channel, 1);
@@ -505,7 +500,7 @@ mod tests {
     }
 
     #[test]
-    fn newcomers_go_behind_a_backlog() {
+    fn new_requests_queue_behind_a_backlog() {
         let mut registry = roomy();
         let channel = open(&mut registry, "a");
         registry.begin_exchange(channel, 1);
@@ -523,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn a_channel_stays_as_long_as_its_backlog() {
+    fn a_channel_stays_open_during_its_backlog() {
         let mut registry = roomy();
         let channel = open(&mut registry, "a");
         registry.begin_exchange(channel, 1);
@@ -556,7 +551,7 @@ mod tests {
     }
 
     #[test]
-    fn a_channel_closes_with_the_exchange_that_nobody_waits_behind() {
+    fn a_channel_without_waiters_closes_with_its_exchange() {
         let mut registry = roomy();
         let channel = open(&mut registry, "a");
         registry.begin_exchange(channel, 1);
@@ -567,7 +562,7 @@ mod tests {
     }
 
     #[test]
-    fn one_whose_counterpart_left_is_matched_before_those_who_came_later() {
+    fn a_request_whose_counterpart_left_is_matched_before_later_ones() {
         let mut registry = roomy();
         let channel = open(&mut registry, "a");
         registry.begin_exchange(channel, 1);
@@ -596,7 +591,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_channel_refuses_whoever_arrives_but_not_whoever_returns() {
+    fn a_full_channel_refuses_arrivals_but_not_returns() {
         let mut registry = Registry::new(Limits {
             waiting_per_channel_max: 2,
             ..ROOMY
@@ -652,7 +647,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_shows_every_channel_once_whatever_the_step() {
+    fn a_listing_visits_every_channel_once_whatever_the_step() {
         let mut registry = roomy();
         for name in ["a", "b", "c", "d"] {
             let channel = open(&mut registry, name);
@@ -667,7 +662,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_step_looks_at_no_more_slots_than_it_may() {
+    fn a_listing_step_visits_at_most_its_slots() {
         let mut registry = roomy();
         for name in ["a", "b", "c"] {
             let channel = open(&mut registry, name);
@@ -685,7 +680,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_of_closed_channels_are_used_again() {
+    fn slots_of_closed_channels_are_reused() {
         let mut registry = roomy();
         for round in 0..10_000 {
             let channel = open(&mut registry, &round.to_string());

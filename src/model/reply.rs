@@ -1,5 +1,5 @@
-//! What a request is answered with: decided here and there, said in one place
-//! ([`crate::shard::session`]). Pure.
+//! The server's own replies. Handlers return them; one file sends them ([`crate::shard::session`]).
+//! Pure.
 
 use bytes::Bytes;
 
@@ -14,33 +14,28 @@ use crate::{
     },
 };
 
-/// A reply of the server's own: everything but what a consumer receives from its producer.
+/// A reply of the server itself: any but the one that carries a producer's body to its consumer.
 #[derive(Clone, Debug)]
 pub struct Reply {
-    /// Its status.
     pub status: Status,
-    /// Its fields.
     pub fields: Fields,
-    /// Its body.
     pub body: ReplyBody,
-    /// The body is left out: the reply to a `HEAD` ends with its head (RFC 9110 §9.3.2).
+    /// The reply to a `HEAD` ends with its head (RFC 9110 §9.3.2).
     pub head_only: bool,
-    /// What the client asked for its connection.
+    /// Whether the client asked to keep the connection.
     pub asked: Persistence,
-    /// The connection closes, whatever the client asked for.
+    /// The connection closes, whatever `asked` says.
     pub closes: bool,
-    /// What it means, for whoever counts replies or reads about them.
+    /// For metrics and the access log.
     pub meaning: Meaning,
 }
 
-/// What a reply means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
-    /// The request was answered without an exchange.
+    /// Answered without an exchange.
     Done,
-    /// The request's body was delivered whole.
+    /// The producer's whole body was delivered.
     Delivered,
-    /// The request was refused.
     Refused(Kind),
 }
 
@@ -57,7 +52,7 @@ impl Meaning {
 }
 
 impl Reply {
-    /// Tells a producer that its body was handed to the consumer's connection whole.
+    /// The 200 to a producer whose whole body was handed to the consumer's connection.
     #[must_use]
     pub const fn delivered(asked: Persistence) -> Self {
         Self {
@@ -75,7 +70,6 @@ impl Reply {
         }
     }
 
-    /// A 200 with a body of `content_type`.
     #[must_use]
     pub fn document(asked: Persistence, content_type: &'static str, body: Bytes) -> Self {
         Self {
@@ -89,7 +83,7 @@ impl Reply {
         }
     }
 
-    /// A 204; `allow` where the methods were asked for.
+    /// A 204; with `allow` in reply to `OPTIONS`.
     #[must_use]
     pub fn no_content(asked: Persistence, allow: Option<Allow>) -> Self {
         Self {
@@ -104,7 +98,7 @@ impl Reply {
         }
     }
 
-    /// An error response. A 503 says when to come back.
+    /// An error response. A 503 has `Retry-After`.
     #[must_use]
     pub fn refuse(asked: Persistence, refusal: &Refusal) -> Self {
         Self {
@@ -121,8 +115,8 @@ impl Reply {
         }
     }
 
-    /// The same, and if `unread` the connection closes: a part of the request's body was not read, so
-    /// no further request can be found behind it.
+    /// Closes the connection if `unread`: the rest of the request's body is unread, so the next head
+    /// cannot be found.
     #[must_use]
     pub const fn closing_if(mut self, unread: bool) -> Self {
         self.closes |= unread;

@@ -1,4 +1,4 @@
-//! Requests that outlive the buffer they were read into: on their way to another shard, or waiting.
+//! Requests that outlive the buffer they were received into: during a handover, or while they wait.
 //! Pure.
 
 use bytes::Bytes;
@@ -10,26 +10,25 @@ use crate::http::{
     reply::Persistence,
 };
 
-/// A parsed head with the bytes it was parsed from and whatever came behind it.
+/// A parsed head with all bytes that were received with it.
 #[derive(Debug)]
 pub struct Request {
-    /// The head; its spans point into `bytes`.
+    /// Its spans point into `bytes`.
     pub head: RequestHead,
-    /// The head's bytes, then what was read along with them.
+    /// The head's bytes, then what was received after them.
     pub bytes: Bytes,
 }
 
-/// What is kept of a consumer's request while it waits.
+/// The part of a consumer's request that its response needs.
 #[derive(Clone, Copy, Debug)]
 pub struct ConsumerRequest {
-    /// Decides on the framing of what it is sent.
+    /// Decides the framing of the response.
     pub version: Version,
-    /// What its reply says about the connection.
+    /// Decides the `Connection` field of the response.
     pub persistence: Persistence,
 }
 
 impl ConsumerRequest {
-    /// Keeps what a reply needs of `head`.
     #[must_use]
     pub const fn new(head: &RequestHead) -> Self {
         Self {
@@ -39,28 +38,28 @@ impl ConsumerRequest {
     }
 }
 
-/// A producer's request: its head, and its body as far as it was read and not yet sent on.
+/// A producer's request: its head, and the part of its body that was received but not sent on.
 #[derive(Debug)]
 pub struct ProducerRequest {
-    /// The head; its spans point into `head_bytes`.
+    /// Its spans point into `head_bytes`.
     pub head: RequestHead,
-    /// The head's bytes, then the payload in hand.
+    /// The head's bytes, then the buffered payload.
     bytes: Vec<u8>,
-    /// What is left of the body beyond that.
+    /// Decodes the rest of the body.
     pub decoder: BodyDecoder,
-    /// What was read behind the end of the body.
+    /// What was received after the end of the body.
     rest: Bytes,
-    /// The producer was asked for its body (`100 Continue`).
+    /// `100 Continue` was sent.
     pub continued: bool,
-    /// Bytes of the body were read, be it framing alone.
+    /// Bytes of the body were received, payload or framing.
     begun: bool,
 }
 
 impl ProducerRequest {
-    /// Takes over a request of which nothing but the head was looked at.
+    /// `bytes`: the head, then the undecoded bytes after it.
     ///
     /// # Errors
-    /// The body's framing is broken.
+    /// The body's framing is invalid.
     pub fn new(head: &RequestHead, bytes: &[u8]) -> Result<Self, ChunkedError> {
         let (head_bytes, behind) = bytes.split_at(usize::from(head.head_bytes));
         let mut request = Self {
@@ -76,39 +75,35 @@ impl ProducerRequest {
         Ok(request)
     }
 
-    /// The bytes that the head was parsed from.
     #[must_use]
     pub fn head_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.head.head_bytes)]
     }
 
-    /// The payload in hand.
+    /// The buffered payload.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         &self.bytes[usize::from(self.head.head_bytes)..]
     }
 
-    /// Whether nothing of the body lies beyond the payload in hand.
+    /// Whether the whole body was received.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.decoder.is_end()
     }
 
-    /// Whether the body has begun to come, or there is nothing to come.
+    /// Whether the body has begun to arrive, or is empty.
     #[must_use]
     pub fn is_begun(&self) -> bool {
         self.begun || self.is_whole()
     }
 
-    /// More was read; its payload joins what is in hand.
+    /// Decodes received bytes and buffers their payload.
     ///
     /// # Errors
-    /// The body's framing is broken.
+    /// The body's framing is invalid.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), ChunkedError> {
-        debug_assert!(
-            self.rest.is_empty(),
-            "nothing is read for a body that is over"
-        );
+        debug_assert!(self.rest.is_empty(), "bytes after the end of the body");
         let begin = self.bytes.len();
         self.begun |= !bytes.is_empty();
         self.bytes.extend_from_slice(bytes);
@@ -121,17 +116,17 @@ impl ProducerRequest {
         Ok(())
     }
 
-    /// The payload in hand was sent on.
+    /// Drops the buffered payload after it was sent on.
     pub fn drop_payload(&mut self) {
         self.bytes.truncate(usize::from(self.head.head_bytes));
     }
 
-    /// What was read behind the end of the body: it belongs to the next request.
+    /// What was received after the end of the body: the next request.
     pub fn take_rest(&mut self) -> Bytes {
         std::mem::take(&mut self.rest)
     }
 
-    /// More was read behind the end of the body.
+    /// Keeps bytes received after the end of the body.
     pub fn keep_rest(&mut self, rest: &[u8]) {
         if !rest.is_empty() {
             self.rest = Bytes::copy_from_slice(rest);

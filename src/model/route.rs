@@ -1,15 +1,14 @@
 //! What a request asks for: from method and target to [`Route`].
 //!
-//! Owns the paths, the methods that each takes, and the rules for names. Must never know what is in
-//! use: a route says what was asked, not whether it can be had. Must never allocate, except for a
-//! name with an escape in it.
+//! Owns the paths, the methods that each takes, and the rules for names. Must never know which
+//! channels are in use. Must never allocate, except for a name with an escape in it.
 //!
-//! Two decisions that show from outside:
+//! Two decisions that clients can see:
 //! - The fixed parts of a path are compared as sent: `/%63hannels` is not `/channels`, and
-//!   `/channels/%6eamespaces` is the namespace of that name, which can be listed no other way. Only
+//!   `/channels/%6eamespaces` is the namespace `namespaces`, which can be listed no other way. Only
 //!   names are decoded.
-//! - `.` and `..` are names like any other. Nothing is resolved here, so no two readers can come to
-//!   different ends; a client or a proxy in front may still resolve them before they arrive.
+//! - `.` and `..` are ordinary names: nothing is resolved here, so there is one reading of a target. A
+//!   client or a proxy in front may resolve them before they arrive.
 
 use std::borrow::Cow;
 
@@ -20,38 +19,27 @@ use crate::{http::method::Method, limits::NAME_BYTES_MAX, model::audience::Audie
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route<'a> {
-    /// Give the request's body to a consumer of the channel.
     Produce(ChannelName<'a>),
-    /// Take a producer's body from the channel.
     Consume(ChannelName<'a>),
-    /// Destroy the channel.
     DeleteChannel(ChannelName<'a>),
-    /// Destroy every channel of the namespace.
     DeleteNamespace(Cow<'a, str>),
-    /// List the namespaces in use.
     ListNamespaces,
-    /// List the channels in use of the namespace.
     ListChannels(Cow<'a, str>),
-    /// List the namespaces in use, each with its channels.
+    /// All namespaces in use, with their channels.
     State,
-    /// The help text.
     Help,
-    /// The counters.
     Metrics,
-    /// Whether the process lives.
+    /// Liveness.
     Health,
-    /// Whether new requests are welcome.
+    /// Readiness: no drain has begun.
     Ready,
-    /// Which methods the target takes.
     Options(Allow),
 }
 
-/// A channel's name: both parts decoded, each valid under the rules for names.
+/// The decoded, valid name of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelName<'a> {
-    /// The namespace.
     pub namespace: Cow<'a, str>,
-    /// The channel within it.
     pub channel: Cow<'a, str>,
 }
 
@@ -62,22 +50,22 @@ pub struct Allow(&'static str);
 /// Why there is no route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RouteError {
-    /// 404: no such path; an empty name makes one.
+    /// 404: no such path, or a name is empty.
     NotFound,
-    /// 405: the path is known and does not take the method (RFC 9110 §15.5.6).
+    /// 405: the path does not take the method (RFC 9110 §15.5.6).
     Method(Allow),
-    /// 400, with what is wrong with the name or the target and what to do.
+    /// 400: the text tells what is wrong with the name or the target, and what to do.
     BadName(&'static str),
 }
 
-/// Says what `method` on `target` asks for, on a listener for `audience`. A route that is not for that
-/// audience is [`RouteError::NotFound`].
+/// Returns the route of `method` on `target`, on a listener for `audience`. A route that the audience
+/// does not have is [`RouteError::NotFound`].
 ///
-/// Takes the target as sent, in any of its forms (RFC 9112 §3.2): a path, `http://host/path` (the host
-/// is not looked at), `*`, or that of a CONNECT. The query is dropped, and so is one trailing slash.
+/// Takes the target as sent, in any form (RFC 9112 §3.2): a path, `http://host/path` (the host is
+/// ignored), `*`, or that of a CONNECT. Drops the query and one trailing slash.
 ///
 /// # Errors
-/// See [`RouteError`]. A path that is not known is reported first, then a bad name, then the method.
+/// See [`RouteError`]. An unknown path is reported first, then a bad name, then the method.
 pub fn parse<'a>(
     audience: Audience,
     method: Method,
@@ -95,16 +83,16 @@ pub fn parse<'a>(
     }
 }
 
-/// The path of a target; `None` if the target is the server as a whole.
+/// The path of a target; `None` for `OPTIONS *`.
 fn path(method: Method, target: &[u8]) -> Result<Option<&[u8]>, RouteError> {
     let (rest, form) = match target {
         [b'/', ..] => (target, Form::Origin),
         b"*" if method == Method::Options => return Ok(None),
-        // The authority that a CONNECT names is never here: this is not a proxy.
+        // Not a proxy: there is nothing to connect to.
         _ if method == Method::Connect => return Err(RouteError::NotFound),
         _ => (behind_scheme(target)?, Form::Absolute),
     };
-    // RFC 9112 §3.2: a target has no fragment, so it is not clear where the path of this one ends.
+    // RFC 9112 §3.2: a target has no fragment, so the end of this path is ambiguous.
     let rest = match memchr2(b'?', b'#', rest) {
         None => rest,
         Some(end) if memchr(b'#', &rest[end..]).is_none() => &rest[..end],
@@ -141,7 +129,7 @@ fn behind_scheme(target: &[u8]) -> Result<&[u8], RouteError> {
     Err(NOT_A_TARGET)
 }
 
-/// The path behind the authority, `/` if there is none (RFC 9110 §4.2.3).
+/// The path after the authority, `/` if it is empty (RFC 9110 §4.2.3).
 fn behind_authority(rest: &[u8]) -> Result<&[u8], RouteError> {
     match memchr(b'/', rest) {
         // RFC 9110 §4.2.1: a recipient must reject an http URI with an empty host.
@@ -156,7 +144,7 @@ fn without_trailing_slash(path: &[u8]) -> &[u8] {
     path.strip_suffix(b"/").unwrap_or(path)
 }
 
-/// Routes what stands behind `/channels/`, without its trailing slash.
+/// Routes what follows `/channels/`, without its trailing slash.
 fn under_channels(
     audience: Audience,
     method: Method,
@@ -210,7 +198,7 @@ fn namespace(
     }
 }
 
-/// Routes a path that has no names in it; all of them are read only.
+/// Routes a path without names. All of them are read-only.
 fn fixed(audience: Audience, method: Method, path: &[u8]) -> Result<Route<'static>, RouteError> {
     let (route, offered) = match path {
         b"/" => (Route::Help, audience != Audience::Operators),
@@ -232,7 +220,7 @@ fn fixed(audience: Audience, method: Method, path: &[u8]) -> Result<Route<'stati
     }
 }
 
-/// A name, decoded. `segment` is not empty, so neither is the name.
+/// Decodes and validates a name. `segment` must not be empty.
 fn name(segment: &[u8]) -> Result<Cow<'_, str>, RouteError> {
     let name = match memchr(b'%', segment) {
         None => Cow::Borrowed(std::str::from_utf8(segment).map_err(|_| NOT_UTF8)?),
@@ -251,11 +239,11 @@ fn name(segment: &[u8]) -> Result<Cow<'_, str>, RouteError> {
     Ok(name)
 }
 
-/// Undoes percent-encoding (RFC 3986 §2.1), whose first escape is at `first`.
+/// Decodes percent-encoding (RFC 3986 §2.1). The first escape is at `first`.
 fn unescape(segment: &[u8], first: usize) -> Result<String, RouteError> {
     let mut rest = &segment[first..];
     while let Some(escape) = memchr(b'%', rest) {
-        // The crate passes a broken escape through as if it were text.
+        // The crate leaves an invalid escape as it is.
         let Some([_, high, low]) = rest.get(escape..escape + 3) else {
             return Err(BROKEN_ESCAPE);
         };
@@ -275,7 +263,7 @@ const BROKEN_ESCAPE: RouteError =
     RouteError::BadName("a `%` is not followed by two hex digits: send a plain `%` as %25");
 
 impl Allow {
-    /// `OPTIONS *`: what the server takes on one path or another (RFC 9110 §9.3.7).
+    /// `OPTIONS *`: the methods of all paths (RFC 9110 §9.3.7).
     const SERVER: Self = Self("GET, POST, PUT, DELETE, OPTIONS");
     const CHANNEL: Self = Self("GET, POST, PUT, DELETE, OPTIONS");
     const NAMESPACE: Self = Self("GET, DELETE, OPTIONS");
@@ -405,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_and_operators_are_each_offered_what_they_need() {
+    fn each_audience_has_its_own_routes() {
         use Method::{Delete, Get, Head, Options, Post, Put};
         let (public, admin) = (Some(Audience::Clients), Some(Audience::Operators));
         let cases = [
@@ -508,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_decoded_and_nothing_else_is_done_to_them() {
+    fn names_are_decoded_and_otherwise_unchanged() {
         for (target, namespace, channel_name) in [
             ("/channels/v1/ab", "v1", "ab"),
             ("/channels/v1/a%62", "v1", "ab"),
@@ -567,7 +555,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_names_are_refused_wherever_they_stand() {
+    fn bad_names_are_refused_on_every_path() {
         let names: [&[u8]; 24] = [
             b"%", b"a%", b"%4", b"a%4", b"%zz", b"%4z", b"%z4", b"%%41", b"%61%", b"%+1", b"% 1",
             b"%00", b"a%0Ab", b"%0D", b"%09", b"%1f", b"%7F", b"%C2%80", b"%c2%9F", b"a\x01",
@@ -593,7 +581,7 @@ mod tests {
     }
 
     #[test]
-    fn targets_of_no_known_form_are_refused() {
+    fn targets_of_unknown_form_are_refused() {
         for target in [
             "",
             "*",
@@ -637,7 +625,7 @@ mod tests {
     }
 
     #[test]
-    fn options_of_the_server_as_a_whole_is_known_and_connect_leads_nowhere() {
+    fn options_of_the_server_is_known_and_connect_is_not_found() {
         let everything = Ok(Route::Options(Allow("GET, POST, PUT, DELETE, OPTIONS")));
         assert_eq!(parse(Audience::Everyone, Method::Options, b"*"), everything);
         for target in ["h:80", "h", "*", "http://h/channels/a/b", ""] {
@@ -658,7 +646,8 @@ mod tests {
         "[^\\p{Cc}]{1,60}"
     }
 
-    /// Percent-encodes the bytes of `name` that must be, and those that `also` picks, in either case.
+    /// Percent-encodes the bytes of `name` that must be escaped, and those that `also` selects, in either
+    /// case.
     fn encode(name: &str, also: &[u8]) -> String {
         let mut out = String::new();
         for (at, &byte) in name.as_bytes().iter().enumerate() {

@@ -1,7 +1,7 @@
 //! The failure table of the wire contract (`doc/protocol.md`, "When something goes wrong") as one
-//! function: what each side of an exchange hears, and who waits on. Pure.
+//! function: how each side of a failed exchange is answered, and which side waits on. Pure.
 //!
-//! Nothing else decides that; `exchange` applies what is ruled here.
+//! No other file decides that; `exchange` applies the ruling.
 
 use strum::{EnumCount, EnumIter, IntoStaticStr};
 
@@ -10,62 +10,60 @@ use crate::{
     model::refusal::Refusal,
 };
 
-/// Why a request, or an exchange, does not go on.
+/// Why a waiting request or an exchange ends early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// The producer closed, half-closed or reset before its body was whole, or its host vanished.
+    /// The producer closed, half-closed or reset before the end of its body, or its host vanished.
     ProducerLeft,
-    /// The producer's framing is broken.
+    /// The producer's framing is invalid.
     BadBody(ChunkedError),
     /// The consumer closed or reset, half-closed before its first byte, or its host vanished.
     ConsumerLeft,
-    /// The consumer took nothing for `--idle-timeout`.
+    /// The consumer received nothing for `--idle-timeout`.
     ConsumerStalled,
     /// The consumer could not tell a cut body from a whole one.
     CutUnseen,
-    /// The channel or its namespace was deleted.
+    /// `DELETE` of the channel or its namespace.
     Deleted,
-    /// A time limit is over: while it waits, `--request-timeout`; in an exchange, `--idle-timeout`.
+    /// A time limit has expired: `--request-timeout` in the queue, `--idle-timeout` in an exchange.
     Expired,
-    /// The server shuts down: at once for who waits, after `--drain-timeout` for an exchange.
+    /// The server shuts down: immediately for a waiting request, after `--drain-timeout` for an
+    /// exchange.
     Drained,
     /// The task that drives the exchange panicked.
     Panicked,
 }
 
-/// How far it had come.
+/// The progress of a request when the cause occurs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter)]
 pub enum Stage {
     /// The request is in its channel's queue.
     Waiting,
-    /// Both sides met; the consumer was sent nothing.
+    /// Both sides are matched; nothing was sent to the consumer.
     Matched,
-    /// The consumer was sent the start of its reply.
+    /// The start of the reply was sent to the consumer.
     Moving,
 }
 
-/// How an exchange ended, for whoever counts exchanges.
+/// How an exchange ended, for metrics and the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, EnumIter, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Outcome {
     /// The whole body was handed to the consumer's connection.
     Delivered,
-    /// The producer left, or broke its framing.
+    /// The producer left, or its framing is invalid.
     ProducerLeft,
     /// The consumer left, or cannot be sent this body.
     ConsumerLeft,
-    /// The channel was deleted.
     Deleted,
-    /// Nothing moved for `--idle-timeout`.
+    /// No bytes moved for `--idle-timeout`.
     Idle,
-    /// The server shut down.
     Drained,
-    /// A fault of the server.
+    /// A bug of the server.
     Panicked,
 }
 
 impl Outcome {
-    /// Its label: short, stable, in lower case.
     #[must_use]
     pub fn label(self) -> &'static str {
         self.into()
@@ -75,42 +73,39 @@ impl Outcome {
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {
-    /// At once: everything was read, or nobody is there, or the socket resets and is meant to.
+    /// Immediately: all input was read, or the peer is gone, or a reset is intended.
     Now,
-    /// The sending direction ends, and what the peer still sends is read and dropped for a bounded
-    /// time and amount, so that it can read what was sent to it (RFC 9112 §9.6).
+    /// Ends the sending direction, then reads and drops input for a bounded time and amount, so that
+    /// the peer can read what was sent (RFC 9112 §9.6).
     Linger,
 }
 
-/// What becomes of one side.
+/// What happens to one side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It waits on, at the front of its queue.
     WaitsOn,
-    /// It hears this.
+    /// It receives this error response.
     Hears(Refusal),
     /// It left: its connection ends without a reply.
     Left,
-    /// Its connection ends short of the body's end.
+    /// Its connection ends before the body's end.
     Cut(Close),
 }
 
-/// What follows from a cause.
+/// The decision on a cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ruling {
-    /// How the exchange counts.
     pub outcome: Outcome,
-    /// What becomes of the producer.
     pub producer: Fate,
-    /// What becomes of the consumer.
     pub consumer: Fate,
 }
 
-/// Rules on `cause` at `stage`. `framing` is that of the body on its way to the consumer. While a
-/// request waits there is one side only; the other side's fate means nothing then.
+/// Rules on `cause` at `stage`. `framing` is the framing towards the consumer. A waiting request has
+/// no counterpart: ignore the other side's fate then.
 ///
 /// # Panics
-/// The cause cannot come up at that stage: a fault of the caller.
+/// The cause is impossible at that stage: a bug of the caller.
 #[must_use]
 pub const fn rule(cause: Cause, stage: Stage, framing: Framing) -> Ruling {
     match stage {
@@ -130,14 +125,14 @@ const fn while_waiting(cause: Cause) -> Ruling {
             ruling(Outcome::ProducerLeft, Fate::Left, Fate::Left)
         }
         Cause::BadBody(_) | Cause::ConsumerStalled | Cause::CutUnseen | Cause::Panicked => {
-            panic!("only an exchange comes to this")
+            panic!("impossible without an exchange")
         }
     }
 }
 
 /// `producer-left-before`, `consumer-left-before`, `consumer-stalled-before`, `cut-unseen`,
-/// `deleted-before`, `producer-stalled-before`, `drain-over-before`: nothing is lost yet, so whoever
-/// stays waits on.
+/// `deleted-before`, `producer-stalled-before`, `drain-over-before`: nothing is lost yet, so the
+/// remaining side waits on.
 const fn before_first_byte(cause: Cause) -> Ruling {
     use Fate::{Cut, Hears, Left, WaitsOn};
     match cause {
@@ -163,7 +158,7 @@ const fn before_first_byte(cause: Cause) -> Ruling {
 }
 
 /// `producer-left-midway`, `consumer-left-midway`, `deleted-midway`, `stalled`, `drain-over-midway`:
-/// the consumer sees the cut, and the producer hears why.
+/// the consumer sees the cut, and the producer receives the reason.
 const fn midway(cause: Cause, framing: Framing) -> Ruling {
     let (outcome, refusal) = match cause {
         Cause::ProducerLeft => (Outcome::ProducerLeft, Refusal::BODY_CUT),
@@ -173,13 +168,13 @@ const fn midway(cause: Cause, framing: Framing) -> Ruling {
         Cause::Deleted => (Outcome::Deleted, Refusal::DELETED_MIDWAY),
         Cause::Drained => (Outcome::Drained, Refusal::DRAINED),
         Cause::Panicked => return ruling(Outcome::Panicked, Fate::Left, Fate::Cut(cut(framing))),
-        Cause::CutUnseen => panic!("such a body is never begun"),
+        Cause::CutUnseen => panic!("such a body is never sent"),
     };
     ruling(outcome, Fate::Hears(refusal), Fate::Cut(cut(framing)))
 }
 
-/// How a cut is shown. Where the framing shows it, the end of the stream does, so that earlier replies
-/// on the connection arrive whole; a body that ends with the connection needs a reset.
+/// How the consumer sees the cut. If the framing shows it, the stream ends normally, so that earlier
+/// replies on the connection arrive whole. A body that ends with the connection needs a reset.
 const fn cut(framing: Framing) -> Close {
     match framing {
         Framing::Length | Framing::Chunked => Close::Linger,
@@ -215,19 +210,19 @@ mod tests {
     const CONTRACT: &str = include_str!("../../doc/protocol.md");
     const SOURCE: &str = include_str!("verdict.rs");
 
-    /// Stands for every error of the chunked coding.
+    /// Represents every error of the chunked coding.
     const BAD_BODY: Cause = BadBody(ChunkedError::Size);
 
-    /// A fault of the server has no row in the contract.
+    /// A bug of the server has no row in the contract.
     const NO_ROW: &str = "";
 
-    /// What is ruled, in the words of [`said`].
+    /// A ruling, in the notation of [`said`].
     struct Row {
         /// Its name in `doc/protocol.md`.
         name: &'static str,
         stage: Stage,
         cause: Cause,
-        /// While a request waits there is no exchange: nobody reads it.
+        /// Unused for a waiting request: there is no exchange.
         outcome: &'static str,
         producer: &'static str,
         consumer: &'static str,
@@ -278,7 +273,7 @@ mod tests {
         row(NO_ROW, (Moving, Panicked), "panicked", "left", "cut"),
     ];
 
-    /// Only an exchange comes to the first four; a body whose cut would not show is never begun.
+    /// The first four need an exchange; a body whose cut would not show is never sent.
     const IMPOSSIBLE: [(Stage, Cause); 5] = [
         (Waiting, BAD_BODY),
         (Waiting, ConsumerStalled),
@@ -287,7 +282,7 @@ mod tests {
         (Moving, CutUnseen),
     ];
 
-    /// One of each: a new cause does not compile here.
+    /// One of each. A new cause does not compile until it is added here.
     fn causes() -> [Cause; 9] {
         const fn next(cause: Cause) -> Cause {
             match cause {
@@ -337,7 +332,7 @@ mod tests {
         errors
     }
 
-    /// How the table says what becomes of a side.
+    /// A fate in the notation of the table.
     fn said(fate: Fate, stage: Stage, framing: Framing) -> String {
         match fate {
             Fate::WaitsOn => "waits on".to_owned(),
@@ -356,7 +351,7 @@ mod tests {
         }
     }
 
-    /// Everything that can be ruled.
+    /// Every possible ruling.
     fn rulings() -> impl Iterator<Item = (&'static Row, Framing, Ruling)> {
         TABLE.iter().flat_map(|row| {
             let ruled = move |framing| (row, framing, rule(row.cause, row.stage, framing));
@@ -368,7 +363,7 @@ mod tests {
     fn contract() -> Vec<[&'static str; 4]> {
         let (_, section) = CONTRACT
             .split_once("## When something goes wrong")
-            .expect("the section");
+            .expect("a section about failures");
         let table = section
             .lines()
             .skip_while(|line| !line.starts_with("| row |"))
@@ -406,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_that_cannot_come_up_at_a_stage_is_a_fault_of_the_caller() {
+    fn an_impossible_cause_panics() {
         for (stage, cause) in IMPOSSIBLE {
             for framing in Framing::iter() {
                 let ruled = catch_unwind(|| rule(cause, stage, framing));
@@ -434,10 +429,12 @@ mod tests {
     }
 
     #[test]
-    fn a_producer_hears_in_the_contracts_words_what_is_wrong_with_its_chunks() {
-        let (_, texts) = CONTRACT.split_once("\nbad_body\n").expect("its texts");
+    fn a_producer_receives_the_contracts_text_for_each_chunk_error() {
+        let (_, texts) = CONTRACT
+            .split_once("\nbad_body\n")
+            .expect("the texts of bad_body");
         let texts = Vec::from_iter(texts.lines().map_while(|line| line.strip_prefix("    ")));
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         for error in chunked_errors() {
             for stage in [Matched, Moving] {
                 for framing in Framing::iter() {
@@ -451,7 +448,7 @@ mod tests {
                     let expected = "400 bad_body, closes";
                     assert_eq!(said(ruling.producer, stage, framing), expected);
                     assert_eq!(refusal.text, error.as_str());
-                    heard.push(refusal.text);
+                    received.push(refusal.text);
                 }
             }
             for framing in Framing::iter() {
@@ -459,12 +456,12 @@ mod tests {
                 assert!(waiting.is_err(), "{error:?}");
             }
         }
-        heard.dedup();
-        assert_eq!(heard, texts);
+        received.dedup();
+        assert_eq!(received, texts);
     }
 
     #[test]
-    fn nobody_is_told_that_all_went_well() {
+    fn no_ruling_reports_success() {
         for (row, _, ruling) in rulings() {
             assert_ne!(ruling.outcome, Outcome::Delivered, "{:?}", row.cause);
             for fate in [ruling.producer, ruling.consumer] {
@@ -490,14 +487,14 @@ mod tests {
         for (row, _, ruling) in rulings().filter(|(row, ..)| row.stage == Matched) {
             let waits_on = [ruling.producer, ruling.consumer].map(|fate| fate == Fate::WaitsOn);
             let over = matches!(row.cause, Deleted | Drained | Panicked);
-            // If both did they would match again, for ever.
+            // If both waited on they would match again, for ever.
             assert_ne!(waits_on, [true, true], "{:?}", row.cause);
             assert_eq!(waits_on == [false, false], over, "{:?}", row.cause);
         }
     }
 
     #[test]
-    fn midway_nobody_waits_on_and_every_connection_closes() {
+    fn midway_neither_side_waits_on_and_every_connection_closes() {
         for (row, _, ruling) in rulings().filter(|(row, ..)| row.stage == Moving) {
             let cut = matches!(ruling.consumer, Fate::Cut(_));
             assert!(cut, "{:?}", row.cause);
@@ -509,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_in_a_queue_is_never_told_to_wait_on() {
+    fn a_waiting_request_never_waits_on() {
         for (row, _, ruling) in rulings().filter(|(row, ..)| row.stage == Waiting) {
             assert_ne!(ruling.producer, Fate::WaitsOn, "{:?}", row.cause);
             assert_ne!(ruling.consumer, Fate::WaitsOn, "{:?}", row.cause);
@@ -525,13 +522,13 @@ mod tests {
     }
 
     #[test]
-    fn the_side_at_fault_is_never_told_to_wait_on() {
+    fn the_side_at_fault_never_waits_on() {
         for (row, _, ruling) in rulings() {
             let at_fault = match row.cause {
                 ProducerLeft | BadBody(_) => [ruling.producer].to_vec(),
                 ConsumerLeft | ConsumerStalled | CutUnseen => [ruling.consumer].to_vec(),
                 Deleted | Drained | Panicked => [ruling.producer, ruling.consumer].to_vec(),
-                // Of a consumer that takes nothing, `ConsumerStalled` is said.
+                // A stalled consumer has the cause `ConsumerStalled`.
                 Expired => [ruling.producer].to_vec(),
             };
             assert!(!at_fault.contains(&Fate::WaitsOn), "{:?}", row.cause);
@@ -539,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_here_says_what_the_contract_says() {
+    fn the_table_of_this_test_agrees_with_the_contract() {
         let contract = contract();
         for row in TABLE.iter().filter(|row| row.name != NO_ROW) {
             let found = contract.iter().find(|[name, ..]| *name == row.name);
@@ -555,7 +552,7 @@ mod tests {
         }
     }
 
-    /// Whether what the table here says of a side is what a cell of the contract says.
+    /// Whether an entry of the test's table agrees with a cell of the contract.
     fn agree(said: &str, cell: &str) -> bool {
         let closes = |text: &str| text.ends_with(", closes");
         match said.split_once(' ') {
@@ -597,12 +594,12 @@ mod tests {
         }
     }
 
-    /// What stands in backticks in the comment above `function`.
+    /// The words in backticks in the comment above `function`.
     fn rows_named_above<'a>(code: &'a str, function: &str) -> Vec<&'a str> {
         let (above, _) = code
             .split_once(&format!("const fn {function}("))
-            .expect("the function");
-        let comment = above.trim_end().rsplit("\n\n").next().expect("its comment");
+            .expect("a function of that name");
+        let comment = above.trim_end().rsplit("\n\n").next().expect("a comment");
         comment.split('`').skip(1).step_by(2).collect()
     }
 
