@@ -1,11 +1,10 @@
-//! The access log: one line for every request that was answered, or whose client left before.
+//! The access log: one line for every request, answered or abandoned by its client.
 //!
-//! Owns: what is known of a request until its line is written, and how the names in it are written.
-//! A connection has a [`Line`]. Without an access log it stays empty, and every method on it is one
-//! comparison.
+//! Owns: the fields of a line until it is written, and the redaction of names. Every connection has a
+//! [`Line`]. Without an access log it stays empty, and each of its methods costs one comparison.
 //!
-//! Must never: write a name in the clear unless that was asked for, or ask the kernel for more than
-//! each connection's peer, once.
+//! Must never: write a plain name unless configured, or make a system call, except one for each
+//! connection's peer address.
 
 use std::{
     cell::Cell,
@@ -22,26 +21,26 @@ use crate::{
     },
 };
 
-/// What its lines are called where lines are chosen by their target.
+/// The `tracing` target of the access log, for filters.
 pub const TARGET: &str = "httpipe::access";
 
-/// The outcome of a request whose client went before it was answered.
+/// Outcome: the client left before the response.
 const LEFT: &str = "left";
 
-/// The outcome of a request whose task, or whose counterpart's, panicked.
+/// Outcome: the task of the request, or of its counterpart, panicked.
 const PANICKED: &str = "panicked";
 
-/// The access log of a server that keeps one; the same for all its shards.
+/// The configuration of the access log, shared by all shards.
 #[derive(Debug)]
 pub struct AccessLog {
     names: Names,
-    /// Names are short and can be guessed: without a key that nobody knows, a hash could be found
-    /// by trying. It ends with the process, so lines of two runs cannot be put together.
+    /// Names are short and guessable: without a secret key, a hash could be reversed by trying names.
+    /// The key is new in each process, so hashes of two runs cannot be compared.
     key: RandomState,
 }
 
 impl AccessLog {
-    /// A log with a key of its own.
+    /// Chooses a random key.
     #[must_use]
     pub fn new(names: Names) -> Self {
         Self {
@@ -50,8 +49,8 @@ impl AccessLog {
         }
     }
 
-    /// The name of a namespace, and of a channel in it, as they stand in a line. A channel's hash
-    /// covers its namespace too: channels of the same name in two namespaces do not look alike.
+    /// Redacts the names of a namespace and of a channel in it. A channel's hash covers its namespace:
+    /// channels of the same name in two namespaces have different hashes.
     fn redact(&self, namespace: &str, channel: Option<&str>) -> Redacted {
         match self.names {
             Names::Hash => Redacted {
@@ -70,7 +69,7 @@ impl AccessLog {
         let mut hasher = self.key.build_hasher();
         for name in names {
             hasher.write(name.as_bytes());
-            // No name holds a control character.
+            // A separator: names contain no control characters.
             hasher.write_u8(0);
         }
         format!("{:016x}", hasher.finish())
@@ -83,16 +82,15 @@ struct Redacted {
     channel: Option<String>,
 }
 
-/// What the access log will say of the request that a connection has in hand. Empty where there is no
-/// access log.
+/// The line of a connection's current request. Empty without an access log.
 #[derive(Default)]
 pub struct Line(Cell<Option<Box<Record>>>);
 
 #[derive(Debug)]
 struct Record {
-    /// Asked for once: TCP no longer knows it after the peer has reset the connection.
+    /// Looked up once, at the start: after a reset TCP no longer knows it.
     peer: String,
-    /// The rest is about the request in hand; `None` between two requests.
+    /// The current request; `None` between two requests.
     request: Option<Asked>,
 }
 
@@ -124,8 +122,8 @@ impl Asked {
 }
 
 impl Line {
-    /// A request has arrived whole; `method` is `None` if its head could not be parsed. `peer` is
-    /// called for the first request of a connection only.
+    /// A head has arrived; `method` is `None` if it is invalid. `peer` is called only for the first
+    /// request of a connection.
     #[cold]
     pub fn begin(&self, method: Option<Method>, peer: impl FnOnce() -> String) {
         let mut record = self.0.take().unwrap_or_else(|| {
@@ -138,7 +136,6 @@ impl Line {
         self.0.set(Some(record));
     }
 
-    /// What the request asks for.
     #[cold]
     pub fn asks(&self, log: &AccessLog, route: &Route<'_>) {
         let channel = |name: &ChannelName<'_>| log.redact(&name.namespace, Some(&name.channel));
@@ -163,27 +160,26 @@ impl Line {
         });
     }
 
-    /// The request was matched.
     #[inline]
     pub fn matched(&self, now: Reading) {
         self.note(|request| request.matched = Some(now));
     }
 
-    /// The request waits again: its exchange moved nothing.
+    /// The request waits again, because its exchange moved nothing.
     #[inline]
     pub fn unmatched(&self) {
         self.note(|request| request.matched = None);
     }
 
-    /// Bytes of payload that were moved for the request, in all.
+    /// `bytes`: payload moved for the request so far.
     #[inline]
     pub fn moved(&self, bytes: u64) {
         self.note(|request| request.bytes = bytes);
     }
 
-    /// The request was answered, or its answer has begun. `outcome` is the label of a
-    /// [`crate::model::refusal::Kind`] or a [`crate::observe::counters::Outcome`], or one of this file's. Returns false if
-    /// no request is in hand.
+    /// The response was sent, or has begun. `outcome` is the label of a
+    /// [`crate::model::reply::Meaning`] or a [`crate::model::verdict::Outcome`]. Returns false without a
+    /// current request.
     #[inline]
     pub fn answered(&self, status: Status, outcome: &'static str) -> bool {
         self.note(|request| {
@@ -192,25 +188,25 @@ impl Line {
         })
     }
 
-    /// How an answer that has begun ended.
+    /// A response that had begun has ended.
     #[inline]
     pub fn ended(&self, outcome: &'static str) {
         self.note(|request| request.outcome = outcome);
     }
 
-    /// The client left before it was answered.
+    /// The client left before the response.
     #[inline]
     pub fn left(&self) {
         self.ended(LEFT);
     }
 
-    /// The connection's task panicked, or the task that was to send it a body.
+    /// The connection's task panicked, or the task that sends it a body.
     #[inline]
     pub fn panicked(&self) {
         self.ended(PANICKED);
     }
 
-    /// Changes what is known of the request in hand; returns false if there is none, or no log.
+    /// Updates the current request; returns false without one.
     #[inline]
     fn note(&self, change: impl FnOnce(&mut Asked)) -> bool {
         let Some(mut record) = self.0.take() else {
@@ -222,8 +218,7 @@ impl Line {
         noted
     }
 
-    /// The request in hand, which arrived at `arrived`, is over: writes its line. No-op if there is
-    /// none.
+    /// Writes the line of the current request, which arrived at `arrived`. No-op without one.
     #[inline]
     pub fn finish(&self, arrived: Reading, now: impl FnOnce() -> Reading) {
         if let Some(mut record) = self.0.take() {
@@ -235,14 +230,14 @@ impl Line {
     }
 }
 
-/// Text from clients is written as a string, which the log's form quotes and escapes.
+/// Text from clients is passed as strings, which the subscriber quotes and escapes.
 #[cold]
 fn write(peer: &str, request: &Asked, arrived: Reading, now: Reading) {
     let side = request.side.map(|side| match side {
         Side::Producer => "producer",
         Side::Consumer => "consumer",
     });
-    // A request that was never matched has waited all its time.
+    // A request without a match waited until its end.
     let waited = arrived.micros_until(request.matched.unwrap_or(now));
     tracing::info!(
         target: TARGET,
@@ -266,7 +261,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hash_tells_channels_apart_and_says_when_two_are_the_same() {
+    fn equal_channels_have_equal_hashes_and_different_ones_differ() {
         let log = AccessLog::new(Names::Hash);
         let one = log.redact("a", Some("b"));
         let same = log.redact("a", Some("b"));
@@ -284,14 +279,14 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_is_another_at_each_start() {
+    fn hashes_differ_between_two_runs() {
         let one = AccessLog::new(Names::Hash).redact("a", None);
         let other = AccessLog::new(Names::Hash).redact("a", None);
         assert_ne!(one.namespace, other.namespace);
     }
 
     #[test]
-    fn names_are_left_out_or_written_as_they_are() {
+    fn names_are_omitted_or_plain_as_configured() {
         let none = AccessLog::new(Names::None).redact("a", Some("b"));
         assert_eq!((none.namespace, none.channel), (None, None));
         let plain = AccessLog::new(Names::Plain).redact("a", Some("b"));

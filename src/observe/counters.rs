@@ -1,6 +1,6 @@
-//! Plain counters, one set a shard, summed when somebody asks. Pure.
+//! Plain counters, one set per shard, summed on read. Pure.
 //!
-//! Must never: hold a channel's name, or cost the way of the data more than an addition.
+//! Must never: use a channel's name as a label, or cost the data path more than an addition.
 
 use std::{cell::Cell, fmt};
 
@@ -21,7 +21,7 @@ use crate::{
     observe::histogram::{Histogram, Observed},
 };
 
-/// How payload bytes got from one socket to the other.
+/// How payload bytes moved from one socket to the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, EnumIter, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Path {
@@ -33,14 +33,13 @@ pub enum Path {
     WithHead,
 }
 
-/// What a shard counts as it works.
+/// The counters of one shard.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Requests whose head was read, on the shard that answers them.
+    /// Requests received, counted on the shard that answers them.
     pub requests: Counter,
-    /// Connections given to another shard.
+    /// Connections handed over to another shard.
     pub handovers: Counter,
-    /// Tasks that panicked.
     pub panics: Counter,
     exchanges: [Counter; Outcome::COUNT],
     bytes: [Counter; Path::COUNT],
@@ -50,17 +49,15 @@ pub struct Counters {
     exchange_times: Histogram,
 }
 
-/// A number that one thread counts up.
+/// A counter that one thread increments.
 #[derive(Debug, Default)]
 pub struct Counter(Cell<u64>);
 
 impl Counter {
-    /// Adds `n`.
     pub fn add(&self, n: u64) {
         self.0.set(self.0.get() + n);
     }
 
-    /// The sum so far.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.get()
@@ -68,51 +65,44 @@ impl Counter {
 }
 
 impl Counters {
-    /// A request of `side` was matched, so long after it came.
+    /// A request of `side` was matched, `micros` after its arrival.
     pub fn matched(&self, side: Side, micros: u64) {
         self.waits[side as usize].observe(micros);
     }
 
-    /// An exchange ended, so long after the match.
+    /// An exchange ended, `micros` after the match.
     pub fn exchange_ended(&self, outcome: Outcome, micros: u64) {
         self.exchanges[outcome as usize].add(1);
         self.exchange_times.observe(micros);
     }
 
-    /// So many bytes of payload were sent on.
+    /// `bytes` of payload were sent on.
     pub fn moved(&self, path: Path, bytes: u64) {
         self.bytes[path as usize].add(bytes);
     }
 
-    /// A reply's head was sent.
     pub fn replied(&self, status: Status) {
         self.replies[status as usize].add(1);
     }
 
-    /// A request was refused.
     pub fn refused(&self, kind: Kind) {
         self.refusals[kind as usize].add(1);
     }
 }
 
-/// What a shard holds at one moment.
+/// The current gauges of one shard.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Gauges {
-    /// Open connections.
     pub connections: u64,
-    /// Channels in use.
     pub channels: u64,
-    /// Producers that wait for a consumer.
     pub waiting_producers: u64,
-    /// Consumers that wait for a producer.
     pub waiting_consumers: u64,
-    /// Exchanges under way.
     pub exchanging: u64,
     /// Pipes, pooled and in use.
     pub pipes: u64,
 }
 
-/// A sum over shards, ready to be written out.
+/// The sum over shards, for exposition.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     requests: u64,
@@ -125,7 +115,7 @@ pub struct Snapshot {
     waits: [Observed; 2],
     exchange_times: Observed,
     gauges: Gauges,
-    /// What each shard has by itself, where that tells whether the load is shared evenly.
+    /// The values per shard that show whether the load is even.
     shards: Vec<Share>,
 }
 
@@ -139,7 +129,7 @@ struct Share {
 }
 
 impl Snapshot {
-    /// What shard number `shard` has.
+    /// The snapshot of shard number `shard`.
     #[must_use]
     pub fn new(shard: usize, counters: &Counters, gauges: Gauges) -> Self {
         let share = Share {
@@ -187,10 +177,10 @@ impl Snapshot {
         self.shards.extend_from_slice(&other.shards);
     }
 
-    /// The media type of what `into_text` writes.
+    /// The media type of [`Self::into_text`].
     pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-    /// The text format that Prometheus reads (OpenMetrics 1.0), with what `beside` collects.
+    /// The text format of Prometheus (OpenMetrics 1.0), with the metrics of `beside`.
     #[must_use]
     pub fn into_text(mut self, beside: impl Collector) -> String {
         self.shards.sort_unstable_by_key(|share| share.shard);
@@ -222,29 +212,24 @@ impl Collector for Snapshot {
 
 impl Snapshot {
     fn encode_counts(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        counter(
-            to,
-            "httpipe_requests",
-            "Requests whose head was read",
-            self.requests,
-        )?;
+        counter(to, "httpipe_requests", "Requests received", self.requests)?;
         counter(
             to,
             "httpipe_handovers",
-            "Connections given to the shard that owns their channel",
+            "Connections handed over to the shard that owns their channel",
             self.handovers,
         )?;
         counter(
             to,
             "httpipe_panics",
-            "Tasks that panicked; any is a fault of the server",
+            "Tasks that panicked; each is a bug of the server",
             self.panics,
         )?;
         let exchanges = Outcome::iter().map(Outcome::label);
         family(
             to,
             "httpipe_exchanges",
-            "Exchanges ended, by how they ended",
+            "Ended exchanges, by outcome",
             "outcome",
             exchanges.zip(self.exchanges),
         )?;
@@ -252,7 +237,7 @@ impl Snapshot {
         family(
             to,
             "httpipe_bytes",
-            "Payload bytes sent on, by how they moved",
+            "Payload bytes sent on, by path: spliced, copied, or with the head",
             "path",
             paths.zip(self.bytes),
         )?;
@@ -268,22 +253,22 @@ impl Snapshot {
         family(
             to,
             "httpipe_refusals",
-            "Replies that say no, by what was wrong",
+            "Error responses, by kind",
             "kind",
             kinds.zip(self.refusals),
         )
     }
 
     fn encode_times(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Time from a request's arrival to its match, in seconds, of requests that were \
-                    matched; the clock moves in steps of up to 0.01 s";
+        let help = "Time from the arrival of a matched request to its match, in seconds; the clock \
+                    has steps of up to 0.01 s";
         let (unit, kind) = (Unit::Seconds, MetricType::Histogram);
         let mut waits = to.encode_descriptor("httpipe_wait", help, Some(&unit), kind)?;
         for (side, observed) in ["producer", "consumer"].into_iter().zip(&self.waits) {
             observed.encode(waits.encode_family(&[("side", side)])?)?;
         }
-        let help = "Time from a match until both replies were decided, in seconds; the clock moves \
-                    in steps of up to 0.01 s";
+        let help = "Time from a match to the end of the exchange, in seconds; the clock has steps of \
+                    up to 0.01 s";
         let (unit, kind) = (Unit::Seconds, MetricType::Histogram);
         let times = to.encode_descriptor("httpipe_exchange", help, Some(&unit), kind)?;
         self.exchange_times.encode(times)
@@ -307,7 +292,7 @@ impl Snapshot {
         ] {
             gauge(to, name, help, value)?;
         }
-        let help = "Requests that wait for their counterpart";
+        let help = "Requests that wait for a counterpart";
         let mut waiting = to.encode_descriptor("httpipe_waiting", help, None, MetricType::Gauge)?;
         for (side, count) in [
             ("producer", gauges.waiting_producers),
@@ -318,7 +303,7 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Families of their own, so that a sum over a family never counts anything twice.
+    /// Separate families, so that a sum over a family counts nothing twice.
     fn encode_shards(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let each = |of: fn(&Share) -> u64| {
             self.shards
@@ -328,14 +313,14 @@ impl Snapshot {
         family(
             to,
             "httpipe_shard_requests",
-            "Requests whose head was read, by shard",
+            "Requests received, by shard",
             "shard",
             each(|share| share.requests),
         )?;
         family(
             to,
             "httpipe_shard_handovers",
-            "Connections given to another shard, by the shard that gave them",
+            "Connections handed over to another shard, by the sending shard",
             "shard",
             each(|share| share.handovers),
         )?;
@@ -360,7 +345,7 @@ impl Snapshot {
     }
 }
 
-/// A gauge that is always 1, which is how Prometheus takes in what is no number.
+/// A gauge of value 1: the Prometheus convention for text.
 fn encode_build(to: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let help = "The server's version; always 1";
     let mut build = to.encode_descriptor("httpipe_build_info", help, None, MetricType::Gauge)?;
@@ -368,7 +353,7 @@ fn encode_build(to: &mut DescriptorEncoder<'_>) -> fmt::Result {
     ConstGauge::new(1u64).encode(build.encode_family(&labels)?)
 }
 
-/// Writes a counter; its name goes without `_total`.
+/// `name` must not end in `_total`: the encoder appends it.
 pub(crate) fn counter(
     to: &mut DescriptorEncoder<'_>,
     name: &str,
@@ -379,7 +364,6 @@ pub(crate) fn counter(
     ConstCounter::new(value).encode(to)
 }
 
-/// Writes a gauge.
 pub(crate) fn gauge(
     to: &mut DescriptorEncoder<'_>,
     name: &str,

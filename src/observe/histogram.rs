@@ -1,16 +1,15 @@
-//! How long things took, as plain counts by length. Pure.
+//! A histogram of durations, in plain counts. Pure.
 //!
-//! Must never: cost the one who observes more than a few additions, or take a lock.
+//! Must never: cost an observation more than a few additions, or take a lock.
 
 use std::cell::Cell;
 
 use prometheus_client::encoding::{MetricEncoder, NoLabelSet};
 
-/// The upper ends of the buckets, in microseconds; what is longer falls into one more.
+/// The upper bounds of the buckets, in microseconds. One more bucket has no bound.
 ///
-/// The shortest is 10 ms, because the clock moves in steps of 1 to 10 ms (`CONFIG_HZ`): anything
-/// shorter would tell a tick from another, not a short wait from a shorter one. The longest is an
-/// hour, because requests may wait as long as they like.
+/// The lowest is 10 ms, because the clock has steps of 1 to 10 ms (`CONFIG_HZ`): a lower bound would
+/// show ticks, not durations. The highest is an hour, because requests may wait without a limit.
 pub const BOUNDS_MICROS: [u64; 14] = [
     10_000,
     25_000,
@@ -30,7 +29,7 @@ pub const BOUNDS_MICROS: [u64; 14] = [
 
 const BUCKETS: usize = BOUNDS_MICROS.len() + 1;
 
-/// Lengths of time that one thread observes.
+/// A histogram that one thread updates.
 #[derive(Debug, Default)]
 pub struct Histogram {
     buckets: [Cell<u64>; BUCKETS],
@@ -38,16 +37,15 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Counts one that took so many microseconds.
+    /// Counts a duration.
     pub fn observe(&self, micros: u64) {
-        // The first bucket is where almost all belong, so the search begins there.
+        // Almost all durations belong in the first bucket, so the search is linear.
         let found = BOUNDS_MICROS.iter().position(|&bound| micros <= bound);
         let bucket = &self.buckets[found.unwrap_or(BUCKETS - 1)];
         bucket.set(bucket.get() + 1);
         self.sum_micros.set(self.sum_micros.get() + micros);
     }
 
-    /// What was observed so far.
     #[must_use]
     pub fn observed(&self) -> Observed {
         Observed {
@@ -57,7 +55,7 @@ impl Histogram {
     }
 }
 
-/// What a [`Histogram`], or several together, have observed.
+/// The counts of one [`Histogram`], or the sum of several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
     buckets: [u64; BUCKETS],
@@ -65,7 +63,6 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// Adds what another one has observed.
     pub fn add(&mut self, other: &Self) {
         for (sum, share) in self.buckets.iter_mut().zip(other.buckets) {
             *sum += share;
@@ -73,10 +70,10 @@ impl Observed {
         self.sum_micros += other.sum_micros;
     }
 
-    /// Writes it out in seconds.
+    /// Encodes it in seconds.
     ///
     /// # Errors
-    /// As the writer's.
+    /// Those of the writer.
     pub fn encode(&self, mut to: MetricEncoder<'_>) -> std::fmt::Result {
         let bounds = BOUNDS_MICROS.iter().map(|&micros| seconds(micros));
         let bounds = bounds.chain([f64::INFINITY]);
@@ -95,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_as_long_as_a_bound_falls_below_it_and_what_is_longer_behind_it() {
+    fn an_upper_bound_is_inclusive() {
         let histogram = Histogram::default();
         let longest = BOUNDS_MICROS[BOUNDS_MICROS.len() - 1];
         for micros in [0, 10_000, 10_001, longest, longest + 1] {

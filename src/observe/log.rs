@@ -1,10 +1,10 @@
-//! Where the log goes: lines on standard error, which a thread of its own writes.
+//! The log: lines on standard error, written by a separate thread.
 //!
-//! Owns: the form of the lines, the queue to that thread, and the count of the lines that the queue
-//! had no room for. Which lines there are is for `RUST_LOG` to say (default `info`).
+//! Owns: the form of the lines, the queue to that thread, and the count of the lines dropped because
+//! the queue was full. `RUST_LOG` filters the lines (default `info`).
 //!
-//! Must never: let whoever logs wait. If standard error is a pipe that nobody reads, the queue fills,
-//! lines are dropped and counted, and the next line that gets through is preceded by how many.
+//! Must never: block a thread that logs. If standard error is a pipe that is not read, the queue fills
+//! and lines are dropped; the next line that gets through follows a line with their count.
 
 use std::{
     any::Any,
@@ -25,7 +25,7 @@ use crate::{config::Form, limits, observe::access};
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 static WRITER: Mutex<Option<WorkerGuard>> = Mutex::new(None);
 
-/// The log while it is open; dropping it closes it.
+/// Guard of the open log.
 #[must_use = "the log closes when this is dropped"]
 #[derive(Debug)]
 pub struct Open(());
@@ -36,10 +36,10 @@ impl Drop for Open {
     }
 }
 
-/// Opens the log, from here on also for panics; call once, before the first line is logged.
-/// `with_access`: lines of the access log are written whatever `RUST_LOG` says.
+/// Opens the log, also for panics. Call it once, before the first line is logged.
+/// `with_access`: the access log is written whatever `RUST_LOG` is.
 ///
-/// An invalid `RUST_LOG` directive is ignored and said so on standard error by the filter itself.
+/// The filter ignores an invalid `RUST_LOG` directive and warns on standard error.
 pub fn open(form: Form, with_access: bool) -> Open {
     if form != Form::Off {
         let (queue, writer) = NonBlockingBuilder::default()
@@ -51,20 +51,20 @@ pub fn open(form: Form, with_access: bool) -> Open {
         *WRITER.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
         let ansi = io::stderr().is_terminal();
         let subscriber = subscriber(form, filter(with_access), ansi, queue);
-        // Only a second call could fail, and the first one's log is as good.
+        // Fails only on a second call; the log of the first stays in use.
         let _ = tracing::dispatcher::set_global_default(subscriber);
         panic::set_hook(Box::new(log_panic));
     }
     Open(())
 }
 
-/// Writes what is in the queue, for a second or so at most, and ends the log. No-op if it is closed.
+/// Writes the queued lines, for about a second at most, and closes the log. No-op if it is closed.
 pub fn close() {
     let writer = WRITER.lock().unwrap_or_else(PoisonError::into_inner).take();
     drop(writer);
 }
 
-/// How many lines were lost because the queue was full.
+/// Lines dropped because the queue was full.
 #[must_use]
 pub fn lines_dropped() -> u64 {
     DROPPED
@@ -97,8 +97,7 @@ where
     }
 }
 
-/// Logs a panic in one line, where Rust would write several to standard error and wait for whoever
-/// reads it.
+/// Logs a panic in one line. Rust's default hook writes several lines to standard error and blocks.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let thread = thread::current();
     let name = thread.name().unwrap_or("unnamed");
@@ -111,7 +110,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     tracing::error!(reason, backtrace, "thread '{name}' panicked at {place}");
 }
 
-/// What a panic said of itself.
+/// The message of a panic.
 #[must_use]
 pub fn reason(panic: &(dyn Any + Send)) -> &str {
     panic
@@ -121,11 +120,11 @@ pub fn reason(panic: &(dyn Any + Send)) -> &str {
         .unwrap_or("no reason given")
 }
 
-/// Standard error as the log's thread sees it.
+/// Standard error, as written by the log's thread.
 struct Output {
     form: Form,
     to: BufWriter<Stderr>,
-    /// How many lost lines were reported, and when the last time was.
+    /// Dropped lines that were reported.
     reported: u64,
     last_report: Instant,
 }
@@ -140,7 +139,7 @@ impl Output {
         }
     }
 
-    /// Says how many lines were lost since it was last said, if any were.
+    /// Reports the lines dropped since the last report, if any.
     fn report_dropped(&mut self) -> io::Result<()> {
         let dropped = lines_dropped();
         if dropped > self.reported {
@@ -155,7 +154,8 @@ impl Output {
 
 impl Write for Output {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        // Where lines come faster than they are read, the queue may never be empty.
+        // If lines arrive faster than they are read, the queue may never be empty, and `flush` is not
+        // called.
         if self.last_report.elapsed() >= limits::LOG_REPORT_PERIOD {
             self.report_dropped()?;
         }
@@ -163,8 +163,8 @@ impl Write for Output {
         Ok(line.len())
     }
 
-    /// Called when the queue is empty. Then the thread rests a little: while it waits for a line,
-    /// whoever logs one pays a system call to wake it.
+    /// Called when the queue is empty. Sleeps for a moment: logging a line to a thread that waits costs
+    /// the sender a system call to wake it.
     fn flush(&mut self) -> io::Result<()> {
         self.report_dropped()?;
         self.to.flush()?;
@@ -173,22 +173,22 @@ impl Write for Output {
     }
 }
 
-/// The line that says so: made here, because the queue may have no room for it.
+/// The line about dropped lines. It bypasses the queue, which may be full.
 fn warning(form: Form, dropped: u64) -> Vec<u8> {
     lines(form, || {
         tracing::warn!(dropped, "the log is read too slowly: lines were dropped");
     })
 }
 
-/// What `speak` logs, in this form.
-fn lines(form: Form, speak: impl FnOnce()) -> Vec<u8> {
+/// The lines that `log` logs, in this form.
+fn lines(form: Form, log: impl FnOnce()) -> Vec<u8> {
     let kept = Arc::new(Mutex::new(Vec::new()));
     let subscriber = subscriber(form, EnvFilter::new("warn"), false, Kept(Arc::clone(&kept)));
-    tracing::dispatcher::with_default(&subscriber, speak);
+    tracing::dispatcher::with_default(&subscriber, log);
     std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Lines that are kept.
+/// Collects lines in memory.
 struct Kept(Arc<Mutex<Vec<u8>>>);
 
 impl Write for &Kept {
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_one_line_that_says_where_and_why() {
+    fn a_panic_is_one_line_with_place_and_reason() {
         for form in [Form::Text, Form::Json] {
             let line = lines(form, || {
                 let before = panic::take_hook();

@@ -1,7 +1,7 @@
-//! What the kernel and this process know of the process as a whole: CPU, memory, open files.
+//! Metrics of the process as a whole: CPU time, memory, open descriptors.
 //!
-//! Looked at when somebody asks for the metrics, and at no other time. Must never take long: a shard
-//! looks, and its connections wait meanwhile.
+//! Collected only when the metrics are read. Must never take long: a shard collects them, and its
+//! connections wait meanwhile.
 
 use std::{
     fmt, fs,
@@ -18,33 +18,30 @@ use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 
 static BEGAN: OnceLock<SystemTime> = OnceLock::new();
 
-/// Says that the process begins now; later calls change nothing.
+/// Records the start time of the process. No-op on later calls.
 pub fn begin() {
     BEGAN.get_or_init(SystemTime::now);
 }
 
-/// The process at one moment. What the kernel does not tell is `None`.
+/// The current values. `None`: the kernel does not provide the value.
 #[derive(Clone, Copy, Debug)]
 pub struct Process {
-    /// When it began, since the Unix epoch.
+    /// Start time, since the Unix epoch.
     pub began: Duration,
-    /// User and system time of all its threads.
+    /// User and system time of all threads.
     pub cpu: Duration,
-    /// Bytes of it that are in memory.
     pub resident_bytes: Option<u64>,
-    /// Bytes that it has reserved addresses for.
     pub virtual_bytes: Option<u64>,
-    /// Open descriptors. The kernel tells since Linux 6.2; to count them one by one would take
-    /// milliseconds where there are many connections.
+    /// Open descriptors. Needs Linux 6.2: counting them one by one takes milliseconds with many
+    /// connections.
     pub open_files: Option<u64>,
-    /// How many it may open; `None` also if there is no limit.
+    /// The limit of open descriptors; `None` also without a limit.
     pub open_files_max: Option<u64>,
-    /// Lines that the log lost because whoever reads it was too slow.
     pub log_lines_dropped: u64,
 }
 
 impl Process {
-    /// Looks at `/proc/self` (`proc(5)`), in a few microseconds.
+    /// Reads `/proc/self` (`proc(5)`), in a few microseconds.
     #[must_use]
     pub fn look() -> Self {
         let began = *BEGAN.get_or_init(SystemTime::now);
@@ -63,27 +60,27 @@ impl Process {
     }
 }
 
-/// The first two numbers of `/proc/self/statm`, in bytes: all, and what is in memory.
+/// The first two numbers of `/proc/self/statm`, in bytes: virtual and resident memory.
 fn memory() -> [Option<u64>; 2] {
     let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let mut pages = statm.split(' ');
     [(); 2].map(|()| Some(pages.next()?.parse::<u64>().ok()? * machine::page_bytes()))
 }
 
-/// How many entries `/proc/self/fd` has; the kernel says so in its size since Linux 6.2, and 0 before.
+/// The number of entries of `/proc/self/fd`: its size since Linux 6.2, 0 on older kernels.
 fn open_files() -> Option<u64> {
     let entries = fs::metadata("/proc/self/fd").ok()?.len();
     (entries > 0).then_some(entries)
 }
 
-/// Under the names that Prometheus's own clients use.
+/// The names are those of the official Prometheus clients.
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let to = &mut encoder;
         counter(
             to,
             "httpipe_log_lines_dropped",
-            "Log lines lost because whoever reads the log was too slow",
+            "Log lines dropped because standard error was not read fast enough",
             self.log_lines_dropped,
         )?;
         counter(
@@ -95,24 +92,24 @@ impl Collector for Process {
         gauge(
             to,
             "process_start_time_seconds",
-            "When the process began, in seconds since the Unix epoch",
+            "Start time of the process, in seconds since the Unix epoch",
             self.began.as_secs_f64(),
         )?;
         for (name, help, value) in [
             (
                 "process_resident_memory_bytes",
-                "Memory in use, in bytes",
+                "Resident memory, in bytes",
                 self.resident_bytes,
             ),
             (
                 "process_virtual_memory_bytes",
-                "Addresses reserved, in bytes",
+                "Virtual memory, in bytes",
                 self.virtual_bytes,
             ),
             ("process_open_fds", "Open file descriptors", self.open_files),
             (
                 "process_max_fds",
-                "How many file descriptors may be open",
+                "Limit of open file descriptors",
                 self.open_files_max,
             ),
         ] {
@@ -129,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_living_process_has_used_memory_and_began_before_now() {
+    fn a_running_process_uses_memory_and_started_in_the_past() {
         begin();
         let process = Process::look();
         assert!(process.resident_bytes > Some(0));

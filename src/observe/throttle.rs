@@ -1,4 +1,5 @@
-//! Log lines about a persistent problem: the first occurrence at once, then seldom, with a count.
+//! Throttles log lines about a persistent problem: the first occurrence is logged immediately, later
+//! ones periodically, with a count.
 
 use std::cell::Cell;
 
@@ -10,7 +11,7 @@ use crate::{
 /// One problem of one shard.
 #[derive(Debug, Default)]
 pub struct Throttle {
-    /// From when on the next line may be written; `None` before the first.
+    /// The next line is due from here on; `None` before the first.
     next_line: Cell<Option<Moment>>,
     /// Occurrences since the last line.
     unreported: Cell<u64>,
