@@ -32,10 +32,10 @@ pub enum BoundTo {
     Unix(PathBuf),
 }
 
-/// How TCP detects that the peer of an accepted connection is gone (`tcp(7)`).
+/// How TCP detects that a peer has vanished (`tcp(7)`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerDetection {
-    /// Silence before the first keepalive probe; whole seconds.
+    /// Idle time before the first keepalive probe; whole seconds.
     pub idle: Duration,
     /// The time between two probes; whole seconds.
     pub interval: Duration,
@@ -87,7 +87,7 @@ fn stream_socket(family: AddressFamily) -> io::Result<OwnedFd> {
 pub fn set_tcp_options(fd: &OwnedFd, detection: PeerDetection) -> io::Result<()> {
     // A response leaves in one send, so there is nothing to coalesce.
     sockopt::set_tcp_nodelay(fd, true)?;
-    // Else a byte that its sender marked as urgent is taken out of the stream (RFC 6093 §5).
+    // Otherwise the kernel removes a byte sent as urgent from the stream (RFC 6093 §5).
     sockopt::set_socket_oobinline(fd, true)?;
     sockopt::set_socket_keepalive(fd, true)?;
     sockopt::set_tcp_keepidle(fd, detection.idle)?;
@@ -115,7 +115,6 @@ pub fn shut_down(fd: &impl AsFd) {
     let _ = net::shutdown(fd, Shutdown::Both);
 }
 
-/// Whether `fd` is a stream socket that listens.
 #[must_use]
 pub fn is_listening(fd: &OwnedFd) -> bool {
     sockopt::socket_type(fd) == Ok(SocketType::STREAM) && sockopt::socket_acceptconn(fd) == Ok(true)
@@ -158,7 +157,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn an_ipv6_wildcard_takes_ipv4_clients_only_where_it_is_to() {
+    fn an_ipv6_wildcard_takes_ipv4_clients_only_if_dual_stack() {
         for dual_stack in [false, true] {
             let at = "[::]:0".parse().expect("an address");
             let Ok(fd) = tcp(at, dual_stack) else {
@@ -177,7 +176,7 @@ mod tests {
     fn a_socket_listens_only_after_listen() {
         let fd = tcp("127.0.0.1:0".parse().expect("an address"), false).expect("a free port");
         assert!(!is_listening(&fd));
-        listen(&fd).expect("nobody else is there");
+        listen(&fd).expect("the address is free");
         assert!(is_listening(&fd));
         let (one, _other) = UnixStream::pair().expect("sockets");
         assert!(!is_listening(&one.into()));

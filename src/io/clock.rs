@@ -1,8 +1,7 @@
-//! A shard's clocks: a coarse one, advanced by the sweep and read for nothing, and one to measure by.
+//! A shard's clocks: a cached one, advanced by the sweep and free to read, and one for measurements.
 //!
-//! Whether a time limit is over is looked up when the sweep comes by, so the moment of that look is
-//! exact enough. When it is to be over goes by the kernel's tick, and how long a request waited is
-//! measured in [`Reading`]s: both are calls of `clock_gettime(2)` in user space.
+//! Time limits expire in a sweep, so the time of the last sweep is exact enough for them. Deadlines
+//! and measurements ([`Reading`]) call `clock_gettime(2)`, which runs in user space.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,41 +10,37 @@ use std::{
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// The longest tick of any kernel (100 a second), by which the coarse clock is behind.
+/// The longest tick of any kernel (100 per second): the lag of the kernel's coarse clock.
 const TICK_MAX: Duration = Duration::from_millis(10);
 
-/// A point in a shard's time, in milliseconds since the shard began. `Moment::NEVER` is past every
-/// moment that comes.
+/// A point in a shard's time, in milliseconds since the shard started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(u64);
 
 impl Moment {
-    /// When the shard began.
     pub const BEGINNING: Self = Self(0);
 
-    /// A deadline that does not come.
     pub const NEVER: Self = Self(u64::MAX);
 
-    /// The moment `later` than this one.
     #[must_use]
     pub const fn after(self, later: Duration) -> Self {
         Self(self.0.saturating_add(later.as_millis() as u64))
     }
 }
 
-/// A point in time to measure from and to, in microseconds; the same scale on all shards.
+/// A timestamp for measurements, in microseconds; the same scale on all shards.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Reading(u64);
 
 impl Reading {
-    /// The microseconds from `self` to `later`; 0 if that is not later.
+    /// The microseconds from `self` to `later`; 0 if `later` is earlier.
     #[must_use]
     pub const fn micros_until(self, later: Self) -> u64 {
         later.0.saturating_sub(self.0)
     }
 }
 
-/// The clocks themselves.
+/// The clocks of one shard.
 #[derive(Debug)]
 pub struct Clock {
     measures_by: ClockId,
@@ -56,8 +51,8 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that stands at its beginning. What it measures is `precise` to the microsecond, or to
-    /// the kernel's tick: then reading it does not ask the hardware.
+    /// `precise`: [`Self::read`] is exact to the microsecond. Otherwise it has the resolution of the
+    /// kernel's tick, and does not read the hardware.
     #[must_use]
     pub fn new(precise: bool) -> Self {
         let clock = Self {
@@ -75,7 +70,7 @@ impl Clock {
         clock
     }
 
-    /// Reads the real clocks.
+    /// Updates the cached time and date.
     pub fn advance(&self) {
         let elapsed = monotonic() - self.began;
         self.now.set(Moment(elapsed.as_millis() as u64));
@@ -88,29 +83,28 @@ impl Clock {
         }
     }
 
-    /// What time it is, for measuring: to the kernel's tick of 1 to 10 ms, or precisely if that was
-    /// asked for (`clock_gettime(2)`).
+    /// The current time, for measurements; in steps of the kernel's tick, 1 to 10 ms, unless `precise`.
     #[must_use]
     pub fn read(&self) -> Reading {
         let now = clock_gettime(self.measures_by);
         Reading(now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1000)
     }
 
-    /// The moment of the last `advance`.
+    /// The cached time: that of the last [`Self::advance`].
     #[must_use]
     pub fn now(&self) -> Moment {
         self.now.get()
     }
 
-    /// How long it is from now to `moment`; zero if that has passed.
+    /// The time from now to `moment`; zero if it has passed.
     #[must_use]
     pub fn until(&self, moment: Moment) -> Duration {
         let moment = Duration::from_millis(moment.0);
         moment.saturating_sub(monotonic() - self.began)
     }
 
-    /// The deadline of something that begins now and may take `limit`. Never early, also where the
-    /// last `advance` was long ago: it goes by the kernel's tick, and one tick is added.
+    /// The moment `limit` from now. Never early, even if the last `advance` was long ago: it reads the
+    /// kernel's coarse clock and adds one tick.
     #[must_use]
     pub fn deadline(&self, limit: Duration) -> Moment {
         let now = Duration::try_from(clock_gettime(ClockId::MonotonicCoarse)).unwrap_or_default();
@@ -118,19 +112,18 @@ impl Clock {
         Moment((due.as_millis() as u64).saturating_add(limit.as_millis() as u64))
     }
 
-    /// As `deadline`, where no limit means never.
+    /// As [`Self::deadline`]; `None` means never.
     #[must_use]
     pub fn deadline_if(&self, limit: Option<Duration>) -> Moment {
         limit.map_or(Moment::NEVER, |limit| self.deadline(limit))
     }
 
-    /// The value of a `Date` field, at most a sweep old (RFC 9110 §6.6.1 allows seconds).
+    /// The value of a `Date` field, at most one sweep old (RFC 9110 §6.6.1 allows seconds).
     pub fn with_date<R>(&self, read: impl FnOnce(&str) -> R) -> R {
         read(&self.date.borrow())
     }
 }
 
-/// Time since the machine started (`clock_gettime(2)`).
 fn monotonic() -> Duration {
     Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default()
 }
@@ -146,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deadline_is_never_early_however_long_the_clock_stood() {
+    fn a_deadline_is_never_early_even_if_the_cached_time_is_old() {
         let limit = Duration::from_millis(100);
         let clock = Clock::default();
         std::thread::sleep(Duration::from_millis(300));

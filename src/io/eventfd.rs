@@ -7,13 +7,11 @@ use std::{
 
 use rustix::event::{EventfdFlags, eventfd};
 
-/// A descriptor that is readable from a notification until it is cleared.
+/// Readable from a notification until it is cleared.
 #[derive(Debug)]
 pub struct EventFd(OwnedFd);
 
 impl EventFd {
-    /// An eventfd that has not been notified.
-    ///
     /// # Errors
     /// No descriptor is free.
     pub fn new() -> io::Result<Self> {
@@ -27,7 +25,7 @@ impl EventFd {
         debug_assert_eq!(written, Ok(8), "an eventfd of our own");
     }
 
-    /// A second descriptor for the same eventfd.
+    /// A second descriptor of the same eventfd.
     ///
     /// # Errors
     /// No descriptor is free.
@@ -36,10 +34,9 @@ impl EventFd {
     }
 }
 
-/// Takes the count out of an eventfd or a timer, so that it is readable again only after the next
-/// notification or expiry.
+/// Resets an eventfd or a timer: it is readable again after the next notification or expiry.
 pub fn clear(fd: &impl AsFd) {
-    // Nothing to take is no error: somebody else has cleared it.
+    // Fails only if it is clear already.
     let _ = rustix::io::read(fd, &mut [0u8; 8]);
 }
 

@@ -1,4 +1,4 @@
-//! [`ListenSocket`]: a listening socket, as one shard accepts on it.
+//! [`ListenSocket`]: one shard's descriptor of a listening socket.
 
 use std::{future::Future, io, os::fd::OwnedFd};
 
@@ -13,7 +13,7 @@ use crate::io::{
     socket::{Kind, Transport},
 };
 
-/// A shard's descriptor of a listening socket. Several shards may accept on the same socket.
+/// Several shards may accept on the same socket.
 #[derive(Debug)]
 pub struct ListenSocket {
     fd: AsyncFd,

@@ -1,7 +1,7 @@
 //! Receive low-water marks (`SO_RCVLOWAT`) for fast large bodies: fewer wakeups, more bytes each.
 //!
-//! A mark must never make bytes wait: it is no higher than what is still to come, it is lifted when
-//! the flow pauses for [`limits::LOW_WATER_TIME`], and when the exchange ends, however it ends.
+//! A mark must never delay bytes for long: it is at most the rest of the body, and it is lifted when
+//! the flow pauses for [`limits::LOW_WATER_TIME`] and when the exchange ends, however it ends.
 
 use std::{
     cell::{Cell, RefCell},
@@ -17,19 +17,19 @@ use crate::{
     limits,
 };
 
-/// The marks that are set in one shard, on sockets `S`.
+/// The marks that one shard has set, on sockets `S`.
 pub struct LowWaters<S> {
     set: RefCell<Slab<Rc<Flow<S>>>>,
     /// Runs while any mark is set.
     timer: TimerFd,
 }
 
-/// A flow under a mark.
+/// A flow whose mark is set.
 struct Flow<S> {
     socket: S,
-    /// It moved since the timer last fired.
+    /// Bytes moved since the timer last fired.
     moved: Cell<bool>,
-    /// The mark was lifted because it did not.
+    /// The mark was lifted because no bytes moved.
     lifted: Cell<bool>,
 }
 
@@ -40,8 +40,6 @@ pub struct LowWater<S: AsFd> {
 }
 
 impl<S: AsFd> LowWaters<S> {
-    /// No marks yet.
-    ///
     /// # Errors
     /// No descriptor is free.
     pub fn new() -> io::Result<Self> {
@@ -51,7 +49,7 @@ impl<S: AsFd> LowWaters<S> {
         })
     }
 
-    /// Waits for the timer once, and lifts the marks of flows that have paused.
+    /// Waits for the timer once, then lifts the marks of paused flows.
     pub async fn lift_paused(&self) {
         self.timer.fired().await;
         let set = self.set.borrow();
@@ -75,7 +73,6 @@ impl<S: AsFd> LowWaters<S> {
 }
 
 impl<S: AsFd> LowWater<S> {
-    /// A mark that is not set.
     pub fn new(marks: &Rc<LowWaters<S>>) -> Self {
         Self {
             marks: Rc::clone(marks),
@@ -83,8 +80,8 @@ impl<S: AsFd> LowWater<S> {
         }
     }
 
-    /// The flow on `socket` gave `filled` bytes, and `left` are known to follow: sets the mark if the
-    /// flow is fast, lifts it near the end.
+    /// Call it after `filled` bytes were received from `socket`; at least `left` bytes follow. Sets the
+    /// mark if the flow is fast, lifts it near the end.
     pub fn adjust(&mut self, socket: impl FnOnce() -> S, filled: usize, left: u64) {
         let near_end = left < limits::LOW_WATER_BYTES as u64;
         match &self.set {
@@ -104,7 +101,6 @@ impl<S: AsFd> LowWater<S> {
         }
     }
 
-    /// Takes the mark away, if it is set.
     pub fn lift(&mut self) {
         let Some((place, flow)) = self.set.take() else {
             return;

@@ -1,4 +1,4 @@
-//! What this process may use of the machine, and has used: cores, descriptors, CPU time.
+//! The resources of the process: cores, descriptors, CPU time.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
-//! What the kernel gives: descriptors and their readiness, pipes, time, the runtime.
+//! Access to the kernel: descriptors and their readiness, pipes, time, the runtime.
 //!
-//! Only this folder names monoio, rustix' I/O and libc.
+//! Only this folder uses monoio, the I/O of rustix, and libc.
 
 pub mod bind;
 pub mod clock;

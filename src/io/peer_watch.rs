@@ -1,6 +1,6 @@
-//! Peers whose leaving readability does not show, because unread bytes lie on their sockets: one epoll
-//! instance watches all of them (`epoll(7)`), for nothing but the end of their stream and broken
-//! connections. A peer that stays costs nothing.
+//! Detects peers that leave while their sockets have unread bytes, when readability does not show it.
+//! One epoll instance watches all of them (`epoll(7)`), only for half-closes and broken connections.
+//! A peer that stays costs nothing.
 
 use std::{cell::RefCell, io, os::fd::AsFd};
 
@@ -19,13 +19,11 @@ use crate::{io::fd::AsyncFd, limits};
 #[derive(Debug)]
 pub struct PeerWatch {
     epoll: AsyncFd,
-    /// Those that the kernel had no room to watch.
+    /// The ids of sockets that the kernel refused to watch.
     refused: RefCell<Vec<u32>>,
 }
 
 impl PeerWatch {
-    /// Watches nobody.
-    ///
     /// # Errors
     /// No descriptor is free.
     pub fn new() -> io::Result<Self> {
@@ -36,10 +34,10 @@ impl PeerWatch {
         })
     }
 
-    /// Watches `socket` until one event is reported, which goes by `id`. `half_close`: also for the end
-    /// of the peer's stream. Replaces an earlier watch of the same socket; closing the socket ends it.
+    /// Watches `socket` until one event is reported, under `id`. `half_close`: a half-close is an event
+    /// too. Replaces an earlier watch of the socket; closing the socket ends the watch.
     pub fn watch(&self, socket: &impl AsFd, id: u32, half_close: bool) {
-        // A broken connection is always reported.
+        // epoll always reports a broken connection.
         let mut events = EventFlags::ONESHOT;
         if half_close {
             events |= EventFlags::RDHUP;
@@ -54,14 +52,14 @@ impl PeerWatch {
         }
     }
 
-    /// The ids of sockets that the kernel had no room to watch (`fs.epoll.max_user_watches`): the
-    /// caller looks at them itself and tries again.
+    /// The ids of sockets that the kernel refused to watch (`fs.epoll.max_user_watches`). The caller
+    /// must check them itself and try again.
     #[must_use]
     pub fn take_refused(&self) -> Vec<u32> {
         self.refused.take()
     }
 
-    /// Waits until peers leave; returns some of their ids.
+    /// Waits until peers leave, and returns some of their ids; later calls return the rest.
     pub async fn left(&self) -> Vec<u32> {
         loop {
             self.epoll.readable().await;

@@ -1,7 +1,7 @@
-//! The shard's pipes, through which bodies are spliced: get, put, kill.
+//! A shard's pool of pipes for splicing: get, put, kill.
 //!
-//! A pipe that is empty goes back to the pool; one that still holds bytes of a body that was cut is
-//! closed, so that no consumer ever reads another's bytes.
+//! An empty pipe returns to the pool. A pipe with bytes of a cut body is closed, so that no consumer
+//! receives bytes of another's body.
 
 use std::{
     cell::{Cell, RefCell},
@@ -24,9 +24,9 @@ pub struct Pipes {
 
 #[derive(Debug)]
 struct Pool {
-    /// Pooled and in use, at most.
+    /// The limit of `count`.
     pipes_max: usize,
-    /// The kernel had no pipe worth having; not asked again for a while.
+    /// The kernel refused a large enough pipe. Reset by each sweep.
     refused: Cell<bool>,
     idle: RefCell<Vec<Ends>>,
     /// Pooled and in use.
@@ -48,21 +48,21 @@ pub struct Pipe {
     held: usize,
 }
 
-/// What became of a splice.
+/// The result of a splice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spliced {
-    /// So many bytes were moved, at least one.
+    /// This many bytes were moved, at least one.
     Bytes(usize),
-    /// The socket has nothing, or the pipe or socket is full.
+    /// The source is empty, or the destination is full.
     Nothing,
-    /// The socket's peer has sent its last byte.
+    /// The peer has sent its last byte.
     End,
     /// The connection is broken.
     PeerGone,
 }
 
 impl Pipes {
-    /// No pipes yet, and never more than `pipes_max`.
+    /// An empty pool of at most `pipes_max` pipes, pooled and in use.
     #[must_use]
     pub fn new(pipes_max: usize) -> Self {
         let pool = Pool {
@@ -76,23 +76,23 @@ impl Pipes {
         }
     }
 
-    /// How many pipes there are, pooled and in use.
+    /// Pipes pooled and in use.
     #[must_use]
     pub fn count(&self) -> usize {
         self.pool.count.get()
     }
 
-    /// How many bytes one exchange may splice before others get their turn: all that are under way
-    /// together move about a pipe's worth.
+    /// How many bytes one exchange may splice before it yields: all exchanges together move about the
+    /// capacity of one pipe.
     #[must_use]
     pub fn budget_bytes(&self) -> usize {
         let in_use = self.count() - self.pool.idle.borrow().len();
         (limits::PIPE_BYTES / in_use.max(1)).max(limits::SPLICE_BUDGET_BYTES_MIN)
     }
 
-    /// A pipe worth splicing through. `None` if as many are in use as may be, if no descriptor is
-    /// free, or if the kernel gives this user only pipes too small to pay (`pipe(7)`,
-    /// `pipe-user-pages-soft`): then the body is copied.
+    /// `None` if the limit is reached, if no descriptor is free, or if the kernel gives this user only
+    /// pipes that are too small to be faster than a copy (`pipe(7)`, `pipe-user-pages-soft`). The
+    /// caller then copies the body.
     #[must_use]
     pub fn get(&self) -> Option<Pipe> {
         let idle = self.pool.idle.borrow_mut().pop();
@@ -120,28 +120,26 @@ impl Pipes {
         ends
     }
 
-    /// The kernel may have room for pipes again: called once a sweep.
+    /// Allows new pipes after a refusal. Called once per sweep.
     pub fn try_again(&self) {
         self.pool.refused.set(false);
     }
 }
 
-/// A new pipe, if it is big enough to pay.
+/// A new pipe, if it is large enough to be faster than a copy.
 fn make() -> Option<Ends> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
-    // Refused to users who have many pages in pipes already: then it stays as it is.
+    // Refused if the user has too many pages in pipes. The pipe keeps its size then.
     let _ = fcntl_setpipe_size(&write, limits::PIPE_BYTES);
     let holds = fcntl_getpipe_size(&write).ok()?;
     (holds >= limits::PIPE_BYTES_MIN).then_some(Ends { read, write })
 }
 
 impl Pool {
-    /// Keeps an empty pipe for the next body.
     fn put(&self, ends: Ends) {
         self.idle.borrow_mut().push(ends);
     }
 
-    /// Closes a pipe with what is in it.
     fn kill(&self, ends: Ends) {
         self.count.set(self.count.get() - 1);
         drop(ends);
@@ -149,7 +147,7 @@ impl Pool {
 }
 
 impl Pipe {
-    /// Bytes that are in the pipe.
+    /// Bytes in the pipe.
     #[must_use]
     pub fn held(&self) -> usize {
         self.held
@@ -165,8 +163,8 @@ impl Pipe {
         spliced
     }
 
-    /// Moves what is in the pipe to `consumer`, as far as its socket takes it. `more`: further bytes
-    /// follow at once, so the kernel may hold a short segment back for them (`SPLICE_F_MORE`).
+    /// Moves bytes from the pipe to `consumer`, as many as its socket takes. `more`: further bytes follow
+    /// immediately, so the kernel may delay a short segment (`SPLICE_F_MORE`).
     pub fn drain(&mut self, consumer: &Transport, more: bool) -> Spliced {
         let ends = self.ends.as_ref().expect("taken in drop alone");
         let flags = if more {
@@ -182,7 +180,7 @@ impl Pipe {
     }
 }
 
-/// `NONBLOCK` is for the pipe; the sockets are non-blocking themselves (`splice(2)`).
+/// `NONBLOCK` applies to the pipe; the sockets are non-blocking anyway (`splice(2)`).
 const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
 
 fn outcome(result: Result<usize, Errno>) -> Spliced {

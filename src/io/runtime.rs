@@ -1,16 +1,16 @@
-//! What a shard's tasks run on: io_uring, or epoll where the kernel refuses a ring.
+//! The runtime of a shard: io_uring, or epoll if the kernel refuses io_uring.
 
 use std::{fmt, future::Future, io};
 
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder, blocking::DefaultThreadPool};
 use rustix::io::Errno;
 
-/// How the kernel tells a shard which of its sockets are ready.
+/// How the kernel reports readiness to a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Driver {
-    /// Through a ring (`io_uring(7)`).
+    /// `io_uring(7)`.
     IoUring,
-    /// By `epoll(7)`.
+    /// `epoll(7)`.
     Epoll,
 }
 
@@ -23,7 +23,7 @@ impl fmt::Display for Driver {
     }
 }
 
-/// Why there is no ring to be had here.
+/// Why the kernel refuses io_uring.
 #[derive(Debug)]
 pub struct RingRefused(io::Error);
 
@@ -44,10 +44,10 @@ impl fmt::Display for RingRefused {
     }
 }
 
-/// Checks that the kernel gives out rings.
+/// Checks that the kernel allows io_uring.
 ///
 /// # Errors
-/// It does not, with what to do about it.
+/// It does not. The text tells what to do.
 pub fn probe() -> Result<(), RingRefused> {
     match io_uring::IoUring::new(8) {
         Ok(_ring) => Ok(()),
@@ -55,13 +55,12 @@ pub fn probe() -> Result<(), RingRefused> {
     }
 }
 
-/// Threads for what takes too long for a shard. One for all shards, so that it takes no more than one
-/// core's share however much there is.
+/// The thread for work that would block a shard. One for all shards, so that such work uses at most one
+/// core.
 #[derive(Clone)]
 pub struct Pool(DefaultThreadPool);
 
 impl Pool {
-    /// Starts the thread.
     #[must_use]
     pub fn start() -> Self {
         Self(DefaultThreadPool::new(1))
@@ -71,7 +70,7 @@ impl Pool {
 /// Runs `future`, and the tasks it spawns, on the calling thread until it ends.
 ///
 /// # Errors
-/// The kernel gives out no ring of any kind, or no epoll descriptor.
+/// The kernel refuses every kind of ring, or an epoll descriptor.
 pub fn run<F: Future>(driver: Driver, pool: Pool, future: F) -> io::Result<F::Output> {
     match driver {
         Driver::IoUring => Ok(ring(&pool)?.block_on(future)),
@@ -84,22 +83,22 @@ pub fn run<F: Future>(driver: Driver, pool: Pool, future: F) -> io::Result<F::Ou
     }
 }
 
-/// Runs `work` on a thread of the pool and waits for what it returns.
+/// Runs `work` on the pool and waits for its result.
 ///
 /// # Panics
 /// If `work` panics.
 pub async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let done = monoio::spawn_blocking(work).await;
-    done.unwrap_or_else(|error| panic!("the work of another thread did not end: {error:?}"))
+    done.unwrap_or_else(|error| panic!("blocking work did not finish: {error:?}"))
 }
 
-/// Runs `task` beside the others of the calling thread's runtime. A panic in it ends the thread.
+/// Spawns `task` on the calling thread's runtime. A panic in it ends the thread.
 pub fn spawn(task: impl Future<Output = ()> + 'static) {
     monoio::spawn(task);
 }
 
-/// A runtime whose ring runs completions on this thread when it asks for them, and on no other
-/// (`SINGLE_ISSUER`, `DEFER_TASKRUN`; Linux 6.1); older kernels get what they know.
+/// A runtime whose ring processes completions only on this thread, and only when it waits for them
+/// (`SINGLE_ISSUER`, `DEFER_TASKRUN`; Linux 6.1). Older kernels get the flags that they support.
 fn ring(pool: &Pool) -> io::Result<monoio::Runtime<IoUringDriver>> {
     let mut deferred = io_uring::IoUring::builder();
     deferred.setup_single_issuer().setup_defer_taskrun();

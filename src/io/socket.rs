@@ -1,7 +1,7 @@
-//! A connection's socket: what can be sent, received and known about its peer.
+//! The socket of a connection: send, receive, and the state of its peer.
 //!
-//! Owns the differences between kinds of sockets: whoever moves bytes asks [`Transport`] what it can
-//! do. Must never wait: that is [`AsyncFd`]'s.
+//! Owns the differences between kinds of sockets: callers ask [`Transport`] for its capabilities. Must
+//! never block; [`AsyncFd`] does the waiting.
 
 use std::{
     future::Future,
@@ -25,23 +25,21 @@ use crate::{
     limits,
 };
 
-/// What kind of socket it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// TCP (`tcp(7)`).
+    /// `tcp(7)`.
     Tcp,
-    /// A Unix stream socket (`unix(7)`).
+    /// A stream socket (`unix(7)`).
     Unix,
 }
 
-/// The socket of a connection.
 #[derive(Debug)]
 pub struct Transport {
     fd: AsyncFd,
     kind: Kind,
 }
 
-/// A transport on its way to another thread.
+/// A transport without its thread's runtime, to be sent to another thread.
 #[derive(Debug)]
 pub struct Parts {
     fd: OwnedFd,
@@ -70,19 +68,19 @@ pub enum Received {
     PeerGone,
 }
 
-/// What the kernel knows of a peer.
+/// The state of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
-    /// Connected, as far as the kernel knows.
+    /// Connected, to the kernel's knowledge.
     There,
-    /// It sends nothing more; whether it still reads cannot be known.
+    /// It sends nothing more. It may still read.
     HalfClosed,
     /// The connection is broken.
     Gone,
 }
 
 impl Peer {
-    /// Reads the result of a `poll(2)` that asked for `POLLRDHUP`.
+    /// `events`: the result of a `poll(2)` for `POLLRDHUP`.
     #[must_use]
     pub fn of(events: PollFlags) -> Self {
         if events.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL) {
@@ -96,7 +94,7 @@ impl Peer {
 }
 
 impl Transport {
-    /// Takes over `fd`, a connected non-blocking stream socket of this kind.
+    /// Takes `fd`, a connected, non-blocking stream socket of this kind.
     ///
     /// # Errors
     /// The runtime refuses the descriptor.
@@ -105,7 +103,7 @@ impl Transport {
         Ok(Self { fd, kind })
     }
 
-    /// The transport that another thread took apart.
+    /// The inverse of [`Self::into_parts`].
     ///
     /// # Errors
     /// The runtime refuses the descriptor.
@@ -113,7 +111,7 @@ impl Transport {
         Self::new(parts.fd, parts.kind)
     }
 
-    /// Takes the transport apart for another thread. `duplicate`: see
+    /// Detaches the socket from this thread's runtime. `duplicate`: see
     /// [`AsyncFd::duplicate_if_held`].
     #[must_use]
     pub fn into_parts(self, duplicate: Option<OwnedFd>) -> Parts {
@@ -131,7 +129,7 @@ impl Transport {
         self.fd.duplicate_if_held()
     }
 
-    /// Whether bodies can be spliced from and to this socket.
+    /// Whether `splice(2)` works from and to this socket.
     #[must_use]
     pub const fn can_splice(&self) -> bool {
         match self.kind {
@@ -139,8 +137,8 @@ impl Transport {
         }
     }
 
-    /// Whether the connection can end with a reset, which a peer cannot take for the end of a body. A
-    /// Unix socket ends the same way whatever was sent before.
+    /// Whether the connection can end with a reset, which a peer cannot mistake for the end of a body. A
+    /// Unix socket cannot be made to reset.
     #[must_use]
     pub const fn can_reset(&self) -> bool {
         match self.kind {
@@ -159,12 +157,12 @@ impl Transport {
         }
     }
 
-    /// Waits until a receive would not block. May be dropped at any time.
+    /// Waits until a receive would not block. Cancel-safe.
     pub fn readable(&self) -> impl Future<Output = ()> {
         self.fd.readable()
     }
 
-    /// Waits until a send would not block. May be dropped at any time.
+    /// Waits until a send would not block. Cancel-safe.
     pub fn writable(&self) -> impl Future<Output = ()> {
         self.fd.writable()
     }
@@ -175,7 +173,7 @@ impl Transport {
         self.fd.is_readable()
     }
 
-    /// Receives into `buffer` what is there.
+    /// Receives the available bytes into `buffer`.
     pub fn receive(&self, buffer: &mut [u8]) -> Received {
         loop {
             return match rustix::net::recv(self, &mut *buffer, RecvFlags::DONTWAIT) {
@@ -188,8 +186,8 @@ impl Transport {
         }
     }
 
-    /// Sends as much of `bytes` as the kernel takes. `more`: further bytes follow at once, so the
-    /// kernel may hold a short segment back for them (`MSG_MORE`).
+    /// Sends as much of `bytes` as the kernel takes. `more`: further bytes follow immediately, so the
+    /// kernel may delay a short segment (`MSG_MORE`).
     pub fn send(&self, bytes: &[u8], more: bool) -> Sent {
         loop {
             return match rustix::net::send(self, bytes, send_flags(more)) {
@@ -201,7 +199,7 @@ impl Transport {
         }
     }
 
-    /// As [`Self::send`], for several parts, one behind the other.
+    /// As [`Self::send`], for several parts in sequence.
     pub fn send_parts(&self, parts: &[IoSlice<'_>], more: bool) -> Sent {
         let flags = send_flags(more);
         loop {
@@ -214,14 +212,14 @@ impl Transport {
         }
     }
 
-    /// Sends what the kernel holds back because `more` was to follow (`tcp(7)`: `TCP_NODELAY` forces
-    /// pending output out). A Unix socket holds nothing back.
+    /// Sends a segment delayed by `more` (`tcp(7)`: setting `TCP_NODELAY` forces pending output out). A
+    /// Unix socket delays nothing.
     pub fn flush(&self) {
-        // On a broken connection there is nothing left to send.
+        // Fails on a broken connection, and on a Unix socket.
         let _ = sockopt::set_tcp_nodelay(self, true);
     }
 
-    /// What the kernel knows of the peer, even behind bytes that lie unread (`POLLRDHUP`, `poll(2)`).
+    /// The state of the peer, even if unread bytes hide it from a receive (`POLLRDHUP`, `poll(2)`).
     #[must_use]
     pub fn peer(&self) -> Peer {
         let mut fds = [PollFd::new(self, PollFlags::RDHUP)];
@@ -231,8 +229,8 @@ impl Transport {
         }
     }
 
-    /// The peer's address and port; `unix` for a socket that has none, `unknown` if the peer has reset
-    /// the connection already and TCP has forgotten it.
+    /// The peer's address and port; `unix` for a socket without one, `unknown` if the peer has reset the
+    /// connection already.
     #[must_use]
     pub fn peer_name(&self) -> String {
         match getpeername(self).map(|name| name.map(SocketAddr::try_from)) {
@@ -242,24 +240,22 @@ impl Transport {
         }
     }
 
-    /// Whether a TCP peer has been silent for `long` although the kernel kept asking: retransmitted
-    /// bytes or probes of a closed window went unanswered. A reachable host answers both, whatever its
-    /// process does.
+    /// Whether a TCP peer has been silent for `long` and does not acknowledge retransmitted bytes or
+    /// zero-window probes. A reachable host acknowledges both, whatever its process does.
     #[must_use]
     pub fn is_lost(&self, long: Duration) -> bool {
         let unheard = sys::unheard(self);
         unheard.since >= long && unheard.unanswered >= limits::UNANSWERED_MIN
     }
 
-    /// Ends the sending direction: the peer reads the end of the stream behind what was sent.
+    /// Half-closes: the peer reads everything sent, then the end of the stream.
     pub fn end_sending(&self) {
-        // Fails only if the connection is gone, which the next receive reports.
+        // Fails only on a broken connection, which the next receive reports.
         let _ = shutdown(self, Shutdown::Write);
     }
 
-    /// Whether the close that follows is a reset, so that the peer cannot take a cut for an end. This
-    /// holds even if the kernel closes the socket because the process ends (`SO_LINGER`,
-    /// `socket(7)`).
+    /// Chooses whether closing the socket resets the connection, so that the peer cannot mistake a cut
+    /// for an end. This holds even if the process dies (`SO_LINGER`, `socket(7)`).
     ///
     /// # Errors
     /// The kernel refused: a cut would look like an end.

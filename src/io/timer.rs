@@ -1,5 +1,5 @@
-//! A timer that the runtime waits for like any descriptor (`timerfd_create(2)`): to the microsecond,
-//! where monoio's own timers tick once a millisecond.
+//! A timer with a descriptor (`timerfd_create(2)`). It is exact to the microsecond; monoio's own timers
+//! tick once per millisecond.
 
 use std::{io, time::Duration};
 
@@ -15,8 +15,6 @@ use crate::io::{eventfd::clear, fd::AsyncFd};
 pub struct TimerFd(AsyncFd);
 
 impl TimerFd {
-    /// A timer that is not armed.
-    ///
     /// # Errors
     /// No descriptor is free.
     pub fn new() -> io::Result<Self> {
@@ -25,7 +23,7 @@ impl TimerFd {
         Ok(Self(AsyncFd::new(fd)?))
     }
 
-    /// Lets it fire once, after `delay`, which is not zero; an earlier arming is forgotten.
+    /// Fires once after `delay`, which must not be zero. Replaces an earlier `arm`.
     pub fn arm(&self, delay: Duration) {
         let once = Itimerspec {
             it_interval: timespec(Duration::ZERO),

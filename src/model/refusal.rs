@@ -159,7 +159,7 @@ impl Refusal {
         "the server shut down before the exchange was over; try again",
     );
     /// An HTTP/1.0 consumer on a Unix socket, and a body of unknown length. The body would end with the
-    /// connection, and a Unix socket has no reset to show that it was cut.
+    /// connection, and a Unix socket cannot be reset to show the cut.
     pub const CUT_UNSEEN: Self = Self::keeps(
         Status::VersionNotSupported,
         Kind::CutUnseen,

@@ -27,16 +27,16 @@ use crate::{
 
 use self::listener::{ListenError, Listener};
 
-/// Why the server cannot run: one line that says what to do.
+/// Why the server cannot run. Its text is one line, with advice if there is any.
 #[derive(Debug)]
 pub enum ServerError {
     /// An address cannot be listened on.
     Listen(ListenError),
-    /// No io_uring here.
+    /// `--driver io_uring`, and the kernel refuses io_uring.
     Ring(RingRefused),
-    /// A thread, a descriptor or a signal handler could not be had.
+    /// A thread, a descriptor or a signal handler could not be created.
     Start(io::Error),
-    /// A shard ended on its own account.
+    /// A shard ended without a drain.
     Shard(String),
 }
 
@@ -51,7 +51,7 @@ impl fmt::Display for ServerError {
     }
 }
 
-/// Runs the server until a signal ends it and everything under way has ended.
+/// Runs the server until a signal arrives and all exchanges have ended.
 ///
 /// # Errors
 /// It could not start, or a shard failed.
@@ -62,7 +62,7 @@ pub fn run(config: Config) -> Result<(), ServerError> {
         tracing::warn!("{}", config.descriptors);
     }
     let driver = choose_driver(config.driver)?;
-    // Before there is a socket's file that a signal would leave behind.
+    // Before a socket file is created: an unhandled signal would leave it behind.
     let signals = Signals::new([SIGTERM, SIGINT]).map_err(ServerError::Start)?;
     let listeners = Arc::new(listener::open_all(&config).map_err(ServerError::Listen)?);
     let clients = || {
@@ -73,7 +73,7 @@ pub fn run(config: Config) -> Result<(), ServerError> {
     let port = clients().find_map(|known| known.address.port());
     let shared = Shared::new(config, clients().count(), port).map_err(ServerError::Start)?;
     let ended = run_shards(driver, &Arc::new(shared), &listeners, signals);
-    // The thread that waits for signals has them too, and goes on.
+    // Dropping them is not enough: the signal thread also holds them.
     listeners.iter().for_each(Listener::close);
     ended
 }
@@ -111,7 +111,7 @@ fn run_shards(
     Ok(())
 }
 
-/// What the shards run on: what was asked for, or what the kernel gives.
+/// The configured driver; without one, io_uring if the kernel allows it.
 fn choose_driver(asked: Option<Driver>) -> Result<Driver, ServerError> {
     if asked == Some(Driver::Epoll) {
         return Ok(Driver::Epoll);
@@ -122,15 +122,15 @@ fn choose_driver(asked: Option<Driver>) -> Result<Driver, ServerError> {
         (Err(refused), None) => {
             tracing::warn!(
                 "{refused}. Running on epoll, which costs more CPU for small requests; \
-                 --driver epoll says so without this warning"
+                 --driver epoll does the same without this warning"
             );
             Ok(Driver::Epoll)
         }
     }
 }
 
-/// What shard `index` accepts on: all that is for clients. The first shard alone serves operators,
-/// who are few.
+/// The listeners of shard `index`: all those for clients. Operators are few, so only the first shard
+/// serves them.
 fn handles(listeners: &[Listener], index: usize) -> io::Result<Vec<ListenerHandle>> {
     let of_this_shard = |known: &&Listener| known.audience.has_clients() || index == 0;
     listeners
@@ -140,7 +140,7 @@ fn handles(listeners: &[Listener], index: usize) -> io::Result<Vec<ListenerHandl
         .collect()
 }
 
-/// Says where it listens, a line an address, in the log and to the service manager.
+/// Reports each address in a log line of its own, and readiness to the service manager.
 fn tell_ready(listeners: &[Listener], shards: usize, driver: Driver) {
     let version = env!("CARGO_PKG_VERSION");
     for Listener {
@@ -162,26 +162,26 @@ fn tell_ready(listeners: &[Listener], shards: usize, driver: Driver) {
     systemd::ready(listeners);
 }
 
-/// What a shard's thread begins with.
+/// The arguments of a shard's thread.
 struct ShardStart {
     index: usize,
     driver: Driver,
     pool: Pool,
     shared: Arc<Shared>,
     listeners: Vec<ListenerHandle>,
-    /// Told when the shard takes connections.
+    /// Receives one message when the shard accepts connections.
     ready: mpsc::Sender<()>,
 }
 
 impl ShardStart {
-    /// Starts the thread, on whatever core the scheduler finds for it: pinned to cores that clients
-    /// and interrupts share, pairs on random channels cost 38 µs of CPU each instead of 28 (medians of
-    /// 3 runs, 2 shards on 2 cores). How the shard ended is sent on `ended`.
+    /// Starts the thread. It sends the shard's result on `ended`. The thread is not pinned to a core: on
+    /// cores shared with clients and interrupts, pinning raised the CPU time of a pair on random
+    /// channels from 28 to 38 µs (medians of 3 runs, 2 shards on 2 cores).
     fn spawn(self, ended: mpsc::Sender<Result<(), String>>) -> io::Result<()> {
         let name = format!("shard-{}", self.index);
         thread::Builder::new().name(name).spawn(move || {
             let outcome = catch_unwind(AssertUnwindSafe(|| self.run()));
-            // The main thread waits for it, unless it has failed and exits.
+            // Fails only if the main thread is exiting after an error.
             let _ = ended.send(outcome.unwrap_or_else(|_| Err("it panicked".to_owned())));
         })?;
         Ok(())
@@ -193,16 +193,15 @@ impl ShardStart {
             let _ = self.ready.send(());
         };
         let shard = worker::run(self.index, self.shared, self.listeners, ready);
-        // Returning drops the runtime only after every connection is closed and its loops, which
-        // own nothing that the kernel writes to, are all that is left.
+        // When this returns and drops the runtime, all connections are closed. Only the shard's loops
+        // are left, and they have lent no memory to the kernel.
         runtime::run(self.driver, self.pool, shard)
             .and_then(|ended| ended)
             .map_err(|error| error.to_string())
     }
 }
 
-/// The first SIGTERM or SIGINT ends the server once everything under way has ended; the second exits
-/// immediately.
+/// The first SIGTERM or SIGINT begins the drain; the second exits immediately.
 fn act_on_signals(
     mut signals: Signals,
     listeners: Arc<Vec<Listener>>,
@@ -215,7 +214,7 @@ fn act_on_signals(
             let mut received = signals.forever();
             if received.next().is_some() {
                 tracing::info!(
-                    "shutting down: waiting requests are turned away, exchanges under way may finish"
+                    "shutting down: waiting requests are refused, exchanges under way may finish"
                 );
                 systemd::stopping();
                 // Operators are served to the end.

@@ -1,8 +1,7 @@
-//! Busy polling: a shard that has just had a request looks for the next one for a while before it
-//! sleeps, so that one which comes soon need not wake its core first.
+//! Busy polling: after a request, a shard polls for a while before it sleeps, so that a request that
+//! arrives soon does not have to wake the core.
 //!
-//! Owns: when a shard looks on. What it costs is its core's whole time meanwhile, so it is off unless
-//! `--busy-poll` asks for it.
+//! Polling uses the whole core, so it is off unless `--busy-poll` enables it.
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,7 +12,7 @@ use std::{
 
 use crate::io::fd::AsyncFd;
 
-/// When a shard looks for news without sleeping.
+/// Decides when a shard polls instead of sleeping.
 #[derive(Debug, Default)]
 pub struct BusyPoll {
     asked: Cell<bool>,
@@ -21,7 +20,7 @@ pub struct BusyPoll {
 }
 
 impl BusyPoll {
-    /// A request came: looks on, or begins to. No-op unless [`BusyPoll::run`] runs.
+    /// Begins or prolongs polling. No effect unless [`BusyPoll::run`] runs.
     pub fn request_came(&self) {
         self.asked.set(true);
         if let Some(waker) = self.asleep.borrow_mut().take() {
@@ -30,7 +29,7 @@ impl BusyPoll {
     }
 
     /// Keeps the calling thread's runtime awake for `window` after each request, by waiting for a
-    /// descriptor that is `always_ready`: every such wait takes in what else has become ready.
+    /// descriptor that is `always_ready`: each wait also collects all other events.
     pub async fn run(&self, window: Duration, always_ready: &AsyncFd) {
         loop {
             self.request().await;

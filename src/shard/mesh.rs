@@ -1,11 +1,11 @@
-//! The shards as seen by each other: which one owns a channel, and the messages between them.
+//! Which shard owns a channel, and the messages between shards.
 //!
-//! A handover gives a connection away and is never awaited. Only questions about a whole namespace
-//! or the whole server are answered, by every shard for itself, without asking a third: so no
-//! circle of waits can form. The lock here is taken between requests, never on the way of the data.
+//! A handover is never awaited. Only questions about a namespace or the whole server are answered, and
+//! a shard answers without asking another one, so waits cannot form a cycle. The lock is taken between
+//! requests, never on the data path.
 //!
-//! Bounded without a count of its own: a handover holds a connection (`--max-connections`), and a
-//! connection asks one question at a time.
+//! The mailboxes are bounded by `--max-connections`: a handover holds a connection, and a connection
+//! asks one question at a time.
 
 use std::{io, mem, os::fd::OwnedFd, sync::Mutex};
 
@@ -15,48 +15,43 @@ use crate::{
     observe::counters::Snapshot,
 };
 
-/// What a shard tells another.
+/// A message from one shard to another.
 pub enum Message {
-    /// A connection that now belongs to the receiver.
+    /// Transfers a connection to the receiver.
     HandOver(Box<Handover>),
     /// A question that the receiver answers to `from`.
     Ask {
-        /// The shard that asks.
+        /// The asking shard.
         from: usize,
-        /// What it calls its question.
+        /// The asking shard's id of the question.
         ticket: usize,
-        /// The question.
         question: Question,
     },
     /// The answer to the receiver's question.
     Answer {
-        /// What the receiver calls its question.
+        /// The receiver's id of the question.
         ticket: usize,
         /// The sender's share of the answer.
         answer: Answer,
     },
-    /// The server ends: take nothing new, finish what is under way.
+    /// The server drains: accept nothing new, finish exchanges under way.
     Drain,
 }
 
 /// A connection on its way to the shard that owns the channel of its request.
 pub struct Handover {
-    /// The socket.
     pub transport: Parts,
-    /// Who is at the other end.
     pub audience: Audience,
-    /// The request to serve first, and all bytes that were read with it.
+    /// The first request to serve, and all bytes received with it.
     pub request: Box<Request>,
 }
 
-/// What can be asked of all shards.
+/// A question to all shards.
 #[derive(Clone, Debug)]
 pub enum Question {
     /// The channels of one namespace, or of all.
     Channels(Option<String>),
-    /// Destroy every channel of this namespace.
     DeleteNamespace(String),
-    /// The counters.
     Metrics,
 }
 
@@ -65,13 +60,12 @@ pub enum Question {
 pub enum Answer {
     /// Pairs of namespace and channel, in no order.
     Channels(Vec<(String, String)>),
-    /// How many channels were destroyed.
+    /// The number of channels deleted.
     Deleted(usize),
-    /// The counters.
     Metrics(Box<Snapshot>),
 }
 
-/// All mailboxes, and the rule that says which shard owns a channel.
+/// The mailboxes of all shards, and the rule which shard owns a channel.
 pub struct Mesh {
     mailboxes: Box<[Mailbox]>,
     hasher: KeyHasher,
@@ -100,27 +94,26 @@ impl Mesh {
         })
     }
 
-    /// How many shards there are.
     #[must_use]
     pub fn shards(&self) -> usize {
         self.mailboxes.len()
     }
 
-    /// The hash that names a channel's owner, and its place in the owner's tables.
+    /// The hash that decides the channel's owner and its slot in the owner's index.
     #[must_use]
     pub fn hash(&self, namespace: &str, channel: &str) -> u64 {
         self.hasher.hash(namespace, channel)
     }
 
-    /// The shard that owns the channel with this hash. Chosen by bits in the middle: a registry's
-    /// table uses those at both ends.
+    /// The shard that owns the channel with this hash. Uses the middle bits: a registry's index uses
+    /// those at both ends.
     #[must_use]
     pub fn owner(&self, hash: u64) -> usize {
         let middle = u64::from((hash >> 16) as u32);
         ((middle * self.mailboxes.len() as u64) >> 32) as usize
     }
 
-    /// Puts `message` into the mailbox of shard `to`, and wakes it if it was empty.
+    /// Puts `message` into the mailbox of shard `to`, and notifies the shard if the mailbox was empty.
     pub fn send(&self, to: usize, message: Message) {
         let mailbox = &self.mailboxes[to];
         let mut messages = mailbox
@@ -135,7 +128,7 @@ impl Mesh {
         }
     }
 
-    /// Takes everything out of the mailbox of shard `of`, oldest first.
+    /// Takes all messages from the mailbox of shard `of`, oldest first.
     #[must_use]
     pub fn take(&self, of: usize) -> Vec<Message> {
         let mut messages = self.mailboxes[of]
@@ -145,7 +138,7 @@ impl Mesh {
         mem::take(&mut *messages)
     }
 
-    /// A descriptor that becomes readable when the mailbox of shard `of` is no longer empty.
+    /// A descriptor that becomes readable when shard `of` gets its first message.
     ///
     /// # Errors
     /// No descriptor was free.
