@@ -1,9 +1,9 @@
 //! httpipe: HTTP clients pass data to each other over named channels.
 //!
-//! What clients can rely on is in `doc/protocol.md`. This page is for whoever reads the code: the walk
-//! of a request, then every noun, then the rules.
+//! What clients can rely on is in `doc/protocol.md`. This page is for readers of the code: the path of a
+//! request, then every noun, then the rules.
 //!
-//! # The walk of a request
+//! # The path of a request
 //!
 //! The server runs one **shard** for each core: a thread that owns its connections, its share of the
 //! channels and its pipes, and shares none of them. Read the files in this order and you follow one
@@ -36,9 +36,9 @@
 //!    one send, within the same turn. For any other an exchange begins (`exchange/mod.rs`), driven by
 //!    the producer's task: from a source (`exchange/source.rs`) to a sink (`exchange/sink.rs`),
 //!    spliced through a pipe (`exchange/splice.rs`) if it is large, copied (`exchange/copy.rs`) if not.
-//! 7. What each side hears if something goes wrong is ruled in `model/verdict.rs`; `exchange/mod.rs`
-//!    applies the ruling. When the exchange is over, `exchange/matching.rs` matches those who wait.
-//! 8. `shard/session.rs` says what was decided: it writes the reply (`http/reply.rs`), sends, counts
+//! 7. `model/verdict.rs` decides how each side of a failed exchange is answered; `exchange/mod.rs`
+//!    applies the ruling. When the exchange is over, `exchange/matching.rs` matches the next waiters.
+//! 8. `shard/session.rs` carries out the decision: it writes the reply (`http/reply.rs`), sends, counts
 //!    and logs it, and decides whether the connection reads its next head or closes.
 //!
 //! By the clock, `worker/sweep.rs` ends what has lasted too long (`shard/deadlines.rs`), peers that
@@ -51,7 +51,7 @@
 //! | `server/mod.rs` | the process: start, join, signals |
 //! | `server/listener.rs` | **Listener**: a listening socket, bound here or inherited |
 //! | `server/socket_file.rs` | **SocketFile**: the file of a Unix socket that was bound here |
-//! | `server/systemd.rs` | what is said to the service manager |
+//! | `server/systemd.rs` | notifications to the service manager |
 //! | `worker/mod.rs` | a shard's loops, its mailbox, its end |
 //! | `worker/accept.rs` | **Acceptor**: one listener of one shard |
 //! | `worker/task.rs` | the life of a connection |
@@ -67,7 +67,7 @@
 //! | `exchange/waiting.rs` | leaving a queue: claimed, turned away, evicted |
 //! | `shard/mod.rs` | **Shard**: what one core owns |
 //! | `shard/shared.rs` | **Shared**: what all shards share |
-//! | `shard/session.rs` | **Session**: a shard and one of its connections, and what it is told |
+//! | `shard/session.rs` | **Session**: a shard and one of its connections, and the replies to it |
 //! | `shard/connections.rs` | **Connections**: each under its id |
 //! | `shard/deadlines.rs` | **Deadlines**: time limits, in order |
 //! | `shard/backlog.rs` | **Backlog**: channels that are matched further in a later turn |
@@ -75,7 +75,7 @@
 //! | `shard/questions.rs` | **Questions** to the other shards, until they are answered |
 //! | `shard/listings.rs` | **Listings**: how many are made or sent at once |
 //! | `shard/wakers.rs` | **Wakers**: loops that wait for the next tick |
-//! | `shard/busy_poll.rs` | **BusyPoll**: when a shard looks for news instead of sleeping |
+//! | `shard/busy_poll.rs` | **BusyPoll**: when a shard polls instead of sleeping |
 //! | `conn/mod.rs` | **Conn**: a connection and what its task is doing |
 //! | `conn/inbound.rs`, `conn/outbound.rs` | its two directions: **Inbound** and **Outbound** |
 //! | `conn/outbox.rs` | **Outbox**: what is on its way to a peer, and how it is framed |
@@ -88,7 +88,7 @@
 //! | `observe/log.rs`, `observe/process.rs`, `observe/throttle.rs` | the log, the process, seldom lines |
 //! | `model/registry.rs`, `model/channel.rs` | **Registry**: the channels that one shard owns |
 //! | `model/queue.rs`, `model/key.rs` | **Queue** of one side of a channel; **Key** and its hash |
-//! | `model/route.rs`, `model/audience.rs` | **Route**: what a request asks for; **Audience**: of whom |
+//! | `model/route.rs`, `model/audience.rs` | **Route**: what a request asks for; **Audience**: which routes a listener has |
 //! | `model/request.rs` | requests that are kept: **ProducerRequest**, **ConsumerRequest** |
 //! | `model/refusal.rs`, `model/reply.rs` | **Refusal**: an error response; **Reply**: any of our own |
 //! | `model/verdict.rs` | the failure table: **Cause**, **Stage**, **Ruling** |
@@ -96,7 +96,7 @@
 //! | `io/fd.rs`, `io/socket.rs`, `io/listen.rs` | **AsyncFd**, **Transport**, **ListenSocket** |
 //! | `io/bind.rs` | how listening sockets are bound, and what an inherited descriptor is |
 //! | `io/pipe.rs`, `io/low_water.rs` | **Pipes** to splice through; **LowWaters** of fast flows |
-//! | `io/peer_watch.rs` | **PeerWatch**: sees peers leave behind unread bytes |
+//! | `io/peer_watch.rs` | **PeerWatch**: detects that peers with unread bytes leave |
 //! | `io/timer.rs`, `io/clock.rs`, `io/eventfd.rs` | **TimerFd**, **Clock**, **EventFd** |
 //! | `io/runtime.rs`, `io/machine.rs`, `io/sys.rs` | the runtime; the machine; system calls with `unsafe` |
 //! | `http/head.rs`, `http/head_error.rs` | **RequestHead**: parsed and validated; **HeadError** |
@@ -116,7 +116,7 @@
 //!   loses nothing.
 //! - What is decided for another connection is handed to it (`Conn::hand`); no task waits for another
 //!   one, except for the answers of other shards to a question, which they give without asking a third.
-//! - A handler returns what to say; `Session::say` says it.
+//! - A handler returns a reply; `Session::say` sends it.
 //! - Every bound is in `limits.rs`, every `unsafe` in `io/sys.rs`.
 
 mod config;

@@ -48,7 +48,7 @@ pub const FORWARDED_FIELDS_MAX: usize = 8;
 pub const HEAD_READ_BYTES: usize = HEAD_BYTES_MAX;
 
 /// The same on a connection whose last body was spliced: the next body is likely large too, and what
-/// arrives with the head has to be copied. 64 KiB bodies cost 49.5 µs of CPU each instead of 56.2 with
+/// arrives with the head must be copied. 64 KiB bodies cost 49.5 µs of CPU each instead of 56.2 with
 /// [`HEAD_READ_BYTES`], medians of 5.
 pub const HEAD_READ_BYTES_BEFORE_LARGE: usize = 1024;
 
@@ -132,15 +132,15 @@ pub const PIPE_BYTES_MIN: usize = 64 * 1024;
 
 // ---------------------------------------------------------------- time
 
-/// How long the sweep sleeps at most. A time limit ends no earlier than it says, and at most this much
-/// later, or later by as long as the work takes when thousands end at once.
+/// Longest sleep of the sweep. A time limit never expires early, and at most this much late, plus the
+/// time that the work takes when thousands expire together.
 pub const SWEEP_PERIOD: Duration = Duration::from_millis(100);
 
-/// How long the sweep sleeps at least between two looks at the time limits, so that many that end one
-/// after the other are not a wakeup each: a wakeup costs about 30 µs.
+/// Shortest sleep of the sweep, so that limits that expire shortly after each other share a wakeup: a
+/// wakeup costs about 30 µs.
 pub const TICK_MIN: Duration = Duration::from_millis(50);
 
-/// Slots of connections that are looked at in one turn: each may be out of the core's cache, and there
+/// Slots of connections that are visited in one turn: each may be out of the core's cache, and there
 /// may be tens of thousands.
 pub const SLOTS_LOOKED_AT_ONCE: usize = 512;
 
@@ -149,11 +149,10 @@ pub const SLOTS_LOOKED_AT_ONCE: usize = 512;
 /// 276 and 272 µs at 8, 249 and 257 at 2 (medians of 3, two runs each).
 pub const SENT_AWAY_AT_ONCE: usize = 2;
 
-/// Pairs that have waited behind an exchange and are matched in one turn when it ends. Each is two
-/// sends.
+/// Pairs matched in one turn after an exchange ends. Each pair is two sends.
 pub const MATCHED_AT_ONCE: usize = 16;
 
-/// Peers that left behind unread bytes and are reported in one turn.
+/// Departures of peers with unread bytes that are reported in one turn.
 pub const PEERS_AT_ONCE: usize = 64;
 
 /// Peers whose TCP state is asked for in one turn: a system call each.
@@ -205,7 +204,7 @@ pub const ACCEPT_BATCH: usize = 16;
 /// `net.core.somaxconn` (4096 by default).
 pub const LISTEN_BACKLOG: i32 = 4096;
 
-/// Connections beyond `--max-connections` that are accepted to be told 503, where descriptors are
+/// Connections beyond `--max-connections` that are accepted and answered with 503, if descriptors are
 /// plenty. Beyond them, new clients wait in the listen queue.
 pub const OVER_LIMIT_CONNECTIONS: usize = 64;
 
@@ -217,7 +216,7 @@ pub const OVER_LIMIT_PART: usize = 8;
 pub const LISTENERS_MAX: usize = 16;
 
 /// Connections of operators at once, on the admin listener. They do not count against
-/// `--max-connections`, so that operators can look at a full server; beyond them, new ones wait in
+/// `--max-connections`, so that operators can inspect a full server; beyond them, new ones wait in
 /// the listen queue. A scraper and a probe need two; the rest is for people.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 
@@ -226,8 +225,8 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 pub const UNIX_PATH_BYTES_MAX: usize = 107;
 
 /// Descriptors kept for what is neither a connection nor a shard's: standard streams, the listener,
-/// signals (6 in all), and room for those that are held for a moment: the duplicate of a connection
-/// on its way to another shard, the watch on a consumer that has half-closed.
+/// signals (6 in all), and room for short-lived ones: the duplicate of a connection that is handed
+/// over, the watch on a consumer that has half-closed.
 pub const RESERVED_FILES: usize = 32;
 
 /// Descriptors that each shard needs for itself: ring, listener, eventfds, timers, the watch on peers
@@ -235,11 +234,11 @@ pub const RESERVED_FILES: usize = 32;
 pub const RESERVED_FILES_PER_SHARD: usize = 16;
 
 /// Fewest connections that the server starts for. A handful of clients on each side; with fewer it
-/// would turn away nearly everybody, and an error that says so helps more.
+/// would refuse nearly every client, and an error at start helps more.
 pub const CONNECTIONS_MIN: usize = 16;
 
-/// Below this many descriptors the server says at its start what they suffice for. More than the 1024
-/// that a shell or an old service manager gives; a limit above it was chosen by somebody.
+/// Below this many descriptors the server logs at its start how many connections it can serve. More than the 1024
+/// that a shell or an old service manager sets; a higher limit was chosen on purpose.
 pub const FILES_WARNED_BELOW: usize = 2048;
 
 /// Channels that a listing looks at in one turn.

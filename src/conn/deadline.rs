@@ -25,8 +25,8 @@ pub enum Due {
 pub struct Deadline {
     at: Cell<Moment>,
     due: Cell<Due>,
-    /// When the shard's deadlines look at this connection: not later than `at`, which moves on far more
-    /// often than it comes.
+    /// The connection's entry in the shard's deadlines: not later than `at`, which is postponed far more
+    /// often than it expires.
     entry: Cell<Moment>,
 }
 
@@ -53,7 +53,7 @@ impl Deadline {
         self.due.get()
     }
 
-    /// Moves it. Returns whether the shard's deadlines have to look earlier than they would.
+    /// Sets it. Returns whether the connection's entry must become earlier.
     pub fn set(&self, due: Due, at: Moment) -> bool {
         self.due.set(due);
         self.at.set(at);
@@ -65,13 +65,13 @@ impl Deadline {
         self.at.set(Moment::NEVER);
     }
 
-    /// When the shard's deadlines look at this connection.
+    /// The connection's entry in the shard's deadlines.
     #[must_use]
     pub fn entry(&self) -> Moment {
         self.entry.get()
     }
 
-    /// The shard's deadlines look at this connection then.
+    /// Records the connection's entry in the shard's deadlines.
     pub fn set_entry(&self, at: Moment) {
         self.entry.set(at);
     }

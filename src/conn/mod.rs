@@ -61,7 +61,6 @@ pub struct Conn {
     pub arrived: Cell<Reading>,
     /// What the access log will say of the request in hand.
     pub line: Line,
-    /// Who is at the other end.
     pub audience: Audience,
     /// It was accepted beyond `--max-connections`: its first request is refused.
     pub over_limit: bool,
@@ -124,7 +123,7 @@ impl Party {
 enum Watch {
     /// By readability.
     Readability,
-    /// Unread bytes lie there, so readability says nothing any more: somebody else has to look.
+    /// Unread bytes keep the socket readable, so the shard watches the peer instead.
     Peer,
 }
 
@@ -203,8 +202,8 @@ impl Conn {
         *self.state.borrow_mut() = State::Driven;
     }
 
-    /// Its task does `next` next. Nothing is done, and nobody woken, if that is to wait for the next
-    /// request and the task does so already.
+    /// Hands `next` to the connection's task. No-op if `next` is to wait for the next request and the
+    /// task does so already.
     pub fn hand(&self, next: Next) {
         if matches!(next, Next::Wait) && self.armed.get() {
             return;
@@ -261,7 +260,7 @@ impl Conn {
         event.map_or(Event::Poked, |()| Event::Readable)
     }
 
-    /// Waits for `ready` in this connection's task, unless somebody stops it.
+    /// Waits for `ready` in this connection's task, unless the task is stopped.
     ///
     /// # Errors
     /// Why it was stopped.
@@ -278,7 +277,7 @@ impl Conn {
         }
     }
 
-    /// Whether somebody stopped this connection's task.
+    /// Whether this connection's task was stopped.
     ///
     /// # Errors
     /// Why it was stopped.

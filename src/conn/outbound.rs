@@ -80,7 +80,7 @@ impl<D> Outbound<D> {
         self.progress.get() == Progress::Started
     }
 
-    /// The consumer left. Returns the driver, which has to be told.
+    /// The consumer left. Returns the driver, which the caller must notify.
     pub fn mark_left(&self) -> Option<Rc<D>> {
         if self.is_driven() {
             self.progress.set(Progress::Left);

@@ -40,7 +40,7 @@ enum Met<'a> {
     Delivered(Offer<'a>, Next),
     /// The producer's task has to do this; it sends to the consumer from now on.
     UnderWay(Work),
-    /// The consumer was gone and was sent nothing. The offer stands.
+    /// The consumer had left before the first byte. The offer still waits for a consumer.
     ConsumerLeft(Offer<'a>),
 }
 
@@ -138,8 +138,8 @@ fn meet_arriving<'a>(
     }
 }
 
-/// Matches those who wait on both sides of `channel`, which is not busy, until one exchange takes more
-/// than a turn. Whoever waits behind many bodies that are in hand whole goes on in a later turn.
+/// Matches the waiters of `channel`, which is not busy, until an exchange takes more than one turn. After
+/// many complete bodies in a row, the rest is matched in a later turn.
 pub fn go_on(shard: &Rc<Shard>, channel: ChannelId) {
     for _ in 0..limits::MATCHED_AT_ONCE {
         let found = shard.registry.borrow_mut().next_match(channel);
@@ -151,7 +151,7 @@ pub fn go_on(shard: &Rc<Shard>, channel: ChannelId) {
     go_on_later(shard, channel);
 }
 
-/// Leaves the rest of those who wait to a later turn, if there is a match among them.
+/// Postpones the remaining waiters to a later turn, if there is a match among them.
 pub fn go_on_later(shard: &Shard, channel: ChannelId) {
     let mut registry = shard.registry.borrow_mut();
     if registry.has_match(channel) {
@@ -168,7 +168,7 @@ pub fn go_on_with_backlog(shard: &Rc<Shard>, channel: ChannelId) {
     go_on(shard, channel);
 }
 
-/// Lets two meet who have both waited.
+/// Matches two requests that both waited.
 fn meet_waiting(shard: &Rc<Shard>, channel: ChannelId, found: &Match<ConnId>) {
     let producer = claim_producer(shard, found.producer);
     let consumer = claim_consumer(shard, found.consumers[0]);
@@ -208,7 +208,7 @@ fn tell_producer(producer: &Session, channel: ChannelId, met: Met<'_>) -> Next {
     }
 }
 
-/// The body of `offer` is delivered: keeps what was read behind it, and returns what the producer hears.
+/// The body of `offer` is delivered: keeps the bytes received after it, and returns the producer's reply.
 #[inline]
 fn deliver(producer: &Session, offer: Offer<'_>) -> Reply {
     let reply = Reply::delivered(offer.persistence());

@@ -1,6 +1,6 @@
 //! One exchange: from the match to both replies.
 //!
-//! The producer's task drives it and owns both sockets meanwhile. Whatever goes wrong is ruled on by
+//! The producer's task drives it and owns both sockets meanwhile. Every failure is ruled on by
 //! [`rule`]; [`Exchange::conclude`] applies the ruling.
 //!
 //! ```text
@@ -66,7 +66,7 @@ struct ChannelGuard {
     go_on: GoOn,
 }
 
-/// Matches those who wait on both sides of a channel: [`matching::go_on`].
+/// Matches the waiters of a channel: [`matching::go_on`].
 type GoOn = fn(&Rc<Shard>, ChannelId);
 
 /// What moves the body next; decided once a round.
@@ -133,7 +133,7 @@ impl Exchange {
             Ok(()) => self.delivered(),
             Err(cause) => self.conclude(cause),
         };
-        // Said before the channel goes on with those who wait behind this exchange.
+        // Reply before the channel matches the requests that wait for the end of this exchange.
         let next = session.settle(step);
         drop(guard);
         Step::Next(next)
@@ -306,14 +306,14 @@ impl Exchange {
 
     /// Applies what is ruled on `cause`.
     fn conclude(self, cause: Cause) -> (Step, ChannelGuard) {
-        // Before the first byte a deletion counts whatever else happened: nobody waits on.
+        // Before the first byte a deletion overrides every other cause: neither side waits on.
         let cause = match (self.stage, self.source.conn.signal.take_stop()) {
             (Stage::Matched, Some(Cause::Deleted)) => Cause::Deleted,
             _ => cause,
         };
         let ruling = rule(cause, self.stage, self.sinks[0].framing());
         self.count_end(ruling.outcome);
-        // The last first, so that those that wait on stand in the order that they had.
+        // Last to first, so that the consumers keep their order in the queue.
         for sink in self.sinks.iter().rev() {
             sink.session.conn.outbound.end_driven();
             self.apply_to_consumer(sink, ruling.consumer, ruling.outcome);

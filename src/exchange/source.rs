@@ -21,7 +21,7 @@ pub struct Source {
     pub conn: Rc<Conn>,
     /// Its request: what is in hand of the body, and what is still to come.
     pub request: Box<ProducerRequest>,
-    /// How much is read before others have their turn.
+    /// How much is read before the task yields.
     pub budget: Budget,
     /// Between two payloads that are spliced.
     pub pipe: Option<Pipe>,
@@ -119,7 +119,7 @@ impl Source {
     #[must_use]
     pub fn copy_bytes(&self) -> usize {
         let wanted = match self.request.decoder {
-            // A declared length says where the next request begins: nothing of it is read here.
+            // With a declared length, never read into the next request.
             BodyDecoder::Length(left) => usize::try_from(left).unwrap_or(usize::MAX),
             // Behind a chunk that was spliced, just the next one's head is wanted.
             BodyDecoder::Chunked(_) if self.pipe.is_some() => self.chunk_head.expected,
@@ -161,7 +161,7 @@ impl Source {
 /// begin to.
 ///
 /// # Errors
-/// The client left, or somebody stopped its task.
+/// The client left, or its task was stopped.
 pub async fn ask_for_body(conn: &Conn, request: &mut ProducerRequest) -> Result<(), Cause> {
     if !request.head.expect_continue || request.continued || request.is_begun() {
         return Ok(());
@@ -184,7 +184,7 @@ pub async fn ask_for_body(conn: &Conn, request: &mut ProducerRequest) -> Result<
 /// Reads one bounded piece of a body as soon as there is one.
 ///
 /// # Errors
-/// The client left, broke its framing, or somebody stopped its task.
+/// The client left, its framing is invalid, or its task was stopped.
 pub async fn read_more(session: &Session, request: &mut ProducerRequest) -> Result<(), Cause> {
     let Session { shard, conn } = session;
     conn.ready_or_stopped(|| conn.transport.readable()).await?;

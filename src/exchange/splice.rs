@@ -74,9 +74,9 @@ impl Exchange {
         }
     }
 
-    /// Receives and sends on what is there although there was nothing to splice: the kernel splices no
-    /// byte that its sender marked as urgent, nor any behind it, until that one was received, and says
-    /// all the while that the socket is readable (`tcp(7)`). To wait for it again would be to spin.
+    /// Receives and sends on what `splice` left on a readable socket. The kernel does not splice a byte
+    /// sent as urgent, nor any after it, until that byte is received; meanwhile the socket stays
+    /// readable (`tcp(7)`), so waiting for it would spin.
     async fn copy_unspliced(&mut self) -> Result<(), Cause> {
         self.receive_unspliced()?;
         self.send_unsent().await

@@ -23,7 +23,7 @@ use crate::{
     shard::{Shard, session::Session},
 };
 
-/// A connection that was taken out of its queue and has yet to be told what follows.
+/// A connection that has left its queue and has not been answered or matched yet.
 pub struct Claimed {
     session: Session,
     /// A match that is made while a panic unwinds is as good as any.
@@ -48,7 +48,7 @@ impl Drop for Claimed {
 }
 
 /// Lets a request wait on, before all others of its side: it was matched, and the exchange moved
-/// nothing. Call before the exchange is ended, or the channel may be gone.
+/// nothing. Call it before the exchange is ended, which may close the channel.
 pub(super) fn wait_on(session: &Session, channel: ChannelId, party: Party) {
     let Session { shard, conn } = session;
     let mut registry = shard.registry.borrow_mut();
@@ -122,11 +122,11 @@ pub fn turn_away(session: &Session, cause: Cause) {
     }
 }
 
-/// Those that waited on a channel that was destroyed, and have yet to be told.
+/// The waiters of deleted channels that have not been answered yet.
 #[must_use = "they hang unless they are told"]
 pub struct Evicted(VecDeque<(Session, Option<Party>)>);
 
-/// Destroys these channels: an exchange on one stops, and whoever waits is taken out of its queue.
+/// Deletes these channels: stops their exchanges and removes their waiters.
 pub fn destroy(shard: &Rc<Shard>, channels: &[ChannelId]) -> Evicted {
     let mut evicted = VecDeque::new();
     for &channel in channels {
@@ -147,7 +147,7 @@ pub fn destroy(shard: &Rc<Shard>, channels: &[ChannelId]) -> Evicted {
 }
 
 impl Evicted {
-    /// Tells everybody, a few a turn.
+    /// Answers all of them, a few per turn.
     pub async fn tell(mut self, shard: &Rc<Shard>) {
         let mut told = 0;
         while let Some((session, party)) = self.0.front_mut() {
@@ -166,7 +166,7 @@ impl Evicted {
 
 impl Drop for Evicted {
     fn drop(&mut self) {
-        // Only a panic leaves somebody without a word.
+        // Only a panic leaves waiters unanswered.
         for (session, _) in self.0.drain(..) {
             session.conn.hand(Next::Close(Close::Linger));
         }

@@ -67,7 +67,7 @@ async fn read_body(session: &Session, request: &mut ProducerRequest) -> Result<(
     }
 }
 
-/// What the client hears if its body does not come to an end.
+/// The response if the body does not arrive whole.
 fn refusal(cause: Cause) -> Refusal {
     match cause {
         Cause::ProducerLeft => Refusal::BODY_CUT,

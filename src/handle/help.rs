@@ -55,7 +55,7 @@ pub fn health(target: &Target<'_>) -> Step {
     target.text("ok\n")
 }
 
-/// `GET /readyz`: the server takes requests; 503 once it was told to end.
+/// `GET /readyz`: 200 while the server accepts requests, 503 during a drain.
 pub fn ready(target: &Target<'_>) -> Step {
     if target.session.shard.draining.get() {
         return target.refuse(&Refusal::DRAINING);

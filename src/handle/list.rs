@@ -53,7 +53,7 @@ async fn gather(
     session.conn.deadline.lift();
     let answers = ask_all(&session.shard, &question).await;
     let document = match question {
-        // A page or two, and nobody should wait for them behind somebody's listing.
+        // A page or two: not worth a wait for the pool's thread.
         Question::Metrics => format(answers),
         _ => runtime::run_blocking(move || format(answers)).await,
     };

@@ -1,4 +1,4 @@
-//! From a parsed head to what is said: one file a verb.
+//! From a parsed head to a reply: one file per verb.
 //!
 //! [`request`] decides what a request asks for and passes the [`Target`] to the verb's function, which
 //! returns a [`Step`]: nothing is sent here.

@@ -33,7 +33,7 @@ pub async fn own_share(shard: &Rc<Shard>, question: &Question) -> Answer {
 }
 
 /// This shard's channels, of one namespace or of all, as pairs of namespace and name. Other work
-/// gets its turn in between, so what comes and goes meanwhile may or may not be among them.
+/// runs in between, so channels that open or close meanwhile may be missing.
 async fn channels(shard: &Shard, namespace: Option<&str>) -> Vec<(String, String)> {
     // Room for all at once: to move megabytes into a larger place would make a long turn.
     let mut found = Vec::with_capacity(shard.registry.borrow().channels());

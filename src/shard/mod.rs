@@ -58,7 +58,7 @@ pub struct Shard {
     pub connections: Connections,
     /// Their time limits.
     pub deadlines: Deadlines,
-    /// Sees peers leave that readability does not show.
+    /// Detects departures that readability does not show.
     pub peer_watch: PeerWatch,
     /// The channels it owns. A waiter is the id of its connection.
     pub registry: RefCell<Registry<ConnId>>,
@@ -76,7 +76,6 @@ pub struct Shard {
     pub draining: Cell<bool>,
     /// No descriptor is free to hand connections over with.
     pub cannot_hand_over: Throttle,
-    /// When it looks for news instead of sleeping.
     pub busy_poll: BusyPoll,
     /// Its questions to the other shards.
     pub questions: Questions,
@@ -110,7 +109,7 @@ impl Shard {
         always_ready.notify();
         Ok(Self {
             index,
-            // A line costs more than a precise look at the clock, and says more with it.
+            // A log line costs more than a precise clock, and is worth more with one.
             clock: Clock::new(shared.access.is_some()),
             counters: Counters::default(),
             connections: Connections::default(),

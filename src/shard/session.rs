@@ -1,4 +1,4 @@
-//! A connection of a shard, and what it is told.
+//! A connection of a shard, and the replies to it.
 //!
 //! [`Session::say`] is the one place that sends a reply of the server's own, counts it, writes it to
 //! the access log, and decides how the connection goes on. Handlers return a [`Reply`] and say
@@ -45,7 +45,7 @@ impl Session {
         Self { shard, conn }
     }
 
-    /// Turns what a handler decided into what the connection's task does next: says what is to be said.
+    /// Carries out a handler's decision: sends its reply, and returns what the connection's task does next.
     #[inline]
     pub fn settle(&self, step: Step) -> Next {
         match step {
@@ -138,7 +138,7 @@ impl Session {
         conn.line.answered(status, outcome);
     }
 
-    /// The client left and does not hear its reply.
+    /// The client left before the reply was sent.
     fn unheard(&self) -> Next {
         self.conn.line.left();
         Next::Close(Close::Now)

@@ -7,7 +7,7 @@ use std::{
     task::{Poll, Waker},
 };
 
-/// Those that wait. Bounded by who may wait: each loop of a shard once.
+/// The waiting loops: each loop of a shard at most once.
 #[derive(Debug, Default)]
 pub struct Wakers(RefCell<Vec<Waker>>);
 
@@ -25,7 +25,7 @@ impl Wakers {
         .await;
     }
 
-    /// Wakes everybody who waits.
+    /// Wakes all of them.
     pub fn wake_all(&self) {
         self.0.take().into_iter().for_each(Waker::wake);
     }

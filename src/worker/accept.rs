@@ -1,6 +1,6 @@
 //! Accepting connections: one acceptor for each listener of a shard.
 //!
-//! Owns: when a shard takes a newcomer, and when it leaves one in the backlog.
+//! Owns: when a shard accepts a connection, and when it leaves one in the backlog.
 
 use std::{
     cell::RefCell,
@@ -32,7 +32,6 @@ pub struct ListenerHandle {
     pub fd: OwnedFd,
     /// What connections accepted on it are.
     pub kind: Kind,
-    /// Whom it serves.
     pub audience: Audience,
     /// The socket outlives this process, so the process must not shut it down.
     pub inherited: bool,
@@ -52,9 +51,9 @@ pub struct Acceptor {
 
 /// Why a batch ended.
 enum Batch {
-    /// Nobody waits, or the batch was full.
+    /// The backlog is empty, or the batch is full.
     Taken,
-    /// As many connections are open as may be.
+    /// The limit of open connections is reached.
     Full,
     /// The listener was shut down.
     Ended,
@@ -128,7 +127,7 @@ impl Acceptor {
         self.drains() && self.inherited
     }
 
-    /// Waits until somebody may be accepted, or until it is over.
+    /// Waits until a connection can be accepted, or until the listener ends.
     async fn newcomers(&self) {
         let mut readable = pin!(self.listener.readable());
         poll_fn(|context| {
@@ -150,7 +149,7 @@ impl Acceptor {
         }
     }
 
-    /// Accepts until nobody waits, but at most `count_max` connections.
+    /// Accepts until the backlog is empty, at most `count_max` connections.
     fn accept_batch(&self, count_max: usize) -> Batch {
         for _ in 0..count_max {
             if !self.has_room() {

@@ -30,8 +30,8 @@ use self::{
     sweep::Sweep,
 };
 
-/// Runs shard `index` until the server ends; `ready` is called when the shard takes connections. Runs
-/// on the thread that is to be the shard's, within its runtime.
+/// Runs shard `index` until the server ends; calls `ready` when the shard accepts connections. Call it on
+/// the shard's thread, within its runtime.
 ///
 /// # Errors
 /// No descriptor is free for the shard itself.
@@ -168,7 +168,7 @@ async fn lift_low_waters(shard: Rc<Shard>) {
 async fn watch_peers(shard: Rc<Shard>) {
     loop {
         for id in shard.peer_watch.left().await {
-            // Another may have the id by now; what is acted on is what its socket says.
+            // The id may belong to another connection by now, so check its socket.
             if let Some(conn) = shard.connections.find(id)
                 && conn.needs_peer_watch()
             {

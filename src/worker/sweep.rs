@@ -1,7 +1,7 @@
 //! The sweep: what a shard does by the clock. Time limits that are over, peers that vanished, a server
 //! that shuts down.
 //!
-//! Must never: decide what a client hears (that is `task`'s), or keep others from their turn.
+//! Must never: decide how a client is answered (`task` does), or block other tasks for long.
 
 use std::{cell::Cell, io, rc::Rc, sync::atomic::Ordering};
 
@@ -22,9 +22,9 @@ pub struct Sweep {
     next_round: Cell<Moment>,
     /// When to look next for peers that vanished while bytes were on their way to them.
     next_look_for_lost: Cell<Moment>,
-    /// When exchanges under way have had their time.
+    /// When exchanges under way are stopped in a drain.
     drain_until: Cell<Moment>,
-    /// When clients that have connected have had their time to say what they want.
+    /// When connections without a request are closed in a drain.
     grace_until: Cell<Moment>,
 }
 
@@ -133,7 +133,7 @@ impl Sweep {
         }
     }
 
-    /// Looks at peers that the kernel had no room to watch.
+    /// Checks the peers that the kernel refused to watch.
     fn retry_peer_watch(&self) {
         for id in self.shard.peer_watch.take_refused() {
             if let Some(conn) = self.shard.connections.find(id)
@@ -145,13 +145,13 @@ impl Sweep {
         }
     }
 
-    /// Ends what goes on with a peer that vanished while bytes were on their way to it. Keepalive
-    /// finds those of whom nothing is awaited; it rests while there is something to send again, and
-    /// the kernel does that for a quarter of an hour and more (`tcp(7)`, `tcp_retries2`).
+    /// Ends connections whose peer vanished while bytes were unacknowledged. Keepalive detects only idle
+    /// peers: it pauses during retransmission, and the kernel retransmits for a quarter of an hour or
+    /// more (`tcp(7)`, `tcp_retries2`).
     async fn look_for_lost(&self) {
         let shard = &self.shard;
         let long = shard.config().keepalive.gone_after();
-        // To a client that was sent nothing yet, nothing is on its way.
+        // Nothing was sent to such a client, so nothing is unacknowledged.
         let matters = |conn: &Conn| match conn.doing() {
             Doing::Waiting => conn.outbound.has_sent(),
             Doing::Driven => true,
@@ -224,7 +224,7 @@ impl Sweep {
     }
 }
 
-/// The drain has lasted long enough: an exchange stops, whatever else goes on ends.
+/// The drain has timed out: stops an exchange, and ends any other connection.
 fn cut_short(conn: &Rc<Conn>) {
     match conn.doing() {
         Doing::Working => conn.signal.stop(Cause::Drained),

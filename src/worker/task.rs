@@ -280,9 +280,9 @@ fn expire_reading(session: &Session) {
 }
 
 /// The server shuts down: a connection that is idle closes, a request that waits is turned away, and
-/// one that moves a body goes on. Called again and again, because one that moves a body now may be
-/// idle or wait later. Nobody is closed whose request has come and lies unread: a reset would be all
-/// that it hears.
+/// an exchange goes on. Called repeatedly, because a connection in an exchange may be idle or wait
+/// later. A connection with an unread request is not closed: its client would get a reset instead of
+/// a reply.
 pub fn drain(session: &Session) {
     let conn = &session.conn;
     match conn.doing() {
