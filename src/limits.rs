@@ -237,8 +237,8 @@ pub const RESERVED_FILES_PER_SHARD: usize = 16;
 /// would refuse nearly every client, and an error at start helps more.
 pub const CONNECTIONS_MIN: usize = 16;
 
-/// Below this many descriptors the server logs at its start how many connections it can serve. More than the 1024
-/// that a shell or an old service manager sets; a higher limit was chosen on purpose.
+/// Below this many descriptors the server logs at its start how many connections it can serve. More
+/// than the 1024 that a shell or an old service manager sets; a higher limit was chosen on purpose.
 pub const FILES_WARNED_BELOW: usize = 2048;
 
 /// Channels that a listing looks at in one turn.

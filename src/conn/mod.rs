@@ -38,28 +38,22 @@ use crate::{
     observe::access::Line,
 };
 
-/// Names a connection of one shard, for as long as that connection is there.
+/// Identifies a connection of one shard while the connection exists.
 pub type ConnId = u32;
 
 /// The connection.
 pub struct Conn {
-    /// What others call it.
     pub id: ConnId,
-    /// Its socket.
     pub transport: Transport,
-    /// Its reading direction.
     pub inbound: Inbound,
-    /// Its writing direction.
     pub outbound: Outbound<Self>,
-    /// The way to its task.
     pub signal: Signal,
-    /// The time limit it is under.
     pub deadline: Deadline,
-    /// Until when its request may wait, kept over a match that moved nothing.
+    /// Until when its request may wait; kept after a match that moved nothing.
     pub wait_until: Cell<Moment>,
-    /// When the request in hand arrived.
+    /// When the current request arrived.
     pub arrived: Cell<Reading>,
-    /// What the access log will say of the request in hand.
+    /// The access log's line of the current request.
     pub line: Line,
     pub audience: Audience,
     /// It was accepted beyond `--max-connections`: its first request is refused.

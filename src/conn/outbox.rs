@@ -1,4 +1,4 @@
-//! What is on its way to a peer and not yet taken by the kernel, and how it is framed.
+//! Bytes to send that the kernel has not taken yet, and their framing.
 //!
 //! Bounded: nothing is received for a sink that has unsent bytes, so there is at most one piece
 //! ([`crate::limits::COPY_BYTES`]) with its framing.

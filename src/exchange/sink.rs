@@ -28,9 +28,8 @@ pub struct Sink {
     pub session: Session,
     /// What it asked for.
     pub want: ConsumerRequest,
-    /// What is on its way to it.
     pub out: Outbox,
-    /// What its reply says about the connection; decided when the reply starts.
+    /// The `Connection` field of its reply; decided when the reply starts.
     persistence: Persistence,
     /// How far it has come: [`Stage::Matched`] or [`Stage::Moving`].
     stage: Stage,

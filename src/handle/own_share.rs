@@ -1,5 +1,5 @@
 //! Questions to all shards, and each shard's own share of the answer. A shard answers without asking a
-//! third, so no circle of waits can form.
+//! third, so waits cannot form a cycle.
 
 use std::rc::Rc;
 

@@ -48,27 +48,20 @@ use self::{
 pub struct Shard {
     /// Which one it is.
     pub index: usize,
-    /// What it shares with the others.
     pub shared: Arc<Shared>,
-    /// Its time.
     pub clock: Clock,
-    /// What it counts.
     pub counters: Counters,
-    /// Its connections.
     pub connections: Connections,
-    /// Their time limits.
     pub deadlines: Deadlines,
     /// Detects departures that readability does not show.
     pub peer_watch: PeerWatch,
     /// The channels it owns. A waiter is the id of its connection.
     pub registry: RefCell<Registry<ConnId>>,
-    /// Channels that are matched further in a later turn.
     pub backlog: Backlog,
     /// Where heads and bodies are received; empty between two turns of a task.
     pub scratch: RefCell<Box<[u8]>>,
     /// Where replies are written; empty between two turns of a task.
     pub out: RefCell<Vec<u8>>,
-    /// The pipes that bodies are spliced through.
     pub pipes: Pipes,
     /// The low-water marks that are set on producers' sockets.
     pub low_waters: Rc<LowWaters<Rc<Conn>>>,
@@ -77,9 +70,7 @@ pub struct Shard {
     /// No descriptor is free to hand connections over with.
     pub cannot_hand_over: Throttle,
     pub busy_poll: BusyPoll,
-    /// Its questions to the other shards.
     pub questions: Questions,
-    /// The listings it makes or sends.
     pub listings: Listings,
     /// Loops that wait for the next tick of the sweep.
     pub ticks: Wakers,

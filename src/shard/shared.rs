@@ -1,4 +1,4 @@
-//! What all shards share. Nothing on the way of the data.
+//! What all shards share. Nothing of it is on the data path.
 
 use std::{
     io,

@@ -114,7 +114,7 @@ async fn serve(session: &Session, first: Option<Box<Request>>) -> TaskEnd {
     }
 }
 
-/// Refuses the request that was to take the connection to another shard.
+/// Refuses the request whose connection could not be handed over.
 fn refuse_handover(session: &Session, request: &Request, error: &io::Error) -> Step {
     let shard = &session.shard;
     if let Some(times) = shard.cannot_hand_over.record(&shard.clock) {
@@ -279,7 +279,7 @@ fn expire_reading(session: &Session) {
     }
 }
 
-/// The server shuts down: a connection that is idle closes, a request that waits is turned away, and
+/// The server shuts down: an idle connection closes, a waiting request is refused, and
 /// an exchange goes on. Called repeatedly, because a connection in an exchange may be idle or wait
 /// later. A connection with an unread request is not closed: its client would get a reset instead of
 /// a reply.
