@@ -30,7 +30,7 @@ pub struct Cli {
     pub host: IpAddr,
 
     /// Address to listen on, instead of --host and --port: ADDRESS:PORT or unix:/PATH. May be
-    /// repeated, or list several, separated by commas. [::] accepts IPv6 only
+    /// repeated, or list several, separated by commas. The IPv6 wildcard accepts IPv6 only
     #[arg(long, env = "LISTEN", value_name = "ADDRESS", value_delimiter = ',', value_parser = Address::parse)]
     pub listen: Vec<Address>,
 
