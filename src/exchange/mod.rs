@@ -51,8 +51,6 @@ pub struct Exchange {
     source: Source,
     sinks: SmallVec<[Sink; 1]>,
     stage: Stage,
-    /// When the match was.
-    began: Reading,
     /// Bytes of payload that were sent on, or are on their way.
     moved: u64,
     /// Declared last so that it is dropped last.
@@ -63,6 +61,8 @@ pub struct Exchange {
 struct ChannelGuard {
     shard: Rc<Shard>,
     channel: ChannelId,
+    /// When the match was.
+    began: Reading,
     go_on: GoOn,
 }
 
@@ -71,7 +71,7 @@ type GoOn = fn(&Rc<Shard>, ChannelId);
 
 /// What moves the body next; decided once a round.
 enum Plan {
-    /// This many bytes of payload, through the pipe.
+    /// All payload that is known to follow, through the pipe.
     Splice,
     /// At most this many bytes, through the shard's buffer.
     Copy(usize),
@@ -82,10 +82,18 @@ enum Plan {
 impl Drop for ChannelGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.shard.counters.exchange_ended(Outcome::Panicked, 0);
+            self.count_end(Outcome::Panicked);
         }
         self.shard.registry.borrow_mut().end_exchange(self.channel);
         (self.go_on)(&self.shard, self.channel);
+    }
+}
+
+impl ChannelGuard {
+    /// Counts how the exchange ended.
+    fn count_end(&self, outcome: Outcome) {
+        let micros = self.began.micros_until(self.shard.clock.read());
+        self.shard.counters.exchange_ended(outcome, micros);
     }
 }
 
@@ -108,14 +116,14 @@ impl Exchange {
             session: producer.clone(),
             source: Source::new(shard, conn, request),
             stage: Stage::Matched,
-            began: matched(producer, &sink.session),
             moved: 0,
-            sinks: smallvec![sink],
             guard: ChannelGuard {
                 shard: Rc::clone(shard),
                 channel,
+                began: matched(producer, &sink.session),
                 go_on,
             },
+            sinks: smallvec![sink],
         };
         exchange.progressed();
         exchange
@@ -282,9 +290,7 @@ impl Exchange {
 
     /// Counts how the exchange ended, and notes it for the access log.
     fn count_end(&self, outcome: Outcome) {
-        let shard = &self.session.shard;
-        let micros = self.began.micros_until(shard.clock.read());
-        shard.counters.exchange_ended(outcome, micros);
+        self.guard.count_end(outcome);
         self.source.conn.line.moved(self.moved);
         for sink in &self.sinks {
             sink.session.conn.line.moved(self.moved);

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{own_share::ask_all, target::Target};
 use crate::{
     conn::step::{Next, Step},
-    http::reply::Persistence,
+    http::reply::{MediaType, Persistence},
     io::runtime,
     model::{refusal::Refusal, reply::Reply},
     observe::{counters::Snapshot, process::Process},
@@ -20,10 +20,8 @@ use crate::{
     },
 };
 
-const JSON: &str = "application/json";
-
 /// A reply's media type and body, or why there is none.
-pub type Document = Result<(&'static str, Vec<u8>), Refusal>;
+pub type Document = Result<(MediaType, Vec<u8>), Refusal>;
 
 /// Makes a document of the answers of all shards.
 pub type Format = fn(Vec<Answer>) -> Document;
@@ -76,7 +74,7 @@ fn pairs(answers: Vec<Answer>) -> impl Iterator<Item = (String, String)> {
 }
 
 fn json(value: impl Into<serde_json::Value>) -> Document {
-    Ok((JSON, value.into().to_string().into_bytes()))
+    Ok((MediaType::Json, value.into().to_string().into_bytes()))
 }
 
 /// The namespaces in use, sorted.
@@ -116,7 +114,7 @@ pub fn metrics(answers: Vec<Answer>) -> Document {
         }
     }
     Ok((
-        Snapshot::MEDIA_TYPE,
+        MediaType::OpenMetrics,
         sum.into_text(Process::look()).into_bytes(),
     ))
 }

@@ -7,7 +7,7 @@ use crate::{
     http::{
         head::{BodyLength, RequestHead},
         method::Method,
-        reply::Persistence,
+        reply::{MediaType, Persistence},
     },
     model::{refusal::Refusal, reply::Reply, request::Request},
     shard::session::Session,
@@ -99,7 +99,10 @@ impl<'a> Target<'a> {
     /// A 200 with a short body of text.
     #[must_use]
     pub fn text(&self, text: impl Into<Bytes>) -> Step {
-        const TEXT: &str = "text/plain; charset=utf-8";
-        Step::Reply(Reply::document(self.persistence(), TEXT, text.into()))
+        Step::Reply(Reply::document(
+            self.persistence(),
+            MediaType::Text,
+            text.into(),
+        ))
     }
 }

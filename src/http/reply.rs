@@ -42,11 +42,31 @@ impl Persistence {
     }
 }
 
+/// The media types of the server's own replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MediaType {
+    Text,
+    Json,
+    OpenMetrics,
+}
+
+impl MediaType {
+    /// The value of `Content-Type`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; charset=utf-8",
+            Self::Json => "application/json",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
 /// Optional fields of the server's own replies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fields {
     /// `Content-Type`, with `Cache-Control: no-store`.
-    pub content_type: Option<&'static str>,
+    pub content_type: Option<MediaType>,
     /// `Allow` (RFC 9110 §10.2.1).
     pub allow: Option<&'static str>,
     /// `Retry-After: 1` (RFC 9110 §10.2.3).
@@ -100,7 +120,7 @@ pub fn own_head(
     }
     if let Some(content_type) = fields.content_type {
         out.extend_from_slice(b"Cache-Control: no-store\r\n");
-        field(out, b"Content-Type: ", content_type);
+        field(out, b"Content-Type: ", content_type.as_str());
     }
     if let Some(bytes) = body_bytes {
         content_length(out, bytes as u64);

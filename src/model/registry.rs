@@ -162,9 +162,11 @@ impl<W: Copy + Eq> Registry<W> {
         side: Side,
         waiter: W,
     ) -> Result<Arrival<W>, Full> {
-        if self.channel(channel).busy == Busy::No
-            && let Some(first) = self.take(channel, side.other())
+        let found = &mut self.channels[channel.slot()];
+        if found.busy == Busy::No
+            && let Some(first) = found.queue_mut(side.other()).take_first(&mut self.places)
         {
+            self.waiting[side.other() as usize] -= 1;
             return Ok(Arrival::Matches(match side {
                 Side::Producer => Match::pair(waiter, first),
                 Side::Consumer => Match::pair(first, waiter),

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use crate::{
     http::{
-        reply::{Fields, Persistence, ReplyBody},
+        reply::{Fields, MediaType, Persistence, ReplyBody},
         status::Status,
     },
     model::{
@@ -71,7 +71,7 @@ impl Reply {
     }
 
     #[must_use]
-    pub fn document(asked: Persistence, content_type: &'static str, body: Bytes) -> Self {
+    pub fn document(asked: Persistence, content_type: MediaType, body: Bytes) -> Self {
         Self {
             fields: Fields {
                 content_type: Some(content_type),
@@ -104,7 +104,7 @@ impl Reply {
         Self {
             status: refusal.status,
             fields: Fields {
-                content_type: Some("text/plain; charset=utf-8"),
+                content_type: Some(MediaType::Text),
                 allow: refusal.allow.map(Allow::as_str),
                 retry_after: refusal.status == Status::ServiceUnavailable,
             },

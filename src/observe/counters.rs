@@ -177,9 +177,6 @@ impl Snapshot {
         self.shards.extend_from_slice(&other.shards);
     }
 
-    /// The media type of [`Self::into_text`].
-    pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
     /// The text format of Prometheus (OpenMetrics 1.0), with the metrics of `beside`.
     #[must_use]
     pub fn into_text(mut self, beside: impl Collector) -> String {
