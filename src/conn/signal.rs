@@ -19,8 +19,7 @@ pub struct Signal {
     waker: RefCell<Option<Waker>>,
 }
 
-/// [`Signal::poked_or`]. A type of its own, so that every wait of a connection is inlined: 100
-/// instructions a pair.
+/// [`Signal::poked_or`]. A type of its own, so that its poll is inlined into the task.
 pub struct PokedOr<'a, F> {
     signal: &'a Signal,
     future: Pin<&'a mut F>,

@@ -16,16 +16,9 @@ pub fn produce(target: &Target<'_>, hash: u64, name: &ChannelName<'_>) -> Step {
         Ok(offer) => offer,
         Err(refusal) => return target.refuse(&refusal),
     };
-    let opened =
-        target
-            .session
-            .shard
-            .registry
-            .borrow_mut()
-            .open(hash, &name.namespace, &name.channel);
-    match opened {
+    match target.open_channel(hash, name) {
         Ok(channel) => matching::arrive(target.session, channel, Arriving::Producer(offer)),
-        Err(full) => target.refuse(&Refusal::from(full)),
+        Err(refused) => refused,
     }
 }
 

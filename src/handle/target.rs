@@ -9,7 +9,9 @@ use crate::{
         method::Method,
         reply::{MediaType, Persistence},
     },
-    model::{refusal::Refusal, reply::Reply, request::Request},
+    model::{
+        refusal::Refusal, registry::ChannelId, reply::Reply, request::Request, route::ChannelName,
+    },
     shard::session::Session,
 };
 
@@ -47,6 +49,16 @@ impl<'a> Target<'a> {
     /// The bytes behind the head.
     fn behind_head(&self) -> &[u8] {
         &self.bytes[usize::from(self.head.head_bytes)..]
+    }
+
+    /// Finds or makes the channel, which this shard owns.
+    ///
+    /// # Errors
+    /// There are as many channels as there may be: the error response.
+    pub fn open_channel(&self, hash: u64, name: &ChannelName<'_>) -> Result<ChannelId, Step> {
+        let mut registry = self.session.shard.registry.borrow_mut();
+        let opened = registry.open(hash, &name.namespace, &name.channel);
+        opened.map_err(|full| self.refuse(&Refusal::from(full)))
     }
 
     /// The request as one that can leave this turn.

@@ -151,7 +151,7 @@ impl Sweep {
     async fn look_for_lost(&self) {
         let shard = &self.shard;
         let long = shard.config().keepalive.gone_after();
-        // Nothing was sent to such a client, so nothing is unacknowledged.
+        // A waiting client that was sent nothing has nothing to acknowledge.
         let matters = |conn: &Conn| match conn.doing() {
             Doing::Waiting => conn.outbound.has_sent(),
             Doing::Driven => true,

@@ -486,6 +486,18 @@ mod tests {
         all
     }
 
+    /// A consumer that waits on the channel of these tests.
+    async fn waiting_consumer(shard: &Rc<Shard>) -> TcpStream {
+        let (mut consumer, _) = connect(shard);
+        let request = b"GET /channels/a/b HTTP/1.1\r\nHost: t\r\n\r\n";
+        consumer.write_all(request).expect("it is read");
+        until(shard, || {
+            shard.registry.borrow().waiting(Side::Consumer) == 1
+        })
+        .await;
+        consumer
+    }
+
     /// A request that needs nobody else, answered.
     async fn check_served(shard: &Rc<Shard>, client: &mut TcpStream) {
         let before = shard.counters.requests.get();
@@ -589,13 +601,7 @@ mod tests {
     fn a_panic_of_the_task_that_drives_an_exchange_cuts_the_body_and_frees_the_channel() {
         on_a_shard(|shard| async move {
             let exchanging = || shard.registry.borrow().exchanging();
-            let (mut consumer, _) = connect(&shard);
-            let request = b"GET /channels/a/b HTTP/1.1\r\nHost: t\r\n\r\n";
-            consumer.write_all(request).expect("it is read");
-            until(&shard, || {
-                shard.registry.borrow().waiting(Side::Consumer) == 1
-            })
-            .await;
+            let mut consumer = waiting_consumer(&shard).await;
             let (mut producer, _) = connect(&shard);
             let request = b"POST /channels/a/b HTTP/1.1\r\nHost: t\r\n\
                 Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n";
@@ -630,9 +636,7 @@ mod tests {
             let waiting = |side| shard.registry.borrow().waiting(side);
             let get = b"GET /channels/a/b HTTP/1.1\r\nHost: t\r\n\r\n";
             let post = b"POST /channels/a/b HTTP/1.1\r\nHost: t\r\nContent-Length: 4\r\n\r\nbody";
-            let (mut first_consumer, _) = connect(&shard);
-            first_consumer.write_all(get).expect("it is read");
-            until(&shard, || waiting(Side::Consumer) == 1).await;
+            let _first_consumer = waiting_consumer(&shard).await;
             let (mut first_producer, _) = connect(&shard);
             first_producer
                 .write_all(&post[..post.len() - 4])
@@ -667,13 +671,7 @@ mod tests {
     )]
     fn a_panic_before_the_first_byte_leaves_the_consumer_no_half_a_reply() {
         on_a_shard(|shard| async move {
-            let (mut consumer, _) = connect(&shard);
-            let request = b"GET /channels/a/b HTTP/1.1\r\nHost: t\r\n\r\n";
-            consumer.write_all(request).expect("it is read");
-            until(&shard, || {
-                shard.registry.borrow().waiting(Side::Consumer) == 1
-            })
-            .await;
+            let mut consumer = waiting_consumer(&shard).await;
             let (mut producer, _) = connect(&shard);
             let request = b"POST /channels/a/b HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\n";
             producer.write_all(request).expect("it is read");
