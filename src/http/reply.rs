@@ -196,6 +196,10 @@ fn field(out: &mut Vec<u8>, name: &[u8], value: &str) {
 }
 
 fn content_length(out: &mut Vec<u8>, bytes: u64) {
+    // What every producer is told.
+    if bytes == 0 {
+        return out.extend_from_slice(b"Content-Length: 0\r\n");
+    }
     field(out, b"Content-Length: ", itoa::Buffer::new().format(bytes));
 }
 

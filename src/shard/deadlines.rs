@@ -4,6 +4,9 @@
 //! so the entry does not follow: it is no later than the deadline, and when it comes up too early it is
 //! put where the deadline is then. Only a deadline that is earlier than its entry moves the entry.
 //!
+//! A new entry comes up at the next look, whatever its deadline is, and is put in order then: most
+//! connections that serve one request have ended by that time.
+//!
 //! Must never: hold a connection, or read a clock.
 
 use std::{cell::RefCell, collections::BTreeSet};
@@ -14,11 +17,20 @@ use crate::{
         deadline::{Deadline, Due},
     },
     io::clock::Moment,
+    limits,
 };
 
-/// The entries, earliest first.
+/// The entry of a connection that is looked at next.
+const NEXT_LOOK: Moment = Moment::BEGINNING;
+
+/// The entries.
 #[derive(Debug, Default)]
-pub struct Deadlines(RefCell<BTreeSet<(Moment, ConnId)>>);
+pub struct Deadlines {
+    /// What comes up at the next look; also the ids of connections that have ended since.
+    new: RefCell<Vec<ConnId>>,
+    /// The others, earliest first.
+    ordered: RefCell<BTreeSet<(Moment, ConnId)>>,
+}
 
 impl Deadlines {
     /// Puts connection `id`, whose deadline this is, under a time limit that ends `at`; the one before
@@ -29,42 +41,60 @@ impl Deadlines {
         }
     }
 
-    /// Forgets a connection that ends, or that is under no limit for long. O(log n).
-    pub fn remove(&self, id: ConnId, deadline: &Deadline) {
-        self.0.borrow_mut().remove(&(deadline.entry(), id));
-        deadline.set_entry(Moment::NEVER);
-    }
-
-    /// When the next entry comes up; [`Moment::NEVER`] if there is none.
-    #[must_use]
-    pub fn next(&self) -> Moment {
-        let entries = self.0.borrow();
-        entries.first().map_or(Moment::NEVER, |&(at, _)| at)
-    }
-
-    /// Takes the first entry out if it has come up by `now`. The caller looks at the connection's
-    /// deadline and, if that is later, calls [`Self::look_again`].
-    #[must_use]
-    pub fn take_due(&self, now: Moment) -> Option<ConnId> {
-        let mut entries = self.0.borrow_mut();
-        let &(at, id) = entries.first().filter(|&&(at, _)| at <= now)?;
-        entries.remove(&(at, id));
-        Some(id)
-    }
-
-    /// Looks at connection `id` again `at` that moment. Its entry was taken.
-    pub fn look_again(&self, id: ConnId, deadline: &Deadline, at: Moment) {
-        deadline.set_entry(Moment::NEVER);
-        if at < Moment::NEVER {
-            self.enter(id, deadline, at);
+    #[cold]
+    fn enter(&self, id: ConnId, deadline: &Deadline, at: Moment) {
+        let mut new = self.new.borrow_mut();
+        if deadline.entry() == Moment::NEVER && new.len() < limits::NEW_DEADLINES_MAX {
+            new.push(id);
+            deadline.set_entry(NEXT_LOOK);
+        } else {
+            self.look_again(id, deadline, at);
         }
     }
 
-    fn enter(&self, id: ConnId, deadline: &Deadline, at: Moment) {
-        let mut entries = self.0.borrow_mut();
-        entries.remove(&(deadline.entry(), id));
-        entries.insert((at, id));
-        deadline.set_entry(at);
+    /// Forgets a connection that ends. O(1) if its entry is new, O(log n) otherwise.
+    pub fn remove(&self, id: ConnId, deadline: &Deadline) {
+        match deadline.entry() {
+            Moment::NEVER => {}
+            NEXT_LOOK => {
+                // Among connections that come and go one by one, it is the last.
+                self.new.borrow_mut().pop_if(|last| *last == id);
+            }
+            at => {
+                self.ordered.borrow_mut().remove(&(at, id));
+            }
+        }
+        deadline.set_entry(Moment::NEVER);
+    }
+
+    /// When the next entry comes up that is in order; [`Moment::NEVER`] if there is none.
+    #[must_use]
+    pub fn next(&self) -> Moment {
+        let ordered = self.ordered.borrow();
+        ordered.first().map_or(Moment::NEVER, |&(at, _)| at)
+    }
+
+    /// A connection to look at, because its entry is new or has come up by `now`. If its deadline is
+    /// later, or if it is put off, the caller calls [`Self::look_again`]. The connection may have ended;
+    /// if another has its id, the entry of that one is later than `now`, or it is to be looked at too.
+    #[must_use]
+    pub fn take_due(&self, now: Moment) -> Option<ConnId> {
+        if let Some(id) = self.new.borrow_mut().pop() {
+            return Some(id);
+        }
+        let mut ordered = self.ordered.borrow_mut();
+        let &(at, id) = ordered.first().filter(|&&(at, _)| at <= now)?;
+        ordered.remove(&(at, id));
+        Some(id)
+    }
+
+    /// Looks at connection `id` again `at` that moment, not before. O(log n).
+    pub fn look_again(&self, id: ConnId, deadline: &Deadline, at: Moment) {
+        self.remove(id, deadline);
+        if at < Moment::NEVER {
+            self.ordered.borrow_mut().insert((at, id));
+            deadline.set_entry(at);
+        }
     }
 }
 
@@ -77,7 +107,7 @@ mod tests {
     use super::*;
 
     const SEEDS: Range<u64> = 0..20;
-    const STEPS: usize = 3_000;
+    const STEPS: usize = 4_000;
     const CONNECTIONS: u32 = 12;
 
     fn at(millis: u64) -> Moment {
@@ -107,6 +137,8 @@ mod tests {
         lifted: usize,
         put_off: usize,
         removed_with_entry: usize,
+        ended_when_new: usize,
+        id_of_another: usize,
     }
 
     impl Simulation {
@@ -117,10 +149,10 @@ mod tests {
         fn step(&mut self, rng: &mut Rng) {
             let id = rng.u32(..CONNECTIONS);
             match rng.u32(..20) {
-                0..10 => self.set(id, rng),
-                10..12 => self.lift(id),
-                12 if rng.bool() => self.remove(id),
-                12 => self.forget(id),
+                0..9 => self.set(id, rng),
+                9..11 => self.lift(id),
+                11..13 if rng.bool() => self.remove(id),
+                11..13 => self.forget(id),
                 13..16 => self.millis += rng.u64(..40),
                 _ => self.look(rng),
             }
@@ -180,7 +212,14 @@ mod tests {
         fn look(&mut self, rng: &mut Rng) {
             let now = self.now();
             while let Some(id) = self.deadlines.take_due(now) {
-                let deadline = &self.connections[&id];
+                let Some(deadline) = self.connections.get(&id) else {
+                    self.seen.ended_when_new += 1;
+                    continue;
+                };
+                if deadline.entry() > now {
+                    self.seen.id_of_another += 1;
+                    continue;
+                }
                 if deadline.at() > now {
                     self.seen.entry_was_early += 1;
                     self.deadlines.look_again(id, deadline, deadline.at());
@@ -206,9 +245,17 @@ mod tests {
         }
 
         fn check(&self) {
-            let entries = self.deadlines.0.borrow();
-            let ids = BTreeMap::from_iter(entries.iter().map(|&(at, id)| (id, at)));
-            assert_eq!(ids.len(), entries.len(), "two entries of one connection");
+            let (new, ordered) = (self.deadlines.new.borrow(), self.deadlines.ordered.borrow());
+            let mut ids = BTreeMap::from_iter(ordered.iter().map(|&(at, id)| (id, at)));
+            assert_eq!(ids.len(), ordered.len(), "two entries of one connection");
+            let first = ids.values().min().copied();
+            assert_eq!(self.deadlines.next(), first.unwrap_or(Moment::NEVER));
+            for (id, deadline) in &self.connections {
+                if deadline.entry() == NEXT_LOOK {
+                    assert!(new.contains(id), "connection {id} is not looked at");
+                    assert_eq!(ids.insert(*id, NEXT_LOOK), None, "two entries of {id}");
+                }
+            }
             for (id, deadline) in &self.connections {
                 let entry = ids.get(id).copied().unwrap_or(Moment::NEVER);
                 assert_eq!(entry, deadline.entry(), "connection {id}");
@@ -227,8 +274,6 @@ mod tests {
                     "connection {id} would be looked at late"
                 );
             }
-            let first = ids.values().min().copied();
-            assert_eq!(self.deadlines.next(), first.unwrap_or(Moment::NEVER));
         }
     }
 
@@ -240,6 +285,7 @@ mod tests {
             let mut rng = Rng::with_seed(seed);
             let mut simulation = Simulation {
                 seen,
+                millis: 1,
                 ..Simulation::default()
             };
             for _ in 0..STEPS {
@@ -250,7 +296,7 @@ mod tests {
                 simulation.remove(id);
                 simulation.check();
             }
-            assert!(simulation.deadlines.0.borrow().is_empty());
+            assert!(simulation.deadlines.ordered.borrow().is_empty());
             seen = simulation.seen;
         }
         let Seen {
@@ -260,6 +306,8 @@ mod tests {
             lifted,
             put_off,
             removed_with_entry,
+            ended_when_new,
+            id_of_another,
         } = seen;
         for times in [
             expired,
@@ -268,6 +316,8 @@ mod tests {
             lifted,
             put_off,
             removed_with_entry,
+            ended_when_new,
+            id_of_another,
         ] {
             assert!(times > 100, "{seen:?}");
         }
@@ -278,13 +328,36 @@ mod tests {
         let (deadlines, deadline) = (Deadlines::default(), Deadline::new());
         for millis in 10..1000 {
             deadlines.set(7, &deadline, Due::Idle, at(millis));
-            assert_eq!((deadlines.next(), deadline.entry()), (at(10), at(10)));
         }
-        assert_eq!(deadlines.take_due(at(9)), None);
-        assert_eq!(deadlines.take_due(at(10)), Some(7));
+        assert_eq!(deadlines.take_due(at(1)), Some(7));
         deadlines.look_again(7, &deadline, deadline.at());
+        assert_eq!(deadlines.take_due(at(1)), None);
+        for millis in 1000..2000 {
+            deadlines.set(7, &deadline, Due::Idle, at(millis));
+            assert_eq!((deadlines.next(), deadline.entry()), (at(999), at(999)));
+        }
         assert_eq!(deadlines.take_due(at(998)), None);
         assert_eq!(deadlines.take_due(at(999)), Some(7));
+        deadlines.look_again(7, &deadline, deadline.at());
+        assert_eq!(deadlines.take_due(at(1998)), None);
+        assert_eq!(deadlines.take_due(at(1999)), Some(7));
         assert_eq!(deadlines.next(), Moment::NEVER);
+    }
+
+    #[test]
+    fn beyond_so_many_new_ones_a_deadline_is_put_in_order_at_once() {
+        let deadlines = Deadlines::default();
+        let ids = 0..limits::NEW_DEADLINES_MAX as ConnId + 1;
+        let connections: Vec<_> = ids.clone().map(|_| Deadline::new()).collect();
+        for (id, deadline) in ids.clone().zip(&connections) {
+            deadlines.set(id, deadline, Due::Head, at(5));
+        }
+        assert_eq!(
+            (deadlines.next(), connections[ids.len() - 1].entry()),
+            (at(5), at(5))
+        );
+        let looked_at = std::iter::from_fn(|| deadlines.take_due(at(4))).count();
+        assert_eq!(looked_at, limits::NEW_DEADLINES_MAX);
+        assert_eq!(deadlines.take_due(at(5)), Some(ids.end - 1));
     }
 }

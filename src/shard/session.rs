@@ -196,14 +196,8 @@ impl Session {
 
     /// The request in hand waits in a queue from now on.
     pub fn begin_waiting(&self, waiting: Waiting) {
-        let Self { shard, conn } = self;
-        let until = conn.wait_until.get();
-        self.limit_until(Due::Wait, until);
-        // A crowd that connects and waits without a limit leaves nothing behind to be looked at; on a
-        // connection that is used again and again, the entry of its last pause costs less if it stays.
-        if until == Moment::NEVER && conn.inbound.served_none() {
-            shard.deadlines.remove(conn.id, &conn.deadline);
-        }
+        let conn = &self.conn;
+        self.limit_until(Due::Wait, conn.wait_until.get());
         conn.begin_waiting(waiting);
     }
 

@@ -93,12 +93,15 @@ impl Sweep {
     /// Looks at a connection whose entry has come up; returns whether its time limit is over.
     fn expire_if_over(&self, id: ConnId) -> bool {
         let shard = &self.shard;
-        // Only after a panic can an entry outlive its connection.
+        // A connection that has ended may have left its entry, and another may have its id.
         let Some(conn) = shard.connections.find(id) else {
             return false;
         };
         let now = shard.clock.now();
         let deadline = &conn.deadline;
+        if deadline.entry() > now {
+            return false;
+        }
         if deadline.at() > now {
             shard.deadlines.look_again(id, deadline, deadline.at());
             return false;
