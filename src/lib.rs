@@ -22,8 +22,8 @@
 //!    its own (`io/runtime.rs`), and acts on signals.
 //! 2. `worker/mod.rs` runs a shard's loops. `worker/accept.rs` accepts a connection (`conn/mod.rs`) on
 //!    a socket (`io/socket.rs`) and spawns its task.
-//! 3. `worker/task.rs` is the life of a connection. It waits until something can be read, receives into
-//!    the shard's buffer and parses (`http/head.rs`).
+//! 3. `worker/task.rs` is the life of a connection. It waits until something can be read;
+//!    `worker/heads.rs` receives it into the shard's buffer and parses it (`http/head.rs`).
 //! 4. `handle/mod.rs` decides what the request asks for (`model/route.rs`) and passes it to one file a
 //!    verb, which returns a step (`conn/step.rs`): a reply, or what the task does next. If another
 //!    shard owns the channel, the connection goes there whole (`shard/mesh.rs`), with every byte that
@@ -55,6 +55,7 @@
 //! | `worker/mod.rs` | a shard's loops, its mailbox, its end |
 //! | `worker/accept.rs` | **Acceptor**: one listener of one shard |
 //! | `worker/task.rs` | the life of a connection |
+//! | `worker/heads.rs` | the reading of heads |
 //! | `worker/sweep.rs` | **Sweep**: what a shard does by the clock |
 //! | `handle/target.rs` | **Target**: a request in hand, and on which connection |
 //! | `handle/own_share.rs` | questions to all shards, and one shard's share of the answer |

@@ -144,8 +144,8 @@ pub const TICK_MIN: Duration = Duration::from_millis(50);
 /// may be tens of thousands.
 pub const SLOTS_LOOKED_AT_ONCE: usize = 512;
 
-/// Time limits of new connections that are put in order together, at the next look; beyond them each is
-/// put in order at once, which costs 500 instructions more.
+/// Connections whose time limits wait for the next look to be put in order; beyond them each is put in
+/// order at once, which costs 250 instructions more a connection.
 pub const NEW_DEADLINES_MAX: usize = 1024;
 
 /// Connections that are answered or closed in one turn because their time is over, their channel was

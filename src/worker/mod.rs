@@ -2,6 +2,7 @@
 //! the shard's end.
 
 pub mod accept;
+mod heads;
 mod sweep;
 mod task;
 

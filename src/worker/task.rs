@@ -5,7 +5,6 @@
 
 use std::{any::Any, io, os::fd::OwnedFd, panic::AssertUnwindSafe, pin::pin, rc::Rc};
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 
 use crate::{
@@ -16,11 +15,7 @@ use crate::{
     },
     exchange::waiting,
     handle::{self, target::Target},
-    http::{
-        head::{self, Parsed},
-        head_error::HeadError,
-        reply::Persistence,
-    },
+    http::reply::Persistence,
     io::{
         runtime,
         socket::{Peer, Received},
@@ -37,6 +32,7 @@ use crate::{
         mesh::{Handover, Message},
         session::Session,
     },
+    worker::heads,
 };
 
 /// How a connection's task ended.
@@ -96,7 +92,7 @@ async fn serve(session: &Session, first: Option<Box<Request>>) -> TaskEnd {
             }
             Next::Parse => {
                 parsed += 1;
-                session.settle(parse_unread(session))
+                session.settle(heads::parse_unread(session))
             }
             Next::Work(work) => {
                 session.conn.begin_work();
@@ -133,7 +129,7 @@ fn react(session: &Session, event: Event) -> Next {
         return next;
     }
     match (event, conn.doing()) {
-        (Event::Readable, Doing::Reading) => session.settle(receive(session)),
+        (Event::Readable, Doing::Reading) => session.settle(heads::receive(session)),
         (Event::Readable, Doing::Waiting | Doing::Driven) => {
             look_at_peer(session, conn.transport.peer())
         }
@@ -144,82 +140,6 @@ fn react(session: &Session, event: Event) -> Next {
         }
         _ => Next::Wait,
     }
-}
-
-/// Receives more of a head, and parses what there is.
-fn receive(session: &Session) -> Step {
-    let Session { shard, conn } = session;
-    let mut scratch = shard.scratch.borrow_mut();
-    let begun = conn.inbound.take_unread();
-    scratch[..begun.len()].copy_from_slice(&begun);
-    let room = begun.len()..begun.len() + conn.inbound.head_read_bytes();
-    match conn.transport.receive(&mut scratch[room]) {
-        Received::Bytes(bytes) => {
-            let resumed = !begun.is_empty();
-            parse(session, &scratch[..begun.len() + bytes], None, resumed)
-        }
-        Received::Nothing => {
-            conn.inbound.keep_unread(begun);
-            Step::WAIT
-        }
-        Received::End if !begun.is_empty() => refuse_head(&Refusal::HEAD_CUT),
-        Received::End | Received::PeerGone => Step::close(Close::Now),
-    }
-}
-
-/// Parses bytes that were read earlier.
-fn parse_unread(session: &Session) -> Step {
-    let unread = session.conn.inbound.take_unread();
-    if unread.is_empty() {
-        return Step::WAIT;
-    }
-    parse(session, &unread, Some(&unread), false)
-}
-
-/// `held`: the same bytes, if they are shared ones. `resumed`: a part of the head came earlier.
-fn parse(session: &Session, bytes: &[u8], held: Option<&Bytes>, resumed: bool) -> Step {
-    match head::parse(bytes) {
-        Ok(Parsed::Complete(head)) => handle::request(&Target {
-            session,
-            head: &head,
-            bytes,
-            held,
-        }),
-        Ok(Parsed::Partial) => {
-            keep_partial(session, bytes, held, resumed);
-            Step::WAIT
-        }
-        Err(error) => refuse_bad_head(bytes, error),
-    }
-}
-
-/// Keeps the beginning of a head until more of it comes.
-fn keep_partial(session: &Session, bytes: &[u8], held: Option<&Bytes>, resumed: bool) {
-    // Empty lines between two requests begin no head (RFC 9112 §2.2).
-    if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n')) && bytes.ends_with(b"\n") {
-        return;
-    }
-    let Session { shard, conn } = session;
-    // The first head of a connection is due from the connection's start.
-    if !resumed && !conn.inbound.served_none() {
-        session.limit(Due::Head, shard.config().timeouts.header);
-    }
-    let bytes = held
-        .cloned()
-        .unwrap_or_else(|| Bytes::copy_from_slice(bytes));
-    conn.inbound.keep_unread(bytes);
-}
-
-fn refuse_bad_head(bytes: &[u8], error: HeadError) -> Step {
-    let refusal = Refusal::from(error);
-    Step::Reply(Reply {
-        head_only: bytes.trim_ascii_start().starts_with(b"HEAD "),
-        ..Reply::refuse(Persistence::Close, &refusal)
-    })
-}
-
-fn refuse_head(refusal: &Refusal) -> Step {
-    Step::Reply(Reply::refuse(Persistence::Close, refusal))
 }
 
 /// What to do about the peer of a connection that waits for a counterpart or is sent a body. Bytes that
