@@ -65,7 +65,8 @@ fn hash(name: usize) -> u64 {
 fn everybody_hears_one_end_and_the_right_one_whatever_happens_meanwhile() {
     let steps = from_env("HTTPIPE_SIM_STEPS").unwrap_or(STEPS);
     let seeds = from_env("HTTPIPE_SEED").map_or(SEEDS, |seed| seed..seed + 1);
-    let enough_for_everything = steps >= STEPS && seeds == SEEDS;
+    // A server drains once a seed, whatever the steps: these are known to show everything.
+    let enough_for_everything = steps == STEPS && seeds == SEEDS;
     let seen = Rc::new(Seen::default());
     for seed in seeds {
         let _told = TellOnPanic { seed, steps };
