@@ -140,6 +140,10 @@ pub const SWEEP_PERIOD: Duration = Duration::from_millis(100);
 /// wakeups a second cost 0.065 % of a core.
 pub const TICK_MIN: Duration = Duration::from_millis(50);
 
+/// How long no time limit strikes after the process was paused, so that whatever came meanwhile is read
+/// first.
+pub const GRACE_AFTER_PAUSE: Duration = Duration::from_millis(250);
+
 /// Slots of connections that are visited in one turn: each may be out of the core's cache, and there
 /// may be tens of thousands.
 pub const SLOTS_LOOKED_AT_ONCE: usize = 512;

@@ -95,6 +95,26 @@ fn no_counterpart_within_the_request_timeout_is_408() {
 }
 
 #[test]
+fn a_request_on_a_busy_channel_hears_that_the_channel_stayed_busy_and_not_that_nobody_came() {
+    let server = Server::start(&["--request-timeout", "1", "--threads", "2"]);
+    let (mut producer, mut consumer) = under_way(&server, &post_head("busy/channel", 2), HTTP_11);
+    let mut waiters = [
+        server.consumer_waiting("busy/channel", 1),
+        server.producer_waiting("busy/channel", b"data", 1),
+    ];
+    let mut alone = server.consumer_waiting("busy/not", 2);
+    for waiter in &mut waiters {
+        let reply = waiter.reply();
+        assert_eq!(reply.status, 408);
+        assert!(reply.text().contains("kept this channel busy"), "{reply:?}");
+    }
+    assert!(alone.reply().text().contains("no counterpart came"));
+    producer.send(b"b");
+    assert_eq!(consumer.rest_of_body().expect("a whole body"), b"b");
+    producer.reply().assert_status(200);
+}
+
+#[test]
 fn the_request_timeout_is_over_once_there_is_a_match() {
     let server = Server::start(&["--request-timeout", "1"]);
     let (mut producer, mut consumer) = under_way(&server, &post_head("no/hurry", 2), HTTP_11);
@@ -548,14 +568,14 @@ fn deleting_a_stalled_large_exchange_ends_it() {
 // ---------------------------------------------------------------- idle: `stalled`
 
 #[test]
-fn a_producer_that_stalls_in_an_exchange_receives_408_and_the_body_is_cut() {
+fn a_producer_that_stalls_in_an_exchange_receives_504_and_the_body_is_cut() {
     let server = Server::start(&["--idle-timeout", "1", "--threads", "2"]);
     for (head, version, end) in [
         (post_head("idle/producer", 5), HTTP_11, End::Fin),
         (post_chunked_head("idle/producer"), HTTP_10, End::Reset),
     ] {
         let (mut producer, mut consumer) = under_way(&server, &head, version);
-        assert_eq!(producer.last_reply().status, 408);
+        assert_eq!(producer.last_reply().status, 504);
         assert_eq!(consumer.expect_cut().end, end);
         server.until_unused();
     }
@@ -573,7 +593,7 @@ fn a_consumer_that_stalls_in_an_exchange_ends_it() {
     std::thread::scope(|scope| {
         scope.spawn(move || sender.write_all(pattern(1, 32 << 20)));
         let reply = producer.reply();
-        assert_eq!((reply.status, reply.closes()), (408, true));
+        assert_eq!((reply.status, reply.closes()), (504, true));
         producer.until_end();
     });
     assert_eq!(consumer.head().status, 200);
@@ -603,7 +623,7 @@ fn the_idle_timeout_does_not_apply_to_waiting() {
     let server = Server::start(&["--idle-timeout", "1", "--request-timeout", "3"]);
     let mut consumer = server.consumer_waiting("patient/consumer", 1);
     let (mut stalled, _cut) = under_way_beside(&server);
-    assert_eq!(stalled.last_reply().status, 408);
+    assert_eq!(stalled.last_reply().status, 504);
     let mut producer = server.produce("patient/consumer", b"data");
     assert_eq!(consumer.reply().body, b"data");
     producer.reply().assert_status(200);

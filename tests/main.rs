@@ -36,6 +36,7 @@ mod routes;
 mod scale;
 mod sim;
 mod simulation;
+mod slow;
 mod soak;
 mod systemd;
 mod tidy;

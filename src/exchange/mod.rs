@@ -16,7 +16,7 @@ pub mod source;
 mod splice;
 pub mod waiting;
 
-use std::rc::Rc;
+use std::{cell::Cell, rc::Rc};
 
 use smallvec::{SmallVec, smallvec};
 
@@ -53,6 +53,8 @@ pub struct Exchange {
     stage: Stage,
     /// Bytes of payload that were sent on, or are on their way.
     moved: u64,
+    /// What the consumers had taken when `--idle-timeout` was over, if nothing moved since.
+    taken: Cell<Option<u64>>,
     /// Declared last so that it is dropped last.
     guard: ChannelGuard,
 }
@@ -117,6 +119,7 @@ impl Exchange {
             source: Source::new(shard, conn, request),
             stage: Stage::Matched,
             moved: 0,
+            taken: Cell::new(None),
             guard: ChannelGuard {
                 shard: Rc::clone(shard),
                 channel,
@@ -257,7 +260,15 @@ impl Exchange {
     /// Something moved: the time that nothing may move begins anew.
     fn progressed(&self) {
         let idle = self.session.shard.config().timeouts.idle;
+        self.taken.set(None);
         self.session.limit_if(Due::Idle, idle);
+    }
+
+    /// `--idle-timeout` is over: whether a consumer has taken something meanwhile.
+    fn goes_on(&self) -> bool {
+        let sinks = self.sinks.iter().map(|sink| &sink.session.conn.transport);
+        let idle = self.session.shard.config().timeouts.idle;
+        idle.is_some_and(|idle| self.session.goes_on_taking(sinks, idle, &self.taken))
     }
 
     /// Waits until the producer's socket is worth trying.
@@ -266,18 +277,26 @@ impl Exchange {
             return self.source.conn.check_stop();
         }
         self.uncork();
-        self.source.readable(&self.session.shard).await
+        loop {
+            match self.source.readable(&self.session.shard).await {
+                Err(Cause::Expired) if self.goes_on() => {}
+                ready => return ready,
+            }
+        }
     }
 
     /// Waits until the consumer takes more.
     async fn writable(&mut self) -> Result<(), Cause> {
         self.uncork();
         let transport = &self.sinks[0].session.conn.transport;
-        let writable = self.source.conn.ready_or_stopped(|| transport.writable());
-        writable.await.map_err(|cause| match cause {
-            Cause::Expired => Cause::ConsumerStalled,
-            other => other,
-        })
+        loop {
+            let writable = self.source.conn.ready_or_stopped(|| transport.writable());
+            match writable.await {
+                Err(Cause::Expired) if self.goes_on() => {}
+                Err(Cause::Expired) => return Err(Cause::ConsumerStalled),
+                ready => return ready,
+            }
+        }
     }
 
     /// Nothing is held back any longer. Before the exchange ends, however it does: a reset would

@@ -15,7 +15,7 @@ use crate::{
     limits,
     model::{
         refusal::Refusal,
-        registry::ChannelId,
+        registry::{ChannelId, Registry},
         reply::Reply,
         request::{ConsumerRequest, ProducerRequest},
         verdict::{Cause, Close, Fate, Stage, rule},
@@ -111,13 +111,26 @@ pub fn leave(session: &Session) {
 /// Takes a waiting request out of its queue and answers it with what is ruled on `cause`. No-op if it
 /// does not wait.
 pub fn turn_away(session: &Session, cause: Cause) {
+    turn_away_as(session, |_, _| cause);
+}
+
+/// As [`turn_away`], for a request that has waited as long as it may.
+pub fn expire(session: &Session) {
+    turn_away_as(session, |registry, waiting| {
+        match registry.driver(waiting.channel) {
+            Some(_) => Cause::StayedBusy,
+            None => Cause::Expired,
+        }
+    });
+}
+
+fn turn_away_as(session: &Session, why: impl FnOnce(&Registry<ConnId>, &Waiting) -> Cause) {
     let Session { shard, conn } = session;
     if let Some(waiting) = conn.take_waiting() {
-        let (side, place) = (waiting.party.side(), waiting.place);
-        shard
-            .registry
-            .borrow_mut()
-            .leave(waiting.channel, side, place);
+        let mut registry = shard.registry.borrow_mut();
+        let cause = why(&registry, &waiting);
+        registry.leave(waiting.channel, waiting.party.side(), waiting.place);
+        drop(registry);
         answer_waiting(session, waiting.party, cause);
     }
 }

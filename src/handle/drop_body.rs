@@ -78,6 +78,7 @@ fn refusal(cause: Cause) -> Refusal {
         | Cause::ConsumerStalled
         | Cause::CutUnseen
         | Cause::Deleted
-        | Cause::Panicked => unreachable!("no exchange is under way"),
+        | Cause::Panicked
+        | Cause::StayedBusy => unreachable!("no exchange is under way"),
     }
 }

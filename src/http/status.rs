@@ -19,6 +19,7 @@ pub enum Status {
     NotImplemented,
     BadGateway,
     ServiceUnavailable,
+    GatewayTimeout,
     VersionNotSupported,
 }
 
@@ -41,6 +42,7 @@ impl Status {
             Self::NotImplemented => "501 Not Implemented",
             Self::BadGateway => "502 Bad Gateway",
             Self::ServiceUnavailable => "503 Service Unavailable",
+            Self::GatewayTimeout => "504 Gateway Timeout",
             Self::VersionNotSupported => "505 HTTP Version Not Supported",
         }
     }

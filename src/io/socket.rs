@@ -68,6 +68,17 @@ pub enum Received {
     PeerGone,
 }
 
+/// How much a peer has taken of what was sent: acknowledged by its TCP, or read from a Unix socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// Another one than before: the peer has taken bytes in between. Only comparable as long as nothing
+    /// is sent. On a Unix socket it changes when the peer has emptied one of the kernel's buffers, of
+    /// 32 KiB or so.
+    pub mark: u64,
+    /// It took the last of them at least so long ago.
+    pub ago: Duration,
+}
+
 /// The state of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
@@ -244,8 +255,26 @@ impl Transport {
     /// zero-window probes. A reachable host acknowledges both, whatever its process does.
     #[must_use]
     pub fn is_lost(&self, long: Duration) -> bool {
-        let unheard = sys::unheard(self);
-        unheard.since >= long && unheard.unanswered >= limits::UNANSWERED_MIN
+        let peer = sys::tcp_peer(self);
+        peer.silent >= long && peer.unanswered >= limits::UNANSWERED_MIN
+    }
+
+    /// How much the peer has taken of what was sent.
+    #[must_use]
+    pub fn taken(&self) -> Taken {
+        match self.kind {
+            Kind::Tcp => {
+                let peer = sys::tcp_peer(self);
+                Taken {
+                    mark: peer.acked,
+                    ago: peer.acked_ago,
+                }
+            }
+            Kind::Unix => Taken {
+                mark: sys::unread_by_peer(self),
+                ago: Duration::ZERO,
+            },
+        }
     }
 
     /// Half-closes: the peer reads everything sent, then the end of the stream.

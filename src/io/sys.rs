@@ -57,17 +57,21 @@ pub fn set_low_water(socket: &impl AsFd, bytes: i32) {
     debug_assert_eq!(refused, 0, "every stream socket takes a low-water mark");
 }
 
-/// The silence of a peer (`tcp(7)`, `TCP_INFO`).
+/// What TCP knows about a peer (`tcp(7)`, `TCP_INFO`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Unheard {
+pub struct TcpPeer {
     /// Time since its last bytes or acknowledgement.
-    pub since: Duration,
+    pub silent: Duration,
     /// Consecutive retransmissions or zero-window probes without an answer.
     pub unanswered: u8,
+    /// Bytes that it has acknowledged.
+    pub acked: u64,
+    /// The last of them was acknowledged at least so long ago.
+    pub acked_ago: Duration,
 }
 
-/// The silence of the peer of `socket`; zero if the socket is not TCP.
-pub fn unheard(socket: &impl AsFd) -> Unheard {
+/// What TCP knows about the peer of `socket`; zeroes if the socket is not TCP.
+pub fn tcp_peer(socket: &impl AsFd) -> TcpPeer {
     let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
     let mut size = size_of::<libc::tcp_info>() as libc::socklen_t;
     // SAFETY: the borrow keeps the descriptor open; the kernel writes at most `size` bytes, the size of
@@ -78,9 +82,26 @@ pub fn unheard(socket: &impl AsFd) -> Unheard {
         libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, to, &raw mut size);
         info.assume_init()
     };
-    let last = info.tcpi_last_ack_recv.min(info.tcpi_last_data_recv);
-    Unheard {
-        since: Duration::from_millis(last.into()),
+    let millis = |millis: u32| Duration::from_millis(millis.into());
+    let acked = millis(info.tcpi_last_ack_recv);
+    // A peer that takes nothing still acknowledges the probes of its window, which carry no data. What
+    // was sent before that is acknowledged, or sent again, within the retransmission timeout.
+    let timeout = Duration::from_micros(info.tcpi_rto.into());
+    let sent = millis(info.tcpi_last_data_sent).saturating_sub(timeout);
+    TcpPeer {
+        silent: acked.min(millis(info.tcpi_last_data_recv)),
         unanswered: info.tcpi_retransmits.max(info.tcpi_probes),
+        acked: info.tcpi_bytes_acked,
+        acked_ago: acked.max(sent),
     }
+}
+
+/// The memory that holds what was sent on `socket` and not read by its peer, in bytes (`TIOCOUTQ`,
+/// `unix(7)`); 0 if the socket is broken.
+pub fn unread_by_peer(socket: &impl AsFd) -> u64 {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the borrow keeps the descriptor open, and the kernel writes one `int`, which lives through
+    // the call.
+    unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    u64::try_from(bytes).unwrap_or(0)
 }

@@ -96,6 +96,12 @@ impl Refusal {
         Kind::RequestTimeout,
         "no counterpart came to this channel in time; try again",
     );
+    /// The same, and an exchange holds the channel: counterparts may be waiting behind it too.
+    pub const CHANNEL_STAYED_BUSY: Self = Self::keeps(
+        Status::RequestTimeout,
+        Kind::RequestTimeout,
+        "another exchange kept this channel busy; try again, or use another channel",
+    );
     /// A body that will be dropped did not arrive within `--header-timeout`.
     pub const BODY_TOO_SLOW: Self = Self::closes(
         Status::RequestTimeout,
@@ -114,9 +120,10 @@ impl Refusal {
         Kind::HeaderTimeout,
         "the head of the request did not arrive in time; send it at once",
     );
-    /// Nothing moved for `--idle-timeout`.
+    /// Nothing moved for `--idle-timeout`. Not 408, after which browsers send a request again by
+    /// themselves (RFC 9110 §15.5.9).
     pub const STALLED: Self = Self::closes(
-        Status::RequestTimeout,
+        Status::GatewayTimeout,
         Kind::IdleTimeout,
         "nothing moved in this exchange for too long; try again",
     );

@@ -27,6 +27,8 @@ pub enum Cause {
     Deleted,
     /// A time limit has expired: `--request-timeout` in the queue, `--idle-timeout` in an exchange.
     Expired,
+    /// `--request-timeout` has expired, and another exchange holds the channel.
+    StayedBusy,
     /// The server shuts down: immediately for a waiting request, after `--drain-timeout` for an
     /// exchange.
     Drained,
@@ -115,10 +117,11 @@ pub const fn rule(cause: Cause, stage: Stage, framing: Framing) -> Ruling {
     }
 }
 
-/// `wait-over`, `left-waiting`, `deleted-waiting`, `drain-waiting`.
+/// `wait-over`, `busy-wait-over`, `left-waiting`, `deleted-waiting`, `drain-waiting`.
 const fn while_waiting(cause: Cause) -> Ruling {
     match cause {
         Cause::Expired => both(Outcome::Idle, Refusal::WAITED_TOO_LONG),
+        Cause::StayedBusy => both(Outcome::Idle, Refusal::CHANNEL_STAYED_BUSY),
         Cause::Deleted => both(Outcome::Deleted, Refusal::DELETED),
         Cause::Drained => both(Outcome::Drained, Refusal::DRAINING),
         Cause::ProducerLeft | Cause::ConsumerLeft => {
@@ -154,6 +157,7 @@ const fn before_first_byte(cause: Cause) -> Ruling {
         Cause::Expired => ruling(Outcome::Idle, Hears(Refusal::STALLED), WaitsOn),
         Cause::Drained => both(Outcome::Drained, Refusal::DRAINED),
         Cause::Panicked => ruling(Outcome::Panicked, Left, Cut(Close::Now)),
+        Cause::StayedBusy => panic!("an exchange does not wait for its channel"),
     }
 }
 
@@ -169,6 +173,7 @@ const fn midway(cause: Cause, framing: Framing) -> Ruling {
         Cause::Drained => (Outcome::Drained, Refusal::DRAINED),
         Cause::Panicked => return ruling(Outcome::Panicked, Fate::Left, Fate::Cut(cut(framing))),
         Cause::CutUnseen => panic!("such a body is never sent"),
+        Cause::StayedBusy => panic!("an exchange does not wait for its channel"),
     };
     ruling(outcome, Fate::Hears(refusal), Fate::Cut(cut(framing)))
 }
@@ -200,7 +205,7 @@ mod tests {
 
     use Cause::{
         BadBody, ConsumerLeft, ConsumerStalled, CutUnseen, Deleted, Drained, Expired, Panicked,
-        ProducerLeft,
+        ProducerLeft, StayedBusy,
     };
     use Stage::{Matched, Moving, Waiting};
     use strum::IntoEnumIterator;
@@ -246,8 +251,9 @@ mod tests {
     }
 
     #[rustfmt::skip]
-    static TABLE: [Row; 22] = [
+    static TABLE: [Row; 23] = [
         row("wait-over", (Waiting, Expired), "idle", "408 request_timeout", "408 request_timeout"),
+        row("busy-wait-over", (Waiting, StayedBusy), "idle", "408 request_timeout", "408 request_timeout"),
         row("left-waiting", (Waiting, ProducerLeft), "producer_left", "left", "left"),
         row("left-waiting", (Waiting, ConsumerLeft), "producer_left", "left", "left"),
         row("deleted-waiting", (Waiting, Deleted), "deleted", "410 deleted", "410 deleted"),
@@ -257,7 +263,7 @@ mod tests {
         row("consumer-left-before", (Matched, ConsumerLeft), "consumer_left", "waits on", "left"),
         row("producer-left-before", (Matched, ProducerLeft), "producer_left", "400 body_cut, closes", "waits on"),
         row("producer-left-before", (Matched, BAD_BODY), "producer_left", "400 bad_body, closes", "waits on"),
-        row("producer-stalled-before", (Matched, Expired), "idle", "408 idle_timeout, closes", "waits on"),
+        row("producer-stalled-before", (Matched, Expired), "idle", "504 idle_timeout, closes", "waits on"),
         row("consumer-stalled-before", (Matched, ConsumerStalled), "idle", "waits on", "closes, no reply"),
         row("drain-over-before", (Matched, Drained), "drained", "503 drained, closes", "503 drained, closes"),
         row("cut-unseen", (Matched, CutUnseen), "consumer_left", "waits on", "505 cut_unseen"),
@@ -267,23 +273,26 @@ mod tests {
         row("consumer-left-midway", (Moving, ConsumerLeft), "consumer_left", "502 consumer_left, closes", "cut"),
         row("producer-left-midway", (Moving, ProducerLeft), "producer_left", "400 body_cut, closes", "cut"),
         row("producer-left-midway", (Moving, BAD_BODY), "producer_left", "400 bad_body, closes", "cut"),
-        row("stalled", (Moving, Expired), "idle", "408 idle_timeout, closes", "cut"),
-        row("stalled", (Moving, ConsumerStalled), "idle", "408 idle_timeout, closes", "cut"),
+        row("stalled", (Moving, Expired), "idle", "504 idle_timeout, closes", "cut"),
+        row("stalled", (Moving, ConsumerStalled), "idle", "504 idle_timeout, closes", "cut"),
         row("drain-over-midway", (Moving, Drained), "drained", "503 drained, closes", "cut"),
         row(NO_ROW, (Moving, Panicked), "panicked", "left", "cut"),
     ];
 
-    /// The first four need an exchange; a body whose cut would not show is never sent.
-    const IMPOSSIBLE: [(Stage, Cause); 5] = [
+    /// The first four need an exchange; a body whose cut would not show is never sent; an exchange has
+    /// its channel.
+    const IMPOSSIBLE: [(Stage, Cause); 7] = [
         (Waiting, BAD_BODY),
         (Waiting, ConsumerStalled),
         (Waiting, CutUnseen),
         (Waiting, Panicked),
         (Moving, CutUnseen),
+        (Matched, StayedBusy),
+        (Moving, StayedBusy),
     ];
 
     /// One of each. A new cause does not compile until it is added here.
-    fn causes() -> [Cause; 9] {
+    fn causes() -> [Cause; 10] {
         const fn next(cause: Cause) -> Cause {
             match cause {
                 ProducerLeft => BAD_BODY,
@@ -294,11 +303,12 @@ mod tests {
                 Deleted => Expired,
                 Expired => Drained,
                 Drained => Panicked,
-                Panicked => ProducerLeft,
+                Panicked => StayedBusy,
+                StayedBusy => ProducerLeft,
             }
         }
-        let mut cause = Panicked;
-        let causes = [(); 9].map(|()| {
+        let mut cause = StayedBusy;
+        let causes = [(); 10].map(|()| {
             cause = next(cause);
             cause
         });
@@ -527,7 +537,9 @@ mod tests {
             let at_fault = match row.cause {
                 ProducerLeft | BadBody(_) => [ruling.producer].to_vec(),
                 ConsumerLeft | ConsumerStalled | CutUnseen => [ruling.consumer].to_vec(),
-                Deleted | Drained | Panicked => [ruling.producer, ruling.consumer].to_vec(),
+                Deleted | Drained | Panicked | StayedBusy => {
+                    [ruling.producer, ruling.consumer].to_vec()
+                }
                 // A stalled consumer has the cause `ConsumerStalled`.
                 Expired => [ruling.producer].to_vec(),
             };

@@ -5,7 +5,7 @@
 //! nothing themselves. A reply for another connection is sent at once by the task that decided it
 //! ([`Session::answer`]); that connection's task is woken only if there is something left for it to do.
 
-use std::{pin::pin, rc::Rc, time::Duration};
+use std::{cell::Cell, pin::pin, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 
@@ -19,11 +19,14 @@ use crate::{
         reply::{self, Persistence, ReplyBody},
         status::Status,
     },
-    io::{clock::Moment, socket::Sent},
+    io::{
+        clock::Moment,
+        socket::{Sent, Transport},
+    },
     limits,
     model::{
         reply::{Meaning, Reply},
-        verdict::Close,
+        verdict::{Cause, Close},
     },
     shard::Shard,
 };
@@ -183,6 +186,31 @@ impl Session {
         self.limit_until(due, self.shard.clock.deadline(limit));
     }
 
+    /// A time limit of `limit` is over, during which nothing could be sent on any of `sinks`: whether
+    /// their peers have taken some of what was sent before. If so, this connection is under a new limit,
+    /// from when that may have been. `known`: what they had taken at the last call, if nothing was sent
+    /// since; without it, they count as if they had taken something.
+    ///
+    /// `poll(2)` tells only when a third of a socket's buffer is free again, which takes a slow reader
+    /// longer than any limit.
+    pub fn goes_on_taking<'a>(
+        &self,
+        sinks: impl Iterator<Item = &'a Transport>,
+        limit: Duration,
+        known: &Cell<Option<u64>>,
+    ) -> bool {
+        let (mut mark, mut ago) = (0_u64, limit);
+        for taken in sinks.map(Transport::taken) {
+            mark = mark.wrapping_add(taken.mark);
+            ago = ago.min(taken.ago);
+        }
+        let goes_on = known.replace(Some(mark)) != Some(mark) && ago < limit;
+        if goes_on {
+            self.limit(Due::Idle, limit - ago);
+        }
+        goes_on
+    }
+
     /// As [`Self::limit`], where `None` means no limit.
     pub fn limit_if(&self, due: Due, limit: Option<Duration>) {
         self.limit_until(due, self.shard.clock.deadline_if(limit));
@@ -220,12 +248,16 @@ impl Session {
     async fn send_all(&self, bytes: &[u8]) -> Result<(), Next> {
         let Self { shard, conn } = self;
         let patience = shard.config().timeouts.keep_alive;
-        let mut sent = 0;
+        let (mut sent, taken) = (0, Cell::new(None));
         self.limit(Due::Idle, patience);
         while sent < bytes.len() {
             let writable = pin!(conn.transport.writable());
             let poked = conn.signal.poked_or(writable).await.is_none();
-            if poked && conn.signal.take_stop().is_some() {
+            if poked && let Some(cause) = conn.signal.take_stop() {
+                let client = std::iter::once(&conn.transport);
+                if cause == Cause::Expired && self.goes_on_taking(client, patience, &taken) {
+                    continue;
+                }
                 return Err(self.unheard());
             }
             let part = &bytes[sent..bytes.len().min(sent + limits::COPY_BYTES)];
@@ -233,6 +265,7 @@ impl Session {
                 Sent::Bytes(0) => {}
                 Sent::Bytes(more) => {
                     sent += more;
+                    taken.set(None);
                     self.limit(Due::Idle, patience);
                 }
                 Sent::PeerGone => return Err(self.unheard()),

@@ -22,6 +22,8 @@ pub struct Sweep {
     next_round: Cell<Moment>,
     /// When to look next for peers that vanished while bytes were on their way to them.
     next_look_for_lost: Cell<Moment>,
+    /// The process was paused: no limit strikes before this.
+    paused_until: Cell<Moment>,
     /// When exchanges under way are stopped in a drain.
     drain_until: Cell<Moment>,
     /// When connections without a request are closed in a drain.
@@ -39,6 +41,7 @@ impl Sweep {
             timer: TimerFd::new()?,
             next_round: Cell::new(Moment::BEGINNING),
             next_look_for_lost: Cell::new(Moment::BEGINNING),
+            paused_until: Cell::new(Moment::BEGINNING),
             drain_until: Cell::new(Moment::NEVER),
             grace_until: Cell::new(Moment::NEVER),
         })
@@ -56,10 +59,18 @@ impl Sweep {
     pub async fn tick(&self) {
         let due = self.shard.deadlines.next().min(self.next_round.get());
         let wait = self.shard.clock.until(due);
-        self.timer
-            .arm(wait.clamp(limits::TICK_MIN, limits::SWEEP_PERIOD));
+        let wait = wait.clamp(limits::TICK_MIN, limits::SWEEP_PERIOD);
+        let late = self.shard.clock.deadline(wait + limits::SWEEP_PERIOD);
+        self.timer.arm(wait);
         self.timer.fired().await;
         self.heartbeat();
+        // What has come in time is read before its limit strikes. The first wait lets the driver ask for
+        // it, the second lets every task have its turn.
+        self.shard.yield_now().await;
+        self.shard.yield_now().await;
+        if self.shard.clock.now() > late {
+            self.was_paused();
+        }
         self.expire().await;
         if self.shard.clock.now() >= self.next_round.get() {
             let clock = &self.shard.clock;
@@ -74,8 +85,22 @@ impl Sweep {
         self.shard.shared.heartbeats[self.shard.index].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The tick came late: the process was paused (SIGSTOP, a frozen cgroup, a migrated machine), and what
+    /// came meanwhile may be on other shards and in the listen queue. A shard that is always late is
+    /// merely busy: its limits strike at least half of the time.
+    fn was_paused(&self) {
+        let now = self.shard.clock.now();
+        if now > self.paused_until.get().after(limits::GRACE_AFTER_PAUSE) {
+            let until = now.after(limits::GRACE_AFTER_PAUSE);
+            self.paused_until.set(until);
+        }
+    }
+
     /// Steps in wherever a time limit is over, a few a turn.
     async fn expire(&self) {
+        if self.shard.clock.now() < self.paused_until.get() {
+            return;
+        }
         let shard = &self.shard;
         let (mut looked_at, mut expired) = (0, 0);
         while let Some(id) = shard.deadlines.take_due(shard.clock.now()) {

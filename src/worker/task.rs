@@ -178,7 +178,7 @@ pub fn peer_seen(session: &Session, peer: Peer) {
 pub fn expire(session: &Session) {
     match session.conn.deadline.due() {
         Due::Head | Due::KeepAlive => expire_reading(session),
-        Due::Wait => waiting::turn_away(session, Cause::Expired),
+        Due::Wait => waiting::expire(session),
         Due::Idle | Due::Linger => session.conn.signal.stop(Cause::Expired),
     }
 }

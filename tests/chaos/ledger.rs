@@ -106,12 +106,6 @@ impl Limits {
             .filter_map(|(name, value)| Some([name.to_owned(), value?]));
         given.flatten().collect()
     }
-
-    /// No producer receives 408 earlier.
-    fn patience_with_producers(self) -> Duration {
-        let idle = self.idle_timeout.unwrap_or(Duration::MAX);
-        self.request_timeout.min(idle)
-    }
 }
 
 /// A consumer's request.
@@ -341,8 +335,7 @@ impl Ledger {
             record.spoiled || status != 400,
             "400 for body {number}, which was sent correctly"
         );
-        let patience = self.limits.patience_with_producers();
-        self.check_cause(record.channel, record.since, status, patience);
+        self.check_cause(record.channel, record.since, status);
     }
 
     /// A producer has left without a reply.
@@ -361,15 +354,16 @@ impl Ledger {
     /// A consumer was refused.
     pub fn refused(&self, wanted: Wanted, status: u16) {
         self.replied(status);
-        let patience = self.limits.request_timeout;
-        self.check_cause(wanted.channel, wanted.since, status, patience);
+        self.check_cause(wanted.channel, wanted.since, status);
     }
 
-    /// A refusal has a cause: a time that is over (at least `patience`), a deletion that was under
-    /// way after the request began (`since`), or a limit of this run.
-    fn check_cause(&self, channel: usize, since: Instant, status: u16, patience: Duration) {
+    /// A refusal has a cause: a time that is over, a deletion that was under way after the request
+    /// began (`since`), or a limit of this run.
+    fn check_cause(&self, channel: usize, since: Instant, status: u16) {
+        let is_over = |limit: Option<Duration>| limit.is_some_and(|limit| since.elapsed() >= limit);
         let possible = match status {
-            408 => since.elapsed() >= patience,
+            408 => is_over(Some(self.limits.request_timeout)),
+            504 => is_over(self.limits.idle_timeout),
             410 => self.deleted_since(channel, since),
             503 => self.limits.max_waiting.is_some(),
             _ => true,
@@ -614,12 +608,12 @@ impl Ledger {
             (Some(Given::Whole), heard) => heard == 200,
             (Some(Given::Cut { half_closed }), 502) => half_closed,
             (Some(Given::Cut { .. }), heard) => {
-                matches!(heard, 400 | 410) || heard == 408 && can_be_idle
+                matches!(heard, 400 | 410) || heard == 504 && can_be_idle
             }
             (Some(Given::Left), heard) => {
-                matches!(heard, 200 | 400 | 410 | 502) || heard == 408 && can_be_idle
+                matches!(heard, 200 | 400 | 410 | 502) || heard == 504 && can_be_idle
             }
-            (None, heard) => matches!(heard, 200 | 400 | 408 | 410 | 502 | 503),
+            (None, heard) => matches!(heard, 200 | 400 | 408 | 410 | 502 | 503 | 504),
         };
         assert!(possible, "body {number}, and {heard} for it: {record:?}");
     }
@@ -635,7 +629,7 @@ impl Ledger {
             let (mut gone, mut maybe_cut) = (0, 0);
             for record in unseen {
                 gone += u64::from(record.heard(200) || record.heard(502));
-                let may_be = [400, 408, 410].iter().any(|status| record.heard(*status));
+                let may_be = [400, 410, 504].iter().any(|status| record.heard(*status));
                 maybe_cut += u64::from(may_be || record.left());
             }
             let left = tally.left_unknowing.load(Relaxed);
@@ -663,7 +657,7 @@ impl Ledger {
         let midway = |status| count(&|r| r.heard(status) && r.given.is_some());
         let at_most = |status| count(&|r| r.heard(status) || r.left() && !r.is_taken());
         let idle_at_most = match self.limits.idle_timeout {
-            Some(_) => at_most(408),
+            Some(_) => at_most(504),
             None => 0,
         };
         for (name, at_least, at_most) in [
@@ -679,7 +673,7 @@ impl Ledger {
                 count(&|r| r.spoiled || r.left()),
             ),
             ("deleted", midway(410), at_most(410)),
-            ("idle", midway(408), idle_at_most),
+            ("idle", midway(504), idle_at_most),
             ("drained", 0, 0),
         ] {
             let counted = metrics.value(&exchanges_total(name));
@@ -697,7 +691,7 @@ impl Ledger {
         let unanswered = self.unanswered.load(Relaxed);
         let replies = self.replies.lock().expect("no client panicked");
         for status in [
-            200, 204, 400, 404, 405, 408, 410, 413, 414, 417, 431, 501, 502, 503, 505,
+            200, 204, 400, 404, 405, 408, 410, 413, 414, 417, 431, 501, 502, 503, 504, 505,
         ] {
             let heard = replies.get(&status).copied().unwrap_or_default();
             let counted = metrics.value(&format!("httpipe_replies_total{{status=\"{status}\"}}"));
@@ -764,7 +758,7 @@ impl Ledger {
             assert!(replies.contains_key(&status), "nobody heard {status}");
         }
         for (fate, count) in self.fates() {
-            let expected = fate != BEGUN_AND_408 || can_be_idle;
+            let expected = fate != BEGUN_AND_504 || can_be_idle;
             assert!(count > 0 || !expected, "no body was {fate}");
         }
         let taken = self.count(Record::is_taken);
@@ -853,11 +847,11 @@ const FATES: [Fate; 9] = [
     ("left behind, and 502", |r| {
         r.is_left_behind() && r.heard(502)
     }),
-    (BEGUN_AND_408, |r| r.given.is_some() && r.heard(408)),
+    (BEGUN_AND_504, |r| r.given.is_some() && r.heard(504)),
 ];
 
 /// Needs an idle timeout.
-const BEGUN_AND_408: &str = "begun, and 408";
+const BEGUN_AND_504: &str = "begun, and 504";
 
 const OUTCOMES: [&str; 6] = [
     "delivered",

@@ -101,7 +101,7 @@ pub fn length(bytes: usize) -> String {
 /// Replies that the producer of an intact body may receive.
 pub fn check_status(reply: &Reply) {
     match reply.status {
-        200 | 408 | 410 | 502 => {}
+        200 | 408 | 410 | 502 | 504 => {}
         503 => drop(reply.assert_turned_away()),
         status => panic!("a producer received {status}"),
     }
@@ -263,7 +263,7 @@ fn break_framing(
     let _ = connection.try_send([&message.head, &coded[..]].concat());
     let reply = connection.reply_after_continue();
     assert!(
-        matches!(reply.status, 400 | 408 | 410 | 502 | 503) && reply.closes(),
+        matches!(reply.status, 400 | 408 | 410 | 502 | 503 | 504) && reply.closes(),
         "{} for broken framing",
         reply.status
     );

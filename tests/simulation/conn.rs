@@ -148,6 +148,14 @@ impl Conn {
         *self.state.borrow_mut() = State::Waiting(channel, place);
     }
 
+    /// The channel that it waits on, if it waits.
+    pub fn channel(&self) -> Option<ChannelId> {
+        match *self.state.borrow() {
+            State::Waiting(channel, _) => Some(channel),
+            _ => None,
+        }
+    }
+
     /// Where it stands, if it waits; its task is at work from then on.
     pub fn take_waiting(&self) -> Option<(ChannelId, Place)> {
         let mut state = self.state.borrow_mut();

@@ -47,19 +47,22 @@ pub enum Event {
     PanickedWhileWaiting,
 }
 
-/// Only an exchange comes to the first four; a body whose cut would not show is never begun.
-const IMPOSSIBLE: [(Stage, Cause); 5] = [
+/// Only an exchange comes to the first four; a body whose cut would not show is never begun; an exchange
+/// has its channel.
+const IMPOSSIBLE: [(Stage, Cause); 7] = [
     (Stage::Waiting, BAD_BODY),
     (Stage::Waiting, Cause::ConsumerStalled),
     (Stage::Waiting, Cause::CutUnseen),
     (Stage::Waiting, Cause::Panicked),
     (Stage::Moving, Cause::CutUnseen),
+    (Stage::Matched, Cause::StayedBusy),
+    (Stage::Moving, Cause::StayedBusy),
 ];
 
 /// Stands for every error of the chunked coding.
 pub const BAD_BODY: Cause = Cause::BadBody(ChunkedError::Size);
 
-const CAUSES: [Cause; 9] = [
+const CAUSES: [Cause; 10] = [
     Cause::ProducerLeft,
     BAD_BODY,
     Cause::ConsumerLeft,
@@ -67,6 +70,7 @@ const CAUSES: [Cause; 9] = [
     Cause::CutUnseen,
     Cause::Deleted,
     Cause::Expired,
+    Cause::StayedBusy,
     Cause::Drained,
     Cause::Panicked,
 ];

@@ -211,7 +211,12 @@ impl Server {
     /// The connection's time limit is over.
     pub fn expire(&mut self, conn: &Rc<Conn>) {
         if conn.is_waiting() {
-            self.turn_away(conn, Cause::Expired);
+            let channel = conn.channel().expect("it waits");
+            let cause = match self.registry.driver(channel) {
+                Some(_) => Cause::StayedBusy,
+                None => Cause::Expired,
+            };
+            self.turn_away(conn, cause);
         } else if conn.work.borrow().is_some() {
             conn.stop(Cause::Expired);
         }
