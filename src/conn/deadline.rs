@@ -20,18 +20,18 @@ pub enum Due {
     Linger,
 }
 
-/// When the sweep steps in, and why.
+/// When the sweep acts on a connection, and why.
 #[derive(Debug)]
 pub struct Deadline {
     at: Cell<Moment>,
     due: Cell<Due>,
-    /// The connection's entry in the shard's deadlines: not later than `at`, which is postponed far more
-    /// often than it expires.
+    /// The time of the connection's entry in the shard's deadlines. Never later than `at`, which is
+    /// postponed far more often than it expires.
     entry: Cell<Moment>,
 }
 
 impl Deadline {
-    /// None.
+    /// No deadline.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -41,7 +41,7 @@ impl Deadline {
         }
     }
 
-    /// When it is.
+    /// When it expires; [`Moment::NEVER`]: it does not.
     #[must_use]
     pub fn at(&self) -> Moment {
         self.at.get()
@@ -60,7 +60,7 @@ impl Deadline {
         at < self.entry.get()
     }
 
-    /// There is none until it is set again.
+    /// Removes it; its entry stays.
     pub fn lift(&self) {
         self.at.set(Moment::NEVER);
     }

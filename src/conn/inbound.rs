@@ -58,7 +58,7 @@ impl Inbound {
         self.served_none.set(false);
     }
 
-    /// Whether the next body is likely a large one: the last one was, or was not.
+    /// Records whether the last body was large: the next one is likely the same.
     pub fn expect_large(&self, large: bool) {
         self.expects_large.set(large);
     }

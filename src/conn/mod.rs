@@ -77,7 +77,7 @@ pub enum State {
     Waiting(Waiting),
     /// The sink of an exchange: the producer's task sends, this one only watches its peer.
     Driven,
-    /// At work.
+    /// A [`Next::Work`] runs, or another task is about to hand over what comes next.
     Working,
     /// Another task decided what comes next; this one has yet to do it.
     Handed(Next),
@@ -87,13 +87,13 @@ pub enum State {
 pub struct Waiting {
     /// The channel.
     pub channel: ChannelId,
-    /// Where in the queue; spent once a counterpart took it out.
+    /// Where in the queue; spent when a counterpart has taken it out.
     pub place: Place,
     /// The request.
     pub party: Party,
 }
 
-/// One side of an exchange to be.
+/// A request that waits: one side of a future exchange.
 pub enum Party {
     /// It brings a body.
     Producer(Box<ProducerRequest>),
@@ -169,7 +169,7 @@ impl Conn {
         *self.state.borrow_mut() = State::Waiting(waiting);
     }
 
-    /// The place in a queue that this connection has, if it waits; its task is at work from then on.
+    /// If the connection waits, takes its place in the queue and begins work; `None` otherwise.
     pub fn take_waiting(&self) -> Option<Waiting> {
         let mut state = self.state.borrow_mut();
         if !matches!(&*state, State::Waiting(_)) {
@@ -206,7 +206,7 @@ impl Conn {
         self.signal.poke();
     }
 
-    /// What was handed over, if anything was, with the state that belongs to it.
+    /// Takes what was handed over, if anything was, and enters the state that belongs to it.
     pub fn take_handed(&self) -> Option<Next> {
         let mut state = self.state.borrow_mut();
         if !matches!(&*state, State::Handed(_)) {
@@ -221,13 +221,13 @@ impl Conn {
         Some(next)
     }
 
-    /// Readability is of no interest any more: unread bytes lie there, or another task is about to
-    /// hand over what comes next.
+    /// Stops waiting for readability: unread bytes are in the socket, or another task is about to hand
+    /// over what comes next.
     pub fn ignore_readability(&self) {
         self.watch.set(Watch::Peer);
     }
 
-    /// As at the beginning of a wait, for another task to say: this one's waits for readability again.
+    /// Makes the connection's task wait for readability again; any task may call it.
     pub fn watch_readability_again(&self) {
         self.watch.set(Watch::Readability);
         if !self.armed.get() {
@@ -235,13 +235,13 @@ impl Conn {
         }
     }
 
-    /// Whether its peer can leave without its task seeing it, because unread bytes lie there.
+    /// Whether its peer can leave unseen by its task, because unread bytes keep the socket readable.
     #[must_use]
     pub fn needs_peer_watch(&self) -> bool {
         self.watch.get() == Watch::Peer && matches!(self.doing(), Doing::Waiting | Doing::Driven)
     }
 
-    /// Waits for readability, unless that is of no interest, or for a poke.
+    /// Waits for a poke or, unless it is ignored, for readability.
     pub async fn event(&self) -> Event {
         if self.watch.get() == Watch::Peer {
             self.signal.poked().await;
@@ -286,8 +286,8 @@ impl Conn {
         }
     }
 
-    /// The consumer sends nothing more. Before its first byte that cannot be told from leaving;
-    /// after it, it gets the rest, and its connection ends then.
+    /// The consumer half-closed. Before the first byte of its reply that counts as leaving, because the
+    /// two look the same; after it, the consumer receives the rest, then its connection ends.
     pub fn consumer_half_closed(&self) {
         if self.outbound.is_started() {
             self.outbound.half_close();

@@ -2,7 +2,7 @@
 //!
 //! A connection's own task sends its replies. A body is sent by the task of its producer, the driver
 //! of the exchange. So one connection can be the source of one exchange and the sink of another.
-//! `D` is what a driver is: a connection too.
+//! `D` is the type of the driver: a connection too.
 
 use std::{cell::Cell, rc::Rc};
 
@@ -10,7 +10,7 @@ use std::{cell::Cell, rc::Rc};
 pub struct Outbound<D> {
     /// The connection whose task sends on this one: the producer's. `None`: its own.
     driver: Cell<Option<Rc<D>>>,
-    /// What the exchange that it drives has come to.
+    /// How far its exchange has come, if it is a sink.
     progress: Cell<Progress>,
     /// The client has half-closed: the connection ends after its exchange.
     half_closed: Cell<bool>,
@@ -88,7 +88,7 @@ impl<D> Outbound<D> {
         self.driver()
     }
 
-    /// Whether this consumer is one that left.
+    /// Whether this consumer left.
     #[must_use]
     pub fn has_left(&self) -> bool {
         self.progress.get() == Progress::Left
@@ -99,7 +99,7 @@ impl<D> Outbound<D> {
         self.has_sent.set(true);
     }
 
-    /// Whether something was sent on the connection: perhaps it is still on its way.
+    /// Whether something was sent on the connection; it may still be on its way.
     #[must_use]
     pub fn has_sent(&self) -> bool {
         self.has_sent.get()

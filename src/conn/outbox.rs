@@ -12,15 +12,14 @@ use crate::{
     io::socket::{Sent, Transport},
 };
 
-/// The way out of one body.
+/// The outgoing side of one body.
 #[derive(Debug)]
 pub struct Outbox {
     /// How the body is framed.
     pub encoder: Encoder,
     /// Bytes that the kernel did not take yet, framing included.
     unsent: Bytes,
-    /// The kernel may hold back a short segment for bytes that follow at once. Whoever waits flushes
-    /// first.
+    /// The kernel may hold back a short segment for bytes that follow at once: flush before a wait.
     corked: bool,
 }
 
@@ -45,7 +44,7 @@ impl Outbox {
         self.unsent.is_empty()
     }
 
-    /// `more` of the bytes just sent were announced to follow at once.
+    /// Records whether the last send announced that `more` bytes follow at once.
     pub const fn set_corked(&mut self, more: bool) {
         self.corked = more;
     }
@@ -98,7 +97,7 @@ impl Outbox {
         }
     }
 
-    /// Nothing is held back any longer.
+    /// Sends what the kernel holds back, if anything.
     pub fn uncork(&mut self, to: &Transport) {
         if std::mem::take(&mut self.corked) {
             to.flush();

@@ -46,8 +46,8 @@ impl Signal {
         }
     }
 
-    /// Tells the task to stop what it does. The first cause counts, but a deletion counts more:
-    /// whoever deleted was told that nobody waits on.
+    /// Tells the task to stop what it does. The first cause counts, but a deletion overrides it: the
+    /// client that deleted the channel is told that no request waits on it any more.
     pub fn stop(&self, cause: Cause) {
         if self.stop.get().is_none() || cause == Cause::Deleted {
             self.stop.set(Some(cause));

@@ -11,17 +11,17 @@ pub type Work = Pin<Box<dyn Future<Output = Step>>>;
 pub enum Step {
     /// Answer the request in hand with this.
     Reply(Reply),
-    /// Nothing is to be said by this connection's task: go on.
+    /// This connection's task sends no reply: go on.
     Next(Next),
 }
 
-/// What the task does once everything is said.
+/// What the task does after the reply, if there is one.
 pub enum Next {
     /// Wait: for bytes, for the peer to leave, or for another task to hand over what comes next.
     Wait,
     /// Parse the bytes that are in hand already.
     Parse,
-    /// Do this, then the step that comes of it.
+    /// Run this, then take the step that it returns.
     Work(Work),
     /// Give the connection to the shard that owns the channel of this request.
     HandOver(usize, Box<Request>),
@@ -45,8 +45,8 @@ impl Step {
     }
 }
 
-/// The connection of a client that left: after a half-close it may still be reading, and closing with
-/// unread input would reset the connection and lose earlier replies.
+/// How to close the connection of a client that left: after a half-close it may still be reading, and
+/// closing with unread input would reset the connection and lose earlier replies.
 #[must_use]
 pub const fn close_behind(peer: crate::io::socket::Peer) -> Close {
     use crate::io::socket::Peer;

@@ -218,7 +218,7 @@ fn deliver(producer: &Session, offer: Offer<'_>) -> Reply {
     reply
 }
 
-/// A producer and a consumer have met on `channel`, which is not busy. A body that is in hand whole
+/// A producer and a consumer have met on `channel`, which is not busy. A body that has arrived whole
 /// leaves with the consumer's head in one send, within this turn; for any other an exchange begins.
 fn meet<'a>(
     channel: ChannelId,

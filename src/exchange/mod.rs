@@ -151,7 +151,7 @@ impl Exchange {
     }
 
     async fn run(&mut self) -> Result<(), Cause> {
-        // The start may have left in part before this task's first turn.
+        // A part of the start may be sent already: a stop may have come before this task's first turn.
         self.source.conn.check_stop()?;
         if self.stage == Stage::Matched {
             if !self.sinks.iter().all(Sink::shows_cut) {
@@ -224,8 +224,8 @@ impl Exchange {
         self.session.shard.counters.moved(path, bytes);
     }
 
-    /// Sends payload, framed for the consumer, with what ends the body if that is the last of it. If
-    /// the rest of it is to be spliced, that is promised.
+    /// Sends payload, framed for the consumer; if it is the last, with the end of the body. If payload
+    /// to splice follows, the framing announces it.
     fn send_payload(&mut self, payload: &[u8]) -> Result<(), Cause> {
         let last = self.source.request.is_whole();
         let promised = if self.source.get_pipe(&self.session.shard.pipes) {
@@ -233,7 +233,7 @@ impl Exchange {
         } else {
             0
         };
-        // Framing of the producer's that passes nothing on is no progress.
+        // Framing from the producer without payload is no progress.
         if payload.is_empty() && promised == 0 && !last {
             return Ok(());
         }
@@ -257,7 +257,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// Something moved: the time that nothing may move begins anew.
+    /// Something moved: restarts the idle timeout.
     fn progressed(&self) {
         let idle = self.session.shard.config().timeouts.idle;
         self.taken.set(None);
@@ -299,8 +299,8 @@ impl Exchange {
         }
     }
 
-    /// Nothing is held back any longer. Before the exchange ends, however it does: a reset would
-    /// destroy it.
+    /// Sends what the kernel holds back. Also called however the exchange ends, because a reset would
+    /// discard those bytes.
     fn uncork(&mut self) {
         for sink in &mut self.sinks {
             sink.out.uncork(&sink.session.conn.transport);
@@ -329,7 +329,7 @@ impl Exchange {
         (Step::Reply(reply), self.guard)
     }
 
-    /// Applies what is ruled on `cause`.
+    /// Applies the ruling on `cause`.
     fn conclude(self, cause: Cause) -> (Step, ChannelGuard) {
         // Before the first byte a deletion overrides every other cause: neither side waits on.
         let cause = match (self.stage, self.source.conn.signal.take_stop()) {
@@ -397,7 +397,7 @@ fn matched(producer: &Session, consumer: &Session) -> Reading {
     now
 }
 
-/// To an exchange, a connection that is broken on the consumer's side means that it left.
+/// In an exchange, a broken connection to the consumer means that the consumer left.
 impl From<PeerGone> for Cause {
     fn from(_: PeerGone) -> Self {
         Self::ConsumerLeft

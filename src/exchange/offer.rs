@@ -15,7 +15,7 @@ pub enum Offer<'a> {
         head: &'a RequestHead,
         /// Head, body and what was read behind it.
         bytes: &'a [u8],
-        /// The same bytes where they are shared ones, so that keeping some costs no copy.
+        /// The same bytes, if they are reference-counted: keeping a part then costs no copy.
         held: Option<&'a Bytes>,
         /// Where the body ends.
         end: usize,

@@ -56,8 +56,8 @@ pub struct Start<'a> {
     pub payload: &'a [u8],
     /// The body ends with it.
     pub last: bool,
-    /// Payload to splice follows at once: that is tried before the start leaves, so that one segment
-    /// and one wake do instead of two.
+    /// Payload to splice follows at once. The kernel may hold the start back for it, so that one
+    /// segment and one wakeup are enough.
     pub more: bool,
 }
 
@@ -80,8 +80,8 @@ impl Sink {
         self.out.encoder.framing()
     }
 
-    /// Whether the consumer could tell a cut body from a whole one. A truncated body must never look
-    /// whole: better none than one whose cut would not show.
+    /// Whether the consumer could tell a cut body from a whole one. A cut body must never look whole, so
+    /// a body whose cut would not show is not sent.
     #[must_use]
     pub fn shows_cut(&self) -> bool {
         self.framing() != Framing::Close || self.session.conn.transport.can_reset()
@@ -136,8 +136,8 @@ impl Sink {
         }
     }
 
-    /// From before its first byte to behind its last, the end of the connection shows a body that ends
-    /// with it as cut, even if this process ends.
+    /// For a body that ends with the connection: until it is whole, closing the connection resets it, so
+    /// that the cut shows, even if this process dies. Call it before the first byte.
     fn guard(&self) -> Result<(), PeerGone> {
         if self.framing() == Framing::Close {
             let guarded = self.session.conn.transport.reset_on_close(true);
@@ -146,10 +146,10 @@ impl Sink {
         Ok(())
     }
 
-    /// The body is whole, or was not begun.
+    /// Undoes [`Self::guard`]: the body is whole, or was not begun.
     fn unguard(&self) {
         if self.framing() == Framing::Close {
-            // Where the kernel refuses, the connection is broken and ends as it does.
+            // If the kernel refuses, the connection is broken anyway.
             let _ = self.session.conn.transport.reset_on_close(false);
         }
     }
@@ -169,7 +169,7 @@ impl Sink {
 impl Drop for Sink {
     fn drop(&mut self) {
         let conn = &self.session.conn;
-        // Only a panic of the task that drives the exchange leaves the consumer without a word.
+        // Still driven: the task that drives the exchange panicked before it decided on the consumer.
         if conn.outbound.is_driven() {
             conn.outbound.end_driven();
             conn.line.panicked();

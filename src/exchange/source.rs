@@ -23,7 +23,7 @@ pub struct Source {
     pub request: Box<ProducerRequest>,
     /// How much is read before the task yields.
     pub budget: Budget,
-    /// Between two payloads that are spliced.
+    /// The pipe, kept here between two spliced payloads.
     pub pipe: Option<Pipe>,
     /// Set while the body flows fast.
     pub low_water: LowWater<Rc<Conn>>,
@@ -39,8 +39,8 @@ pub struct Budget {
     bytes: usize,
 }
 
-/// How long the head of the next chunk is taken to be, the end of the chunk before it included: as long
-/// as the last one.
+/// The estimated length of the next chunk head, with the end of the chunk before it: that of the last
+/// one.
 #[derive(Clone, Copy, Debug)]
 struct ChunkHeadLength {
     expected: usize,
@@ -101,8 +101,8 @@ impl Source {
         Ok(())
     }
 
-    /// Whether the payload that is known to follow is long enough to be spliced, and there is a pipe
-    /// for it, which is got now if need be.
+    /// Whether the payload that is known to follow is long enough to be spliced and has a pipe. Gets a
+    /// pipe if needed.
     pub fn get_pipe(&mut self, pipes: &Pipes) -> bool {
         if self.request.decoder.payload_left() < limits::SPLICE_BYTES_MIN
             || !self.conn.transport.can_splice()
@@ -121,7 +121,7 @@ impl Source {
         let wanted = match self.request.decoder {
             // With a declared length, never read into the next request.
             BodyDecoder::Length(left) => usize::try_from(left).unwrap_or(usize::MAX),
-            // Behind a chunk that was spliced, just the next one's head is wanted.
+            // After a spliced chunk, only the head of the next one is wanted.
             BodyDecoder::Chunked(_) if self.pipe.is_some() => self.chunk_head.expected,
             BodyDecoder::Chunked(_) => usize::MAX,
         };
@@ -137,7 +137,7 @@ impl Source {
             self.chunk_head.expected = seen.clamp(1, limits::CHUNK_HEAD_READ_BYTES);
             self.chunk_head.seen = 0;
         } else if payload > 0 {
-            // The chunks have become small: they are received many at a time.
+            // The chunks have become small: from now on, many are received at a time.
             self.pipe = None;
             self.chunk_head.seen = 0;
         }

@@ -51,8 +51,8 @@ impl Exchange {
         }
     }
 
-    /// Fills the pipe with what the producer's socket has, and returns how many bytes that is. None at
-    /// the end of the stream either: a receive tells whether it has ended.
+    /// Fills the pipe with what the producer's socket has, and returns how many bytes that is: 0 also at
+    /// the end of the stream, which only a receive can tell from a pause.
     fn fill(&mut self, pipe: &mut Pipe) -> Result<usize, Cause> {
         let source = &mut self.source;
         let left = source.request.decoder.payload_left();

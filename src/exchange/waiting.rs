@@ -26,7 +26,7 @@ use crate::{
 /// A connection that has left its queue and has not been answered or matched yet.
 pub struct Claimed {
     session: Session,
-    /// A match that is made while a panic unwinds is as good as any.
+    /// A panic was unwinding before the claim, so it does not concern this match.
     unwinding: bool,
 }
 
@@ -40,15 +40,15 @@ impl Deref for Claimed {
 
 impl Drop for Claimed {
     fn drop(&mut self) {
-        // The match itself panicked. The connection's own task sleeps, and would for ever.
+        // The match itself panicked. The connection's own task sleeps, and nothing else would wake it.
         if std::thread::panicking() && !self.unwinding {
             self.conn.hand(Next::Close(Close::Linger));
         }
     }
 }
 
-/// Lets a request wait on, before all others of its side: it was matched, and the exchange moved
-/// nothing. Call it before the exchange is ended, which may close the channel.
+/// Puts a request back to the front of its queue: it was matched, and the exchange moved nothing. Call
+/// it before the exchange is ended, which may close the channel.
 pub(super) fn wait_on(session: &Session, channel: ChannelId, party: Party) {
     let Session { shard, conn } = session;
     let mut registry = shard.registry.borrow_mut();
@@ -108,8 +108,8 @@ pub fn leave(session: &Session) {
     }
 }
 
-/// Takes a waiting request out of its queue and answers it with what is ruled on `cause`. No-op if it
-/// does not wait.
+/// Takes a waiting request out of its queue and answers it with the ruling on `cause`. No-op if it does
+/// not wait.
 pub fn turn_away(session: &Session, cause: Cause) {
     turn_away_as(session, |_, _| cause);
 }
@@ -136,7 +136,7 @@ fn turn_away_as(session: &Session, why: impl FnOnce(&Registry<ConnId>, &Waiting)
 }
 
 /// The waiters of deleted channels that have not been answered yet.
-#[must_use = "they hang unless they are told"]
+#[must_use = "the waiters hang unless they are answered"]
 pub struct Evicted(VecDeque<(Session, Option<Party>)>);
 
 /// Deletes these channels: stops their exchanges and removes their waiters.
@@ -188,7 +188,7 @@ impl Drop for Evicted {
 
 /// Answers a request that was taken out of its queue.
 fn answer_waiting(session: &Session, party: Party, cause: Cause) {
-    // Nothing was sent, so the framing means nothing.
+    // Nothing was sent, so the framing does not matter.
     let ruling = rule(cause, Stage::Waiting, Framing::Length);
     match (party, ruling.producer, ruling.consumer) {
         (Party::Producer(mut request), Fate::Hears(refusal), _) => {
