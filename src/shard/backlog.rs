@@ -1,7 +1,7 @@
 //! Channels whose waiting producers and consumers go on to be matched in a later turn, so that a long
 //! backlog does not keep the shard from its other work.
 //!
-//! Bounded: each channel is in here at most once, and the registry holds it meanwhile.
+//! Bounded: each channel is in it at most once, and stays open in the registry meanwhile.
 
 use std::{
     cell::RefCell,

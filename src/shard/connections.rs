@@ -22,7 +22,7 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Takes in a connection.
+    /// Adds a connection.
     pub fn add(&self, transport: Transport, audience: Audience, over_limit: bool) -> Rc<Conn> {
         if !audience.has_clients() {
             self.operators.set(self.operators.get() + 1);

@@ -1,8 +1,9 @@
-//! The time limits of a shard's connections, in order. Costs what is due, not what is there.
+//! The time limits of a shard's connections, in order. The cost depends on how many are due, not on how
+//! many there are.
 //!
-//! A connection has at most one entry. Its deadline moves on with every request and every body byte,
-//! so the entry does not follow: it is no later than the deadline, and when it comes up too early it is
-//! put where the deadline is then. Only a deadline that is earlier than its entry moves the entry.
+//! A connection has at most one entry. Every request and every body byte postpones its deadline, but
+//! not the entry, which is never later than the deadline: an entry that comes up too early moves to the
+//! deadline. Only a deadline that is earlier than its entry moves the entry at once.
 //!
 //! A new entry comes up at the next look, whatever its deadline is, and is put in order then: most
 //! connections that serve one request have ended by that time.
@@ -20,21 +21,21 @@ use crate::{
     limits,
 };
 
-/// The entry of a connection that is looked at next.
+/// The entry of a connection that comes up at the next look.
 const NEXT_LOOK: Moment = Moment::BEGINNING;
 
 /// The entries.
 #[derive(Debug, Default)]
 pub struct Deadlines {
-    /// What comes up at the next look; also the ids of connections that have ended since.
+    /// Those that come up at the next look; some of these connections may have ended since.
     new: RefCell<Vec<ConnId>>,
     /// The others, earliest first.
     ordered: RefCell<BTreeSet<(Moment, ConnId)>>,
 }
 
 impl Deadlines {
-    /// Puts connection `id`, whose deadline this is, under a time limit that ends `at`; the one before
-    /// is forgotten. O(1) unless it is earlier than what is looked at anyway, O(log n) then.
+    /// Puts connection `id`, which owns `deadline`, under a time limit that ends `at`, in place of the
+    /// one before. O(1), or O(log n) if that moves an ordered entry or too many entries are new.
     pub fn set(&self, id: ConnId, deadline: &Deadline, due: Due, at: Moment) {
         if deadline.set(due, at) {
             self.enter(id, deadline, at);
@@ -67,7 +68,7 @@ impl Deadlines {
         deadline.set_entry(Moment::NEVER);
     }
 
-    /// When the next entry comes up that is in order; [`Moment::NEVER`] if there is none.
+    /// When the first of the ordered entries comes up; [`Moment::NEVER`] if there is none.
     #[must_use]
     pub fn next(&self) -> Moment {
         let ordered = self.ordered.borrow();
@@ -75,8 +76,8 @@ impl Deadlines {
     }
 
     /// A connection to look at, because its entry is new or has come up by `now`. If its deadline is
-    /// later, or if it is put off, the caller calls [`Self::look_again`]. The connection may have ended;
-    /// if another has its id, the entry of that one is later than `now`, or it is to be looked at too.
+    /// later, or if it is put off, the caller calls [`Self::look_again`]. The connection may have ended:
+    /// if another one has its id and an entry later than `now`, the caller skips it.
     #[must_use]
     pub fn take_due(&self, now: Moment) -> Option<ConnId> {
         if let Some(id) = self.new.borrow_mut().pop() {
@@ -88,7 +89,7 @@ impl Deadlines {
         Some(id)
     }
 
-    /// Looks at connection `id` again `at` that moment, not before. O(log n).
+    /// Moves the entry of connection `id` to `at`; removes it if that is never. O(log n).
     pub fn look_again(&self, id: ConnId, deadline: &Deadline, at: Moment) {
         self.remove(id, deadline);
         if at < Moment::NEVER {
@@ -128,7 +129,7 @@ mod tests {
         seen: Seen,
     }
 
-    /// How often something came up that the test is about.
+    /// How often each case occurred that the test is about.
     #[derive(Debug, Default)]
     struct Seen {
         expired: usize,
@@ -188,7 +189,7 @@ mod tests {
             }
         }
 
-        /// The connection stays, under no limit for long.
+        /// The connection stays, without a time limit and without an entry.
         fn forget(&mut self, id: ConnId) {
             if let Some(deadline) = self.connections.get(&id) {
                 deadline.lift();

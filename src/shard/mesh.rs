@@ -65,7 +65,7 @@ pub enum Answer {
     Metrics(Box<Snapshot>),
 }
 
-/// The mailboxes of all shards, and the rule which shard owns a channel.
+/// The mailboxes of all shards, and the rule that says which shard owns a channel.
 pub struct Mesh {
     mailboxes: Box<[Mailbox]>,
     hasher: KeyHasher,

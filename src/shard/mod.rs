@@ -1,7 +1,6 @@
 //! What one shard owns: its connections, its channels, its pipes, its buffers.
 //!
-//! Nothing here is shared with another thread but what is in [`Shared`]. The loops that run a shard
-//! are in `worker`.
+//! Only what is in [`Shared`] is shared with other threads. The loops that run a shard are in `worker`.
 
 pub mod backlog;
 pub mod busy_poll;
@@ -46,7 +45,7 @@ use self::{
 
 /// One thread's share of the server.
 pub struct Shard {
-    /// Which one it is.
+    /// Its number, from 0.
     pub index: usize,
     pub shared: Arc<Shared>,
     pub clock: Clock,
@@ -67,7 +66,7 @@ pub struct Shard {
     pub low_waters: Rc<LowWaters<Rc<Conn>>>,
     /// The server shuts down.
     pub draining: Cell<bool>,
-    /// No descriptor is free to hand connections over with.
+    /// The problem that no descriptor is free for a handover.
     pub cannot_hand_over: Throttle,
     pub busy_poll: BusyPoll,
     pub questions: Questions,
@@ -100,7 +99,7 @@ impl Shard {
         always_ready.notify();
         Ok(Self {
             index,
-            // A log line costs more than a precise clock, and is worth more with one.
+            // Beside the cost of an access log line, that of a precise clock is small.
             clock: Clock::new(shared.access.is_some()),
             counters: Counters::default(),
             connections: Connections::default(),
@@ -140,8 +139,8 @@ impl Shard {
         &self.shared.config
     }
 
-    /// Takes in a connection that has `--header-timeout` to send its first request. A client's is
-    /// counted by the caller, in all.
+    /// Adds a connection, which has `--header-timeout` to send its first request. If it is a client's,
+    /// the caller counts it in [`Shared::connections`].
     pub fn admit(&self, transport: Transport, audience: Audience, over_limit: bool) -> Rc<Conn> {
         let conn = self.connections.add(transport, audience, over_limit);
         let until = self.clock.deadline(self.config().timeouts.header);
@@ -163,7 +162,7 @@ impl Shard {
         }
     }
 
-    /// What it holds and has counted.
+    /// Its counters and gauges.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let registry = self.registry.borrow();

@@ -31,7 +31,7 @@ struct Gathering {
 }
 
 impl Questions {
-    /// Nothing was asked yet by shard `index`.
+    /// The questions of shard `index`: none yet.
     #[must_use]
     pub fn new(index: usize, shared: &Arc<Shared>) -> Self {
         Self {
@@ -56,7 +56,7 @@ impl Questions {
         self.gathered(ticket).await
     }
 
-    /// An answer to the question `ticket` came.
+    /// Records an answer to the question `ticket`.
     pub fn answered(&self, ticket: usize, answer: Answer) {
         let mut questions = self.pending.borrow_mut();
         let gathering = &mut questions[ticket];

@@ -1,7 +1,7 @@
 //! A connection of a shard, and the replies to it.
 //!
 //! [`Session::say`] is the one place that sends a reply of the server's own, counts it, writes it to
-//! the access log, and decides how the connection goes on. Handlers return a [`Reply`] and say
+//! the access log, and decides how the connection goes on. Handlers return a [`Reply`] and send
 //! nothing themselves. A reply for another connection is sent at once by the task that decided it
 //! ([`Session::answer`]); that connection's task is woken only if there is something left for it to do.
 
@@ -57,7 +57,7 @@ impl Session {
         }
     }
 
-    /// Answers the request in hand of a connection whose own task does not do so.
+    /// Answers the connection's request from another task than its own.
     pub fn answer(&self, reply: Reply) {
         self.conn.hand(self.say(reply));
     }
@@ -229,8 +229,8 @@ impl Session {
         conn.begin_waiting(waiting);
     }
 
-    /// Readability of the connection says nothing any more; if its task has nothing to do but to watch
-    /// its peer, the shard's peer watch does so from now on.
+    /// The connection's readability shows nothing any more. If its task does nothing but watch its peer,
+    /// the shard's peer watch takes over.
     pub fn watch_peer(&self) {
         let Self { shard, conn } = self;
         conn.ignore_readability();
@@ -240,7 +240,7 @@ impl Session {
         }
     }
 
-    /// Sends all of `bytes`, a part a turn, to a client that takes some of them within each
+    /// Sends all of `bytes`, one part per turn. The client must take some of them within each
     /// `--keep-alive-timeout`.
     ///
     /// # Errors

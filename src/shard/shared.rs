@@ -1,4 +1,4 @@
-//! What all shards share. Nothing of it is on the data path.
+//! What all shards share. The data path uses none of it.
 
 use std::{
     io,
@@ -15,12 +15,11 @@ pub struct Shared {
     pub mesh: Mesh,
     /// The access log, if there is one.
     pub access: Option<AccessLog>,
-    /// Open connections of clients, in all; touched when one opens or closes.
+    /// Open connections of clients, in all; changed only when one opens or closes.
     pub connections: AtomicUsize,
-    /// Acceptors that still take in clients, in all: until there is none, no shard can know that it
-    /// has seen the last connection.
+    /// Acceptors that still accept clients, in all: while there is one, another connection may come.
     pub accepting: AtomicUsize,
-    /// How many rounds each shard's sweep has made: the watchdog looks whether they go on.
+    /// How often each shard's sweep has made progress: the watchdog checks that the counts grow.
     pub heartbeats: Box<[AtomicU64]>,
     /// The port of the first listener for clients that has one.
     pub port: Option<u16>,

@@ -30,7 +30,7 @@ use crate::{
 pub struct ListenerHandle {
     /// The listening socket, non-blocking.
     pub fd: OwnedFd,
-    /// What connections accepted on it are.
+    /// The kind of the connections accepted on it.
     pub kind: Kind,
     pub audience: Audience,
     /// The socket outlives this process, so the process must not shut it down.
@@ -57,7 +57,7 @@ enum Batch {
     Full,
     /// The listener was shut down.
     Ended,
-    /// The kernel has nothing left to accept with.
+    /// No descriptor or memory is free.
     Failed(io::Error),
 }
 
@@ -85,21 +85,21 @@ impl Acceptor {
                 break;
             }
             match self.accept_batch(limits::ACCEPT_BATCH) {
-                // Draining. A shut-down Unix listener stays readable for ever, and the kernel asks for
-                // a descriptor before it looks at the socket.
+                // Draining. A shut-down Unix listener stays readable for ever, and without a free
+                // descriptor `accept` fails before it looks at the socket.
                 Batch::Taken | Batch::Failed(_) if self.drains() => break,
                 Batch::Taken => {}
                 Batch::Ended => break,
                 Batch::Full => self.shard.ticks.next().await,
                 Batch::Failed(error) => {
                     self.warn(&error);
-                    // Tried again after a tick, so that a lasting shortage costs next to nothing.
+                    // Tried again after a tick, so that a lasting shortage costs hardly any CPU.
                     self.shard.ticks.next().await;
                 }
             }
         }
         if self.audience.has_clients() {
-            // Whoever loads this count sees the connections that were counted before.
+            // Release: a thread that loads this count (Acquire) sees the connections counted before.
             self.shard.shared.accepting.fetch_sub(1, Ordering::Release);
         }
     }
@@ -108,7 +108,7 @@ impl Acceptor {
     /// clients that connected before the drain. An inherited listener is left to the next instance.
     pub fn begin_drain(&self) {
         if self.audience.has_clients() && !self.inherited {
-            // In one turn: it happens once.
+            // All in one turn, because it happens only once.
             let _ = self.accept_batch(limits::LISTEN_BACKLOG as usize);
             self.listener.end();
         }

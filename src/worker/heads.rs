@@ -47,7 +47,7 @@ pub fn parse_unread(session: &Session) -> Step {
     parse(session, &unread, Some(&unread), false)
 }
 
-/// `held`: the same bytes, if they are shared ones. `resumed`: a part of the head came earlier.
+/// `held`: the same bytes, if they are reference-counted. `resumed`: a part of the head came earlier.
 fn parse(session: &Session, bytes: &[u8], held: Option<&Bytes>, resumed: bool) -> Step {
     match head::parse(bytes) {
         Ok(Parsed::Complete(head)) => handle::request(&Target {
@@ -71,7 +71,7 @@ fn keep_partial(session: &Session, bytes: &[u8], held: Option<&Bytes>, resumed: 
         return;
     }
     let Session { shard, conn } = session;
-    // The first head of a connection is due from the connection's start.
+    // The time of a connection's first head has run since the connection's start.
     if !resumed && !conn.inbound.served_none() {
         session.limit(Due::Head, shard.config().timeouts.header);
     }

@@ -74,7 +74,7 @@ struct Worker {
 }
 
 impl Worker {
-    /// Reads what other shards, and the main thread, send.
+    /// Reads what other shards and the signal thread send.
     async fn read_mail(self: Rc<Self>, news: AsyncFd) {
         loop {
             news.readable().await;
@@ -117,8 +117,8 @@ impl Worker {
             .for_each(|acceptor| acceptor.begin_drain());
     }
 
-    /// Whether everything has ended, on all shards: another's connection may come here yet, or ask for
-    /// a listing. Nobody waits for operators.
+    /// Whether the clients' connections have ended on all shards: one of another shard may still be handed
+    /// over to this one, or ask it a question. Operators' connections do not count.
     fn is_drained(&self) -> bool {
         let shared = &self.shard.shared;
         // Load `accepting` first (Acquire): an acceptor counts its connections before it decrements it
@@ -138,7 +138,7 @@ fn take_over(shard: &Rc<Shard>, handover: Handover) {
     match Transport::from_parts(transport) {
         Ok(transport) => {
             let conn = shard.admit(transport, audience, false);
-            // Earlier replies of the other shard's may be on their way.
+            // Earlier replies of the other shard may be on their way.
             conn.outbound.note_sent();
             task::spawn(Session::new(shard, conn), Some(request));
         }
@@ -165,7 +165,7 @@ async fn lift_low_waters(shard: Rc<Shard>) {
     }
 }
 
-/// Acts on peers that leave although unread bytes lie on their sockets.
+/// Acts on peers that leave while their sockets have unread bytes.
 async fn watch_peers(shard: Rc<Shard>) {
     loop {
         for id in shard.peer_watch.left().await {
@@ -180,7 +180,7 @@ async fn watch_peers(shard: Rc<Shard>) {
     }
 }
 
-/// Matches channels on whose both sides many have waited, a part a turn.
+/// Matches the waiters of channels with a backlog, a part per turn.
 async fn match_backlog(shard: Rc<Shard>) {
     loop {
         let channel = shard.backlog.next().await;

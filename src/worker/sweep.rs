@@ -1,5 +1,5 @@
-//! The sweep: what a shard does by the clock. Time limits that are over, peers that vanished, a server
-//! that shuts down.
+//! The sweep: what a shard does periodically. It acts on time limits that are over, on peers that
+//! vanished, and on what must end in a drain.
 //!
 //! Must never: decide how a client is answered (`task` does), or block other tasks for long.
 
@@ -18,7 +18,7 @@ use crate::{
 pub struct Sweep {
     shard: Rc<Shard>,
     timer: TimerFd,
-    /// When the next round begins: what is looked at once a [`limits::SWEEP_PERIOD`].
+    /// When the next round begins; there is one every [`limits::SWEEP_PERIOD`].
     next_round: Cell<Moment>,
     /// When to look next for peers that vanished while bytes were on their way to them.
     next_look_for_lost: Cell<Moment>,
@@ -47,7 +47,7 @@ impl Sweep {
         })
     }
 
-    /// The server shuts down: whatever has to end is ended from now on.
+    /// The server shuts down: from now on, each round ends what must end.
     pub fn begin_drain(&self) {
         let clock = &self.shard.clock;
         let timeout = self.shard.config().timeouts.drain;
@@ -79,7 +79,7 @@ impl Sweep {
         }
     }
 
-    /// The shard gets on with its sweep: it lives, and knows what time it is.
+    /// Updates the shard's clock, and records for the watchdog that the shard works.
     fn heartbeat(&self) {
         self.shard.clock.advance();
         self.shard.shared.heartbeats[self.shard.index].fetch_add(1, Ordering::Relaxed);
@@ -96,7 +96,7 @@ impl Sweep {
         }
     }
 
-    /// Steps in wherever a time limit is over, a few a turn.
+    /// Acts on the connections whose time limit is over, a few per turn.
     async fn expire(&self) {
         if self.shard.clock.now() < self.paused_until.get() {
             return;
@@ -118,7 +118,7 @@ impl Sweep {
     /// Looks at a connection whose entry has come up; returns whether its time limit is over.
     fn expire_if_over(&self, id: ConnId) -> bool {
         let shard = &self.shard;
-        // A connection that has ended may have left its entry, and another may have its id.
+        // The entry may be of a connection that has ended, and another may have its id.
         let Some(conn) = shard.connections.find(id) else {
             return false;
         };
@@ -143,7 +143,7 @@ impl Sweep {
         true
     }
 
-    /// What is looked at once a period, however much or little there is.
+    /// The work of each period, whether or not a time limit is over.
     async fn round(&self) {
         let shard = &self.shard;
         shard.pipes.try_again();
@@ -197,7 +197,7 @@ impl Sweep {
         .await;
     }
 
-    /// Ends what has to end now that the server does. Operators are served to the end.
+    /// Ends what must end in a drain. Operators are served to the end.
     async fn drain(&self) {
         let now = self.shard.clock.now();
         let grace = now < self.grace_until.get();
@@ -220,15 +220,15 @@ impl Sweep {
         .await;
     }
 
-    /// Calls `act` for all connections for which `holds` is true, so many `at_once`.
+    /// Calls `act` for all connections for which `holds` is true, `at_once` of them per turn.
     async fn each(&self, at_once: usize, holds: impl Fn(&Conn) -> bool, act: impl Fn(&Rc<Conn>)) {
         let shard = &self.shard;
         let (mut from, mut acted) = (0, 0);
         while from < shard.connections.slots() {
             let to = from + limits::SLOTS_LOOKED_AT_ONCE;
             for id in shard.connections.ids_if(from, to, &holds) {
-                // It may have ended since, or have got on, or another may have its id. None is held
-                // while other tasks run: whoever holds one keeps it from going to another shard.
+                // It may have ended or changed since, or another may have its id. No reference is held
+                // while other tasks run: it would keep the connection from going to another shard.
                 if let Some(conn) = self.find_if(id, &holds) {
                     act(&conn);
                     acted += 1;

@@ -1,7 +1,7 @@
 //! The life of a connection: head after head, until it ends or goes to another shard.
 //!
 //! There is one place where it waits ([`Conn::event`]); what takes longer than a turn is a boxed
-//! [`Next::Work`], so that a connection that only waits is small.
+//! [`Next::Work`], so that a connection that only waits stays small.
 
 use std::{any::Any, io, os::fd::OwnedFd, panic::AssertUnwindSafe, pin::pin, rc::Rc};
 
@@ -48,7 +48,7 @@ enum TaskEnd {
 pub fn spawn(session: Session, first: Option<Box<Request>>) {
     runtime::spawn(async move {
         let end = {
-            // Nothing is kept that a panic could leave half changed, but for what `after_panic` mends.
+            // A panic leaves nothing half changed except what `after_panic` repairs.
             let task = AssertUnwindSafe(serve(&session, first));
             pin!(task.catch_unwind()).await
         };
@@ -164,7 +164,7 @@ fn look_at_peer(session: &Session, peer: Peer) -> Next {
     Next::Wait
 }
 
-/// What the shard saw of a peer whose leaving readability does not show: unread bytes lie there, or its
+/// Acts on the state of a peer whose leaving readability would not show: unread bytes hide it, or its
 /// host vanished.
 pub fn peer_seen(session: &Session, peer: Peer) {
     if matches!(session.conn.doing(), Doing::Waiting | Doing::Driven)
@@ -212,8 +212,8 @@ pub fn drain(session: &Session) {
     }
 }
 
-/// Whether a connection that reads heads has none begun. `grace`: a client that has connected and not
-/// yet sent anything is still given time to.
+/// Whether a connection between two requests has begun no head. With `grace`, one without an
+/// answered request is not idle, because its client may be about to send.
 #[must_use]
 pub fn is_idle(conn: &Conn, grace: bool) -> bool {
     !(conn.inbound.has_unread() || grace && conn.inbound.served_none())
@@ -281,7 +281,7 @@ fn after_panic(session: &Session, panic: &(dyn Any + Send)) {
     tracing::error!(connection = conn.id, doing = ?conn.doing(), "a connection's task panicked: {reason}");
     waiting::leave(session);
     conn.consumer_left();
-    // An exchange that it was to drive ends with what was handed over.
+    // If an exchange was handed to this task to drive, dropping it ends the exchange.
     drop(conn.take_handed());
 }
 
@@ -309,7 +309,7 @@ mod tests {
         shard::{Shard, shared::Shared},
     };
 
-    /// Long enough for anything here; never waited for when all goes well.
+    /// Long enough for anything here; a test that passes never waits that long.
     const FAILURE_BOUND: Duration = Duration::from_secs(20);
 
     /// What was logged.
@@ -418,7 +418,7 @@ mod tests {
         consumer
     }
 
-    /// A request that needs nobody else, answered.
+    /// Checks that a request without a counterpart is answered.
     async fn check_served(shard: &Rc<Shard>, client: &mut TcpStream) {
         let before = shard.counters.requests.get();
         let request = b"GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n";
@@ -487,7 +487,7 @@ mod tests {
     fn a_listing_that_takes_longer_than_a_head_may_is_sent_all_the_same() {
         on_a_shard(|shard| async move {
             let (mut client, id) = connect(&shard);
-            // More than a megabyte of names, and more slices than the time of a head is looked at.
+            // More than a megabyte of names, collected in several slices.
             for nth in 0..5000 {
                 let name = format!("{nth:0250}");
                 let opened = shard.registry.borrow_mut().open(nth, "a", &name);
@@ -528,7 +528,7 @@ mod tests {
             producer.write_all(request).expect("it is read");
             until(&shard, || exchanging() == 1).await;
             read_until(&mut consumer, b"1\r\na\r\n");
-            // The next step of the transfer finds the shard's buffer in use, which cannot be.
+            // The next step of the exchange finds the shard's buffer in use, and panics.
             let in_use = shard.scratch.borrow_mut();
             producer.write_all(b"1\r\nb\r\n").expect("it is read");
             until(&shard, || shard.counters.panics.get() == 1).await;
