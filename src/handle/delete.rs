@@ -42,7 +42,7 @@ pub fn namespace(target: &Target<'_>, namespace: String) -> Step {
 }
 
 async fn everywhere(session: Session, asked: Persistence, namespace: String) -> Step {
-    // What is left of its head's time, or of its last pause, is no limit for the shards.
+    // The rest of the header or keep-alive timeout must not limit the wait for the shards.
     session.conn.deadline.lift();
     let question = Question::DeleteNamespace(namespace);
     let answers = ask_all(&session.shard, &question).await;

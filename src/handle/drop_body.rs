@@ -13,7 +13,7 @@ use crate::{
     shard::session::Session,
 };
 
-/// Reads the body of a request that takes none, up to 64 KiB, and decides with `decide` then.
+/// Reads the body of a request that takes none, up to 64 KiB, then calls `decide`.
 pub fn drop_body(target: &Target<'_>, decide: fn(&Target<'_>) -> Step) -> Step {
     if matches!(target.head.body, BodyLength::Exact(bytes) if bytes > limits::DROPPED_BODY_BYTES_MAX)
     {

@@ -38,8 +38,8 @@ pub fn help(target: &Target<'_>) -> Step {
     target.text(text)
 }
 
-/// The name that the client knows this server by, if it can be pasted into a shell as it stands: a
-/// host name may hold what a shell would execute (RFC 3986 §3.2.2).
+/// The name by which the client knows this server, if it is safe to paste into a shell: a host name may
+/// contain characters that a shell would interpret (RFC 3986 §3.2.2).
 fn host(target: &Target<'_>) -> String {
     let said = target.head.host.of(target.bytes);
     let harmless = |byte: &u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(byte);

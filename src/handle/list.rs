@@ -1,6 +1,6 @@
 //! Listings and metrics: every shard is asked for its share, and the shares are put together.
 //!
-//! A listing may be megabytes, and no shard may stand still for it: shares are collected in slices,
+//! A listing may be megabytes, and must not block a shard: shares are collected in slices,
 //! sorted and written on a thread of the pool, and sent in slices. The longest turns of a listing of
 //! 100,000 channels are measured by `benches/micro.rs`, in `listings`.
 
@@ -47,7 +47,7 @@ async fn gather(
     format: Format,
     _until_sent: Listing,
 ) -> Step {
-    // What is left of its head's time, or of its last pause, is no limit for the shards.
+    // The rest of the header or keep-alive timeout must not limit the wait for the shards.
     session.conn.deadline.lift();
     let answers = ask_all(&session.shard, &question).await;
     let document = match question {
@@ -59,7 +59,7 @@ async fn gather(
         Ok((media_type, body)) => Reply::document(asked, media_type, body.into()),
         Err(refusal) => Reply::refuse(asked, &refusal),
     };
-    // Said here, so that the listing counts until its last byte is sent.
+    // Sent here, so that the listing counts until its last byte is sent.
     match session.say(reply) {
         Next::Work(rest) => rest.await,
         next => Step::Next(next),

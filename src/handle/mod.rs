@@ -42,7 +42,7 @@ pub fn begin_request(target: &Target<'_>) -> Step {
     dispatch(target)
 }
 
-/// As [`begin_request`], for a request that has begun already: its body is out of the way now.
+/// Routes a request that has begun. Called again after an unwanted body was dropped.
 fn dispatch(target: &Target<'_>) -> Step {
     let Session { shard, conn } = target.session;
     shard.busy_poll.request_came();

@@ -35,7 +35,7 @@ pub async fn own_share(shard: &Rc<Shard>, question: &Question) -> Answer {
 /// This shard's channels, of one namespace or of all, as pairs of namespace and name. Other work
 /// runs in between, so channels that open or close meanwhile may be missing.
 async fn channels(shard: &Shard, namespace: Option<&str>) -> Vec<(String, String)> {
-    // Room for all at once: to move megabytes into a larger place would make a long turn.
+    // Room for all from the start: moving megabytes when the vector grows would make a long turn.
     let mut found = Vec::with_capacity(shard.registry.borrow().channels());
     let mut cursor = Some(0);
     while let Some(from) = cursor {
@@ -54,7 +54,7 @@ async fn channels(shard: &Shard, namespace: Option<&str>) -> Vec<(String, String
     found
 }
 
-/// Destroys this shard's channels of `namespace` and returns how many they were. Other tasks run in
+/// Destroys this shard's channels of `namespace` and returns their number. Other tasks run in
 /// between, so a channel that is made meanwhile may or may not be among them.
 async fn delete_namespace(shard: &Rc<Shard>, namespace: &str) -> usize {
     let mut destroyed = 0;

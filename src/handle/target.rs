@@ -1,4 +1,4 @@
-//! A request in hand, and where: what a handler works on.
+//! What a handler works on: a request and its connection.
 
 use bytes::Bytes;
 
@@ -24,7 +24,7 @@ pub struct Target<'a> {
     pub head: &'a RequestHead,
     /// The head's bytes and what was read along with them.
     pub bytes: &'a [u8],
-    /// The same bytes where they are shared ones, so that keeping some costs no copy.
+    /// The same bytes, if they are reference-counted: keeping a part then costs no copy.
     pub held: Option<&'a Bytes>,
 }
 
@@ -54,14 +54,14 @@ impl<'a> Target<'a> {
     /// Finds or makes the channel, which this shard owns.
     ///
     /// # Errors
-    /// There are as many channels as there may be: the error response.
+    /// The limit of channels is reached: the error response.
     pub fn open_channel(&self, hash: u64, name: &ChannelName<'_>) -> Result<ChannelId, Step> {
         let mut registry = self.session.shard.registry.borrow_mut();
         let opened = registry.open(hash, &name.namespace, &name.channel);
         opened.map_err(|full| self.refuse(&Refusal::from(full)))
     }
 
-    /// The request as one that can leave this turn.
+    /// The request as one that can outlive this turn.
     #[must_use]
     pub fn to_request(self) -> Request {
         Request {
@@ -100,7 +100,7 @@ impl<'a> Target<'a> {
     #[must_use]
     pub fn refuse(&self, refusal: &Refusal) -> Step {
         self.keep_rest();
-        // Behind a CONNECT comes whatever the client would have sent through the tunnel.
+        // After a CONNECT comes what the client wants to send through the tunnel.
         let unread = self.whole_bytes().is_none() || self.head.method == Method::Connect;
         Step::Reply(Reply {
             head_only: self.head.method == Method::Head,

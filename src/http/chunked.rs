@@ -210,8 +210,8 @@ impl ChunkedDecoder {
             (State::Size | State::Extension, b'\n') | (State::LineLf, _) => {
                 Err(ChunkedError::LineEnd)
             }
-            // RFC 9112 §7.1.1 allows BWS before an extension, and RFC 9110 §5.6.3 has it parsed and
-            // dropped. White space that only pads the size is refused.
+            // RFC 9112 §7.1.1 allows BWS before an extension; RFC 9110 §5.6.3 requires to parse and drop
+            // it. White space that only pads the size is refused.
             (State::Size | State::SizePadding, b' ' | b'\t') => Ok(State::SizePadding),
             (State::Size | State::SizePadding, b';') => Ok(State::Extension),
             (State::Extension, _) if super::is_in_field_value(byte) => Ok(State::Extension),

@@ -26,7 +26,7 @@ pub struct ForwardedField {
 }
 
 impl ForwardedField {
-    /// The field that `header`, parsed from `head`, is. `name` is the header's name.
+    /// The field line of `header`, which was parsed from `head`. `name` is its name.
     #[must_use]
     pub fn new(head: &[u8], header: &Header<'_>, name: FieldName) -> Self {
         let name_span = Span::locate(header.name.as_bytes(), head);

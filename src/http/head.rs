@@ -1,7 +1,7 @@
 //! [`parse`] and [`RequestHead`]: the head of a request, parsed and validated.
 //!
 //! Owns the syntax of the request line, and the rules by which a head frames its body (RFC 9112 §2 to
-//! §6). httparse splits the lines; what it accepts against RFC 9112 is refused here and in `fields`:
+//! §6). httparse splits the lines; some of what it accepts is refused here and in `fields`:
 //! bare LF, a target with bytes outside ASCII, ambiguous framing. Must never allocate, never accept a
 //! head that another parser could frame differently, and never interpret the target (the router does).
 
@@ -100,7 +100,7 @@ fn skip_empty_lines(bytes: &[u8]) -> Result<usize, HeadError> {
     while bytes[start..].starts_with(b"\r\n") {
         start += 2;
     }
-    // httparse skips a bare LF, as RFC 9112 §2.2 allows.
+    // httparse would skip a bare LF, as RFC 9112 §2.2 allows.
     if bytes.get(start) == Some(&b'\n') {
         return Err(HeadError::BARE_LF);
     }

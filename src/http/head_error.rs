@@ -23,8 +23,8 @@ pub enum HeadError {
 }
 
 impl HeadError {
-    /// RFC 9112 §2.2 allows a recipient to accept it. Two recipients that differ in that see different
-    /// heads.
+    /// RFC 9112 §2.2 allows a recipient to accept a bare LF, but a recipient that accepts it and one that
+    /// does not see different heads.
     pub const BARE_LF: Self =
         Self::Bad("a line of the request head ends with a bare LF: end it with CRLF");
 }

@@ -2,8 +2,8 @@
 
 /// Whether `value` is `uri-host [ ":" port ]` (RFC 9112 §3.2, RFC 3986 §3.2.2), or empty.
 ///
-/// RFC 3986 allows a comma in a host name. Here it is refused, because it is what a proxy leaves that
-/// merges two Host fields into one.
+/// RFC 3986 allows a comma in a host name. Here it is refused, because a proxy that merges two
+/// Host fields into one leaves a comma.
 #[must_use]
 pub fn is_host(value: &[u8]) -> bool {
     let port = match value.strip_prefix(b"[") {

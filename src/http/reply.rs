@@ -187,7 +187,7 @@ fn content_fields(out: &mut Vec<u8>, producer: &RequestHead, bytes: &[u8]) {
     }
 }
 
-/// `name` with its colon and blank.
+/// `name` includes the colon and the space.
 #[inline]
 fn field(out: &mut Vec<u8>, name: &[u8], value: &str) {
     out.extend_from_slice(name);
@@ -196,7 +196,7 @@ fn field(out: &mut Vec<u8>, name: &[u8], value: &str) {
 }
 
 fn content_length(out: &mut Vec<u8>, bytes: u64) {
-    // What every producer is told.
+    // The length in every 200 to a producer.
     if bytes == 0 {
         return out.extend_from_slice(b"Content-Length: 0\r\n");
     }

@@ -47,8 +47,8 @@ impl AsyncFd {
     /// Returns the argument of [`Self::into_fd`]. Call it immediately before.
     ///
     /// monoio does not release a descriptor while it has an operation on it, not even after the wait
-    /// was dropped, until the kernel reports the cancellation. Then a duplicate is released, and
-    /// monoio closes the original later.
+    /// was dropped, until the kernel reports the cancellation. In that case a duplicate is released,
+    /// and monoio closes the original later.
     ///
     /// # Errors
     /// A duplicate is needed and no descriptor is free.

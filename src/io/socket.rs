@@ -82,7 +82,7 @@ pub struct Taken {
 /// The state of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
-    /// Connected, to the kernel's knowledge.
+    /// Connected, as far as the kernel knows.
     There,
     /// It sends nothing more. It may still read.
     HalfClosed,

@@ -151,7 +151,7 @@ fn open_once(
     audience: Audience,
     config: &Config,
 ) -> Result<Listener, ListenError> {
-    // `unix_mode` is for clients; the umask decides who is an operator.
+    // `unix_mode` is for clients; the umask decides who may connect as an operator.
     let unix_mode = config.unix_mode.filter(|_| audience.has_clients());
     let (fd, origin) = match address {
         Address::Tcp { at, dual_stack } => {
