@@ -32,7 +32,7 @@
 //!    `exchange/matching.rs`. Without a counterpart it waits in the channel's queue
 //!    (`model/registry.rs`, `model/queue.rs`), and its task waits for its socket again: now to learn
 //!    that its client leaves.
-//! 6. With a counterpart the two match. A body that is in hand whole leaves with the consumer's head in
+//! 6. With a counterpart the two match. A body that has arrived whole leaves with the consumer's head in
 //!    one send, within the same turn. For any other an exchange begins (`exchange/mod.rs`), driven by
 //!    the producer's task: from a source (`exchange/source.rs`) to a sink (`exchange/sink.rs`),
 //!    spliced through a pipe (`exchange/splice.rs`) if it is large, copied (`exchange/copy.rs`) if not.
@@ -41,7 +41,7 @@
 //! 8. `shard/session.rs` carries out the decision: it writes the reply (`http/reply.rs`), sends, counts
 //!    and logs it, and decides whether the connection reads its next head or closes.
 //!
-//! By the clock, `worker/sweep.rs` ends what has lasted too long (`shard/deadlines.rs`), peers that
+//! Periodically, `worker/sweep.rs` ends what has lasted too long (`shard/deadlines.rs`), peers that
 //! vanished, and, when the server shuts down, what is left.
 //!
 //! # Nouns
@@ -56,8 +56,8 @@
 //! | `worker/accept.rs` | **Acceptor**: one listener of one shard |
 //! | `worker/task.rs` | the life of a connection |
 //! | `worker/heads.rs` | the reading of heads |
-//! | `worker/sweep.rs` | **Sweep**: what a shard does by the clock |
-//! | `handle/target.rs` | **Target**: a request in hand, and on which connection |
+//! | `worker/sweep.rs` | **Sweep**: what a shard does periodically |
+//! | `handle/target.rs` | **Target**: a request and its connection |
 //! | `handle/own_share.rs` | questions to all shards, and one shard's share of the answer |
 //! | `handle/*.rs` | one file a verb |
 //! | `exchange/mod.rs` | **Exchange**: a body on its way from one source to its sinks |
@@ -85,8 +85,8 @@
 //! | `conn/deadline.rs` | **Deadline**: the time limit it is under |
 //! | `observe/counters.rs` | **Counters**, and their sum over the shards |
 //! | `observe/histogram.rs` | **Histogram**: how long things took |
-//! | `observe/access.rs` | **AccessLog** and the **Line** in the making |
-//! | `observe/log.rs`, `observe/process.rs`, `observe/throttle.rs` | the log, the process, seldom lines |
+//! | `observe/access.rs` | **AccessLog**, and the **Line** of the current request |
+//! | `observe/log.rs`, `observe/process.rs`, `observe/throttle.rs` | the log, the process, throttled lines |
 //! | `model/registry.rs`, `model/channel.rs` | **Registry**: the channels that one shard owns |
 //! | `model/queue.rs`, `model/key.rs` | **Queue** of one side of a channel; **Key** and its hash |
 //! | `model/route.rs`, `model/audience.rs` | **Route**: what a request asks for; **Audience**: which routes a listener has |
@@ -136,8 +136,7 @@ mod worker;
 pub use config::{Config, cli::Cli};
 pub use server::run;
 
-/// What tests, fuzzers and benchmarks look into: no part of the executable's interface, and as it is
-/// today.
+/// What tests, fuzzers and benchmarks use. Not a public interface: it may change at any time.
 #[doc(hidden)]
 pub mod testing {
     pub mod config {

@@ -9,7 +9,7 @@ use std::time::Duration;
 // ---------------------------------------------------------------- heads
 
 /// Longest request head, in bytes: from the first byte after the previous request (leading empty
-/// lines included) to the end of the empty line behind the fields.
+/// lines included) to the end of the empty line after the fields.
 ///
 /// Room for the longest target and as much again for fields; Node.js has the same bound by default.
 /// Every offset into a head fits a `u16`. A longer head is answered with 431 and the connection
@@ -52,7 +52,7 @@ pub const HEAD_READ_BYTES: usize = HEAD_BYTES_MAX;
 /// [`HEAD_READ_BYTES`], medians of 5.
 pub const HEAD_READ_BYTES_BEFORE_LARGE: usize = 1024;
 
-/// Requests that lay in one buffer and are parsed in one turn: one read may bring several hundred.
+/// Most requests of one buffer that are parsed in one turn: one read may bring several hundred.
 pub const PARSED_AT_ONCE: usize = 16;
 
 // ---------------------------------------------------------------- bodies
@@ -83,12 +83,13 @@ pub const COPY_BYTES: usize = 64 * 1024;
 pub const DROPPED_BODY_BYTES_MAX: u64 = 64 * 1024;
 
 /// Most bytes read and dropped after a last reply, so that the close does not destroy the reply on its
-/// way (RFC 9112 §9.6). Beyond it the server reads no more, and the client blocks until it looks.
+/// way (RFC 9112 §9.6). Beyond it the server reads no more, and the client blocks until it reads the
+/// reply or the server closes.
 pub const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Shortest payload that is spliced, in bytes; less is copied.
 ///
-/// CPU a body, spliced and copied, medians of 3: 49.5 and 60.9 µs for 32 KiB, of which half came with
+/// CPU per body, spliced and copied, medians of 3: 49.5 and 60.9 µs for 32 KiB, of which half came with
 /// the head; 54.6 and 67.4 µs for 64 KiB; 64.7 and 91.3 µs for 128 KiB.
 pub const SPLICE_BYTES_MIN: u64 = 16 * 1024;
 
@@ -108,18 +109,18 @@ pub const LOW_WATER_BYTES: usize = 256 * 1024;
 /// How long bytes may lie below the low-water mark, once the flow pauses, before the mark is lifted.
 pub const LOW_WATER_TIME: Duration = Duration::from_millis(2);
 
-/// Most bytes received at once to find the next chunk's head behind a chunk that was spliced: the end
-/// of that chunk and a head without extensions. Payload that arrives with it has to be copied.
+/// Most bytes received at once to find the next chunk's head after a spliced chunk: the end of that
+/// chunk and a head without extensions. Payload that arrives with it has to be copied.
 pub const CHUNK_HEAD_READ_BYTES: usize = 16;
 
 // ---------------------------------------------------------------- pipes
 
-/// Most pipes of a shard, pooled and in use, where descriptors are plenty. Exchanges of large bodies
-/// beyond them are copied: so many at once share the core anyhow.
+/// Most pipes of a shard, pooled and in use, if there are enough descriptors. Exchanges of large
+/// bodies beyond them are copied: that many at once share the core anyway.
 pub const PIPES_MAX: usize = 32;
 
-/// Where descriptors are few, pipes take at most one in this many of them: a copied body costs twice
-/// the CPU, a connection that is missing costs a client.
+/// If descriptors are few, pipes take at most one of this many: a copied body costs twice the CPU, but
+/// a missing connection costs a client.
 pub const PIPES_PART: usize = 4;
 
 /// Size of a pipe, in bytes: as much as the kernel gives an ordinary user
@@ -148,8 +149,8 @@ pub const GRACE_AFTER_PAUSE: Duration = Duration::from_millis(250);
 /// may be tens of thousands.
 pub const SLOTS_LOOKED_AT_ONCE: usize = 512;
 
-/// Connections whose time limits wait for the next look to be put in order; beyond them each is put in
-/// order at once, which costs 250 instructions more a connection.
+/// New time limits that a shard keeps unsorted until its next look; beyond them each is sorted in at
+/// once, which costs 250 instructions more per connection.
 pub const NEW_DEADLINES_MAX: usize = 1024;
 
 /// Connections that are answered or closed in one turn because their time is over, their channel was
@@ -195,12 +196,12 @@ pub const KEEPALIVE_PROBES: u32 = 6;
 /// has been silent, before it counts as gone: one of them may be on its way, and one lost.
 pub const UNANSWERED_MIN: u8 = 3;
 
-/// How long a port that is taken is tried again before that is an error. A killed server's port was
+/// How long an address in use is tried again before that is an error. A killed server's port was
 /// free 6 to 15 ms after its process had ended (25 of 25 times on io_uring, never on epoll), later
 /// where the kernel's workers are busy; a restart must not fail for that.
 pub const BIND_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How often it is tried.
+/// The time between two tries.
 pub const BIND_PERIOD: Duration = Duration::from_millis(10);
 
 // ---------------------------------------------------------------- admission
@@ -212,11 +213,11 @@ pub const ACCEPT_BATCH: usize = 16;
 /// `net.core.somaxconn` (4096 by default).
 pub const LISTEN_BACKLOG: i32 = 4096;
 
-/// Connections beyond `--max-connections` that are accepted and answered with 503, if descriptors are
-/// plenty. Beyond them, new clients wait in the listen queue.
+/// Connections beyond `--max-connections` that are accepted and answered with 503, if there are enough
+/// descriptors. Beyond them, new clients wait in the listen queue.
 pub const OVER_LIMIT_CONNECTIONS: usize = 64;
 
-/// Where descriptors are few, those connections take one in this many of them.
+/// If descriptors are few, those connections take one of this many.
 pub const OVER_LIMIT_PART: usize = 8;
 
 /// Addresses and inherited sockets that are listened on at once; every shard has a descriptor of
@@ -293,7 +294,7 @@ const _: () = assert!(SPLICE_BUDGET_BYTES_MIN <= PIPE_BYTES && PIPE_BYTES_MIN <=
 /// A mark above the pipe's size would never be reached.
 const _: () = assert!(LOW_WATER_BYTES <= PIPE_BYTES);
 const _: () = assert!(TICK_MIN.as_millis() > 0 && TICK_MIN.as_millis() <= SWEEP_PERIOD.as_millis());
-/// The sweep asks no later than keepalive would give up.
+/// The sweep needs fewer unanswered probes than keepalive does.
 const _: () = assert!((UNANSWERED_MIN as u32) < KEEPALIVE_PROBES);
 const _: () = assert!(KEEPALIVE_IDLE_SECONDS <= KEEPALIVE_IDLE_SECONDS_MAX);
 const _: () = assert!(ACCEPT_BATCH <= LISTEN_BACKLOG as usize);

@@ -20,7 +20,8 @@ const FILES_PER_PIPE: usize = 2;
 pub struct Descriptors {
     /// The limit of open files.
     pub limit: usize,
-    /// Connections of all shards; fewer than [`CONNECTIONS_MIN`] only if asked for.
+    /// Connections of all shards. Fewer than [`CONNECTIONS_MIN`] if asked for, or at the lowest limits,
+    /// where pipes take up to a quarter.
     pub connections_max: usize,
     /// Connections beyond `connections_max`, of all shards, that are accepted and receive 503.
     pub over_limit_max: usize,

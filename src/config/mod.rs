@@ -76,7 +76,7 @@ pub struct Keepalive {
 }
 
 impl Keepalive {
-    /// The first probe after `idle_seconds`; the peer is gone after about twice that.
+    /// The first probe after `idle_seconds`; the peer counts as gone after about twice that.
     #[must_use]
     pub fn after(idle_seconds: u16) -> Self {
         let interval = u32::from(idle_seconds).div_ceil(limits::KEEPALIVE_PROBES);

@@ -111,7 +111,7 @@ impl<W: Copy + Eq> Registry<W> {
         }
     }
 
-    /// Finds the channel, or creates it. `hash` is [`KeyHasher::hash`] of the two names.
+    /// Finds the channel, or creates it. `hash` is [`crate::model::key::KeyHasher::hash`] of the two names.
     ///
     /// A new channel is unused: the caller must call [`Registry::arrive`] or
     /// [`Registry::close_if_unused`] before its next `await`.
@@ -138,7 +138,7 @@ impl<W: Copy + Eq> Registry<W> {
         }
     }
 
-    /// Finds the channel if it is in use. `hash` is [`KeyHasher::hash`] of the two names.
+    /// Finds the channel if it is in use. `hash` is [`crate::model::key::KeyHasher::hash`] of the two names.
     #[must_use]
     pub fn find(&self, hash: u64, namespace: &str, name: &str) -> Option<ChannelId> {
         self.index

@@ -134,8 +134,8 @@ const fn while_waiting(cause: Cause) -> Ruling {
 }
 
 /// `producer-left-before`, `consumer-left-before`, `consumer-stalled-before`, `cut-unseen`,
-/// `deleted-before`, `producer-stalled-before`, `drain-over-before`: nothing is lost yet, so the
-/// remaining side waits on.
+/// `deleted-before`, `producer-stalled-before`, `drain-over-before`: nothing is lost yet, so a side that
+/// is not at fault waits on, unless the channel is deleted, the drain is over or the server panicked.
 const fn before_first_byte(cause: Cause) -> Ruling {
     use Fate::{Cut, Hears, Left, WaitsOn};
     match cause {
