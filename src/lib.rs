@@ -103,6 +103,7 @@
 //! | `http/head.rs`, `http/head_error.rs` | **RequestHead**: parsed and validated; **HeadError** |
 //! | `http/method.rs`, `http/host.rs` | **Method**; the syntax of a Host field |
 //! | `http/fields.rs`, `http/span.rs` | **Fields**: relevant fields; **Span**: a range of a head |
+//! | `http/range.rs` | the rule for a `Range` field |
 //! | `http/forwarded.rs` | **Forwarded**: the fields that a consumer receives from its producer |
 //! | `http/chunked.rs`, `http/decode.rs`, `http/encode.rs` | **ChunkedDecoder**, **BodyDecoder**, **Encoder** |
 //! | `http/reply.rs`, `http/status.rs` | how replies are written; **Status** |

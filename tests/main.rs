@@ -30,6 +30,7 @@ mod options;
 mod package;
 mod properties;
 mod proxies;
+mod range;
 mod reply;
 mod restart;
 mod routes;

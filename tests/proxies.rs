@@ -56,6 +56,22 @@ fn bodies_pass_whole_between_clients_behind_a_proxy_over_connections_that_are_ke
 }
 
 #[test]
+fn a_request_for_a_later_part_of_a_body_passes_a_proxy_and_is_refused() {
+    each(|server, proxy| {
+        let mut producer = server.producer_waiting("later/part", "whole", 1);
+        let mut consumer = proxy.connect();
+        for (range, status) in [("5-", 412), ("-5", 412), ("0-", 200)] {
+            let line = "GET /channels/later/part HTTP/1.1";
+            consumer.send(format!("{line}\r\nHost: t\r\nRange: bytes={range}\r\n\r\n"));
+            let reply = consumer.reply();
+            assert_eq!(reply.status, status, "{range}");
+            assert!(status == 412 || reply.body == b"whole", "{range}");
+        }
+        producer.reply().assert_status(200);
+    });
+}
+
+#[test]
 fn a_producer_that_waits_behind_a_proxy_is_matched_with_a_consumer_without_a_proxy() {
     each(|server, proxy| {
         let body = pattern(3, LARGE_BYTES);

@@ -64,6 +64,7 @@ fn dispatch(target: &Target<'_>) -> Step {
         }
         Ok(Route::Produce(name)) => on_owner(target, &name, produce::produce),
         Ok(_) if target.whole_bytes().is_none() => drop_body::drop_body(target, dispatch),
+        Ok(Route::Consume(_)) if target.head.begins_later => target.refuse(&Refusal::RANGE),
         Ok(Route::Consume(name)) => on_owner(target, &name, consume::consume),
         Ok(Route::DeleteChannel(name)) => on_owner(target, &name, delete::channel),
         Ok(other) => on_any_shard(target, other),

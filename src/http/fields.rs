@@ -5,6 +5,7 @@ use httparse::Header;
 use super::{
     forwarded::{FieldName, Forwarded, ForwardedField},
     head_error::HeadError,
+    range,
     span::Span,
 };
 
@@ -25,6 +26,8 @@ pub struct Fields<'a> {
     /// Any expectation but `100-continue`.
     pub expects_other: bool,
     pub content_range: bool,
+    /// `Range` asks for a later part of a body.
+    pub begins_later: bool,
     pub forwarded: Forwarded,
 }
 
@@ -52,6 +55,7 @@ impl<'a> Fields<'a> {
         let is = |name: &str| header.name.eq_ignore_ascii_case(name);
         match header.name.len() {
             4 if is("host") => self.once(|fields| &mut fields.host, value, HOST_TWICE),
+            5 if is("range") => self.begins_later |= range::begins_later(value),
             6 if is("expect") => self.take_expectation(value),
             10 if is("connection") => self.take_connection(value),
             12 if is("content-type") => self.forward(head, header, FieldName::ContentType)?,

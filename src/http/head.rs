@@ -45,6 +45,8 @@ pub struct RequestHead {
     /// The client may wait for a 100 before it sends the body. Always false for HTTP/1.0, whose
     /// expectations are ignored (RFC 9110 §10.1.1).
     pub expect_continue: bool,
+    /// `Range` asks for a body from a later byte on. Only of meaning for a `GET` (RFC 9110 §14.2).
+    pub begins_later: bool,
     pub body: BodyLength,
     /// The request target as received: visible ASCII, not empty.
     pub target: Span,
@@ -131,6 +133,7 @@ fn judge(head: &[u8], request: &Request<'_, '_>) -> Result<RequestHead, HeadErro
         version,
         keep_alive: keep_alive(&fields, version),
         expect_continue: expect_continue(&fields, version)?,
+        begins_later: fields.begins_later,
         body,
         target: Span::locate(target, head),
         head_bytes: head.len() as u16,

@@ -13,6 +13,7 @@ pub mod head;
 pub mod head_error;
 pub mod host;
 pub mod method;
+pub mod range;
 pub mod reply;
 pub mod span;
 pub mod status;

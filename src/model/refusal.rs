@@ -25,6 +25,7 @@ pub enum Kind {
     UnknownMethod,
     Version,
     Expectation,
+    Range,
     NoSuchPath,
     MethodNotAllowed,
     BadName,
@@ -107,6 +108,13 @@ impl Refusal {
         Status::RequestTimeout,
         Kind::BodyTimeout,
         "the body of the request did not arrive in time; this method takes none",
+    );
+    /// `GET` with a `Range` that does not begin at 0: what a channel has is never the rest of an earlier
+    /// body. Not 416, which wget takes for "the file is complete".
+    pub const RANGE: Self = Self::keeps(
+        Status::PreconditionFailed,
+        Kind::Range,
+        "a channel has no rest of an earlier body; send the request without Range, and write to a new file",
     );
     /// The client half-closed inside a head.
     pub const HEAD_CUT: Self = Self::closes(
