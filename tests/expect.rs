@@ -121,9 +121,62 @@ fn an_expectation_from_http_1_0_is_ignored() {
 }
 
 #[test]
+fn an_expectation_is_a_list_with_empty_elements_and_repeats() {
+    let server = Server::start(&[]);
+    let mut producer = server.connect();
+    for value in [
+        "100-continue,",
+        ", 100-continue",
+        ",,100-continue\t,",
+        "100-continue, 100-continue",
+        "100-CONTINUE,100-Continue",
+        "100-continue\r\nExpect: 100-continue",
+        "100-continue, \r\nExpect:\r\nexpect: ,100-continue",
+    ] {
+        let fields = format!("Expect: {value}\r\nContent-Length: 4\r\n");
+        producer.send(post_head_with("list/of", &fields));
+        server.until_waiting(Side::Producer, 1);
+        let mut consumer = server.consume("list/of");
+        producer.expect_continue();
+        producer.send(b"data");
+        assert_eq!(consumer.reply().body, b"data", "{value}");
+        producer.reply().assert_status(200);
+    }
+}
+
+#[test]
+fn an_empty_list_of_expectations_expects_nothing() {
+    let server = Server::start(&[]);
+    let mut producer = server.connect();
+    for value in ["", ",", " ,\t, ", "\r\nExpect:"] {
+        let mut consumer = server.consumer_waiting("empty/list", 1);
+        let fields = format!("Expect: {value}\r\nContent-Length: 4\r\n");
+        producer.send(post_head_with("empty/list", &fields));
+        server.until_exchanging(1);
+        server.barrier();
+        producer.expect_nothing();
+        producer.send(b"data");
+        assert_eq!(consumer.reply().body, b"data", "{value}");
+        producer.reply().assert_status(200);
+    }
+}
+
+#[test]
 fn any_other_expectation_is_417() {
     let server = Server::start(&[]);
-    for value in ["200-ok", "100-continue, 200-ok", "100", "x=y"] {
+    for value in [
+        "200-ok",
+        "100-continue, 200-ok",
+        "200-ok, 100-continue",
+        "100-continue\r\nExpect: x",
+        ", x ,",
+        "100",
+        "100-continue;q=1",
+        "100-continue 100-continue",
+        "\"100-continue\"",
+        "x=\"a, 100-continue\"",
+        "x=y",
+    ] {
         let fields = format!("Expect: {value}\r\nContent-Length: 4\r\n");
         let mut producer = server.connect_and_send(&post_head_with("other/hope", &fields));
         assert_eq!(producer.reply().status, 417, "{value}");

@@ -42,7 +42,7 @@ const FIELD: &[&str] = &[
     "Content-Length: 9223372036854775808\r\n", "Transfer-Encoding: chunked\r\n",
     "Transfer-Encoding: gzip, chunked\r\n", "Transfer-Encoding : chunked\r\n",
     "Transfer-Encoding:\u{b}chunked\r\n", "Connection: close\r\n", "Connection: x,keep-alive\r\n",
-    "Expect: 100-continue\r\n", "Expect: x\r\n", "Content-Type: a/b\r\n", "Content-Type:\r\n",
+    "Expect: 100-continue\r\n", "Expect: x\r\n", "Expect: , 100-continue\r\n", "Content-Type: a/b\r\n", "Content-Type:\r\n",
     "Range: bytes=5-\r\n", "Range: bytes=0-\r\n", "Content-Language: \t\r\n", " folded\r\n", ": x\r\n", "X: \u{0}\r\n", "X: \u{fc}\r\n", "X: y\r\n",
 ];
 

@@ -92,11 +92,15 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A comma-separated list; empty elements are ignored (RFC 9110 §10.1.1, §5.6.1.2). A comma within a
+    /// quoted string need not be told apart: only another expectation has one.
     fn take_expectation(&mut self, value: &[u8]) {
-        if value.eq_ignore_ascii_case(b"100-continue") {
-            self.expects_continue = true;
-        } else {
-            self.expects_other = true;
+        for element in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+            if element.eq_ignore_ascii_case(b"100-continue") {
+                self.expects_continue = true;
+            } else if !element.is_empty() {
+                self.expects_other = true;
+            }
         }
     }
 

@@ -434,6 +434,20 @@ mod tests {
                 true,
                 Exact(0),
             ),
+            (
+                with_fields("Expect: ,100-continue\t, 100-continue,\r\nExpect:\r\n"),
+                Post,
+                true,
+                true,
+                Exact(0),
+            ),
+            (
+                with_fields("Expect: ,\r\nExpect:\r\n"),
+                Post,
+                true,
+                false,
+                Exact(0),
+            ),
         ];
         for (name, method) in [
             ("GET", Get),
@@ -634,9 +648,12 @@ mod tests {
             ),
             // Expectations.
             (with_fields("Expect: 200-ok\r\n").into_bytes(), 417),
-            (with_fields("Expect:\r\n").into_bytes(), 417),
             (
-                with_fields("Expect: 100-continue, 100-continue\r\n").into_bytes(),
+                with_fields("Expect: 100-continue, x\r\n").into_bytes(),
+                417,
+            ),
+            (
+                with_fields("Expect: x=\"a, 100-continue\"\r\n").into_bytes(),
                 417,
             ),
             (
