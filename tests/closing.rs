@@ -165,16 +165,25 @@ fn a_malformed_head_request_is_answered_without_a_body() {
 }
 
 #[test]
-fn a_partial_put_is_refused() {
+fn a_part_of_a_body_is_refused() {
     let server = Server::start(&[]);
-    let range = "Content-Range: bytes 0-3/8\r\nContent-Length: 4\r\n";
-    let head = String::from_utf8(post_head_with("closing/range", range)).expect("text");
-    let put = head.replacen("POST", "PUT", 1) + "data";
-    let mut client = server.connect_and_send(put.as_bytes());
-    client.last_reply().assert_status(400);
-    // On a POST, the field has no meaning (RFC 9110 §14.4).
-    let mut client = server.connect_and_send((head + "data").as_bytes());
-    assert_eq!(server.consume("closing/range").reply().body, b"data");
+    let mut consumer = server.consumer_waiting("closing/range", 1);
+    for range in ["bytes 0-3/8", "bytes 0-3/4", "x"] {
+        let fields = format!("Content-Range: {range}\r\nContent-Length: 4\r\n");
+        let post = String::from_utf8(post_head_with("closing/range", &fields)).expect("text");
+        let put = post.replacen("POST", "PUT", 1);
+        for head in [post, put] {
+            let mut client = server.connect_and_send((head + "data").as_bytes());
+            client.last_reply().assert_status(400);
+        }
+    }
+    consumer.expect_nothing();
+    let mut producer = server.produce("closing/range", "whole");
+    assert_eq!(consumer.reply().body, b"whole");
+    producer.reply().assert_status(200);
+    // On any other request the field has no meaning (RFC 9110 §14.4).
+    let mut client = server.connect();
+    client.send(b"GET /healthz HTTP/1.1\r\nHost: t\r\nContent-Range: bytes 0-3/8\r\n\r\n");
     client.reply().assert_status(200);
 }
 

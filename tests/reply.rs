@@ -81,7 +81,7 @@ fn fields_about_the_producer_only_do_not_pass() {
         "X-Own",
         "User-Agent",
         "Location",
-        "Content-Range",
+        "Range",
         "Trailer",
         "Upgrade",
         "Keep-Alive",

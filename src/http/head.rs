@@ -122,8 +122,8 @@ fn judge(head: &[u8], request: &Request<'_, '_>) -> Result<RequestHead, HeadErro
         .ok_or(HeadError::Method)?;
     check_host(&fields, version)?;
     let body = body_length(&fields, version)?;
-    if method == Method::Put && fields.content_range {
-        return Err(HeadError::Bad(PARTIAL_PUT));
+    if fields.content_range && produces(method) {
+        return Err(HeadError::Bad(PART_OF_A_BODY));
     }
     let host = fields
         .host
@@ -305,9 +305,15 @@ fn expect_continue(fields: &Fields<'_>, version: Version) -> Result<bool, HeadEr
     }
 }
 
-/// RFC 9110 §14.5: a server that ignored Content-Range would take the part for the whole.
-const PARTIAL_PUT: &str =
-    "a PUT with Content-Range sends a part of a body: send the whole body without Content-Range";
+/// A request with one of these methods brings a body; no other does.
+const fn produces(method: Method) -> bool {
+    matches!(method, Method::Post | Method::Put)
+}
+
+/// RFC 9110 §14.5: a server that ignored Content-Range would take the part for the whole. Here a POST
+/// does what a PUT does.
+const PART_OF_A_BODY: &str =
+    "a request with Content-Range sends a part of a body: send the whole body without Content-Range";
 
 #[cfg(test)]
 mod tests {
