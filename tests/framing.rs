@@ -152,6 +152,54 @@ fn a_transfer_coding_from_http_1_0_is_refused() {
 }
 
 #[test]
+fn a_post_from_http_1_0_without_a_length_is_411() {
+    let server = Server::start(&["--threads", "2"]);
+    let mut guard = server.consumer_waiting("guard/intact", 1);
+    for line in [
+        "POST /channels/guard/intact",
+        "PUT /channels/guard/intact",
+        "POST /state",
+    ] {
+        for fields in [
+            "",
+            "Host: t\r\n",
+            "Connection: keep-alive\r\n",
+            "Expect: 100-continue\r\n",
+        ] {
+            let head = format!("{line} HTTP/1.0\r\n{fields}\r\n");
+            check_refused(&server, 411, head.as_bytes());
+            check_refused(
+                &server,
+                411,
+                (head + "all of this would be lost\n").as_bytes(),
+            );
+        }
+    }
+    guard.expect_nothing();
+    assert_eq!(
+        server
+            .metrics()
+            .value("httpipe_refusals_total{kind=\"length_required\"}"),
+        24
+    );
+    // What nc sends: the body ends with the sending direction.
+    let mut client = server.connect();
+    client.send("POST /channels/guard/intact HTTP/1.0\r\n\r\nall of this would be lost\n");
+    client.half_close();
+    client.last_reply().assert_status(411);
+    check_guard(&server, &mut guard);
+    // Other methods bring no body, and with a length all is well.
+    for request in [
+        "GET /healthz HTTP/1.0\r\n\r\n",
+        "DELETE /channels/guard/intact HTTP/1.0\r\n\r\n",
+        "POST /state HTTP/1.0\r\nContent-Length: 0\r\n\r\n",
+    ] {
+        let status = server.connect_and_send(request.as_bytes()).reply().status;
+        assert_ne!(status, 411, "{request}");
+    }
+}
+
+#[test]
 fn an_http_1_1_request_needs_exactly_one_valid_host() {
     check_all_refused([
         "GET /healthz HTTP/1.1\r\n\r\n",

@@ -179,7 +179,8 @@ fn a_post_without_any_framing_has_an_empty_body() {
     let server = Server::start(&[]);
     for request in [
         "POST /channels/no/framing HTTP/1.1\r\nHost: t\r\n\r\n",
-        "PUT /channels/no/framing HTTP/1.0\r\n\r\n",
+        "PUT /channels/no/framing HTTP/1.1\r\nHost: t\r\n\r\n",
+        "POST /channels/no/framing HTTP/1.0\r\nContent-Length: 0\r\n\r\n",
     ] {
         let mut consumer = server.consumer_waiting("no/framing", 1);
         let mut producer = server.connect_and_send(request.as_bytes());

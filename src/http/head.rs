@@ -122,6 +122,9 @@ fn judge(head: &[u8], request: &Request<'_, '_>) -> Result<RequestHead, HeadErro
         .ok_or(HeadError::Method)?;
     check_host(&fields, version)?;
     let body = body_length(&fields, version)?;
+    if version == Version::Http10 && fields.content_length.is_none() && produces(method) {
+        return Err(HeadError::LengthRequired);
+    }
     if fields.content_range && produces(method) {
         return Err(HeadError::Bad(PART_OF_A_BODY));
     }
@@ -312,8 +315,7 @@ const fn produces(method: Method) -> bool {
 
 /// RFC 9110 §14.5: a server that ignored Content-Range would take the part for the whole. Here a POST
 /// does what a PUT does.
-const PART_OF_A_BODY: &str =
-    "a request with Content-Range sends a part of a body: send the whole body without Content-Range";
+const PART_OF_A_BODY: &str = "a request with Content-Range sends a part of a body: send the whole body without Content-Range";
 
 #[cfg(test)]
 mod tests {
@@ -363,7 +365,10 @@ mod tests {
         let post = |fields: &str, body| (with_fields(fields), Post, true, false, body);
         let host = |host: &str| (with_host(host), Get, true, false, Exact(0));
         let lives = |fields: &str, lives| (with_fields(fields), Post, lives, false, Exact(0));
-        let lives_10 = |fields: &str, lives| (with_fields_10(fields), Post, lives, false, Exact(0));
+        let lives_10 = |fields: &str, lives| {
+            let fields = format!("{fields}Content-Length: 0\r\n");
+            (with_fields_10(&fields), Post, lives, false, Exact(0))
+        };
         let mut good = vec![
             get("GET / HTTP/1.1"),
             get("GET * HTTP/1.1"),
@@ -509,6 +514,20 @@ mod tests {
             fields("Content-Length: 18446744073709551616\r\n"),
             fields("Content-Length: 18446744073709551621\r\n"),
             fields("Content-Length: 99999999999999999999999999999999\r\n"),
+            // No length in HTTP/1.0, whatever else is in the head.
+            (with_fields_10("").into_bytes(), 411),
+            (
+                with_fields_10("Connection: keep-alive\r\n").into_bytes(),
+                411,
+            ),
+            (
+                with_fields_10("Content-Range: bytes 0-1/2\r\n").into_bytes(),
+                411,
+            ),
+            (
+                b"PUT /a HTTP/1.0\r\nExpect: 100-continue\r\n\r\n".to_vec(),
+                411,
+            ),
             // Other transfer codings than one chunked.
             fields("Transfer-Encoding:\r\n"),
             fields("Transfer-Encoding: chunked, chunked\r\n"),
@@ -654,10 +673,7 @@ mod tests {
             ),
             // Expectations.
             (with_fields("Expect: 200-ok\r\n").into_bytes(), 417),
-            (
-                with_fields("Expect: 100-continue, x\r\n").into_bytes(),
-                417,
-            ),
+            (with_fields("Expect: 100-continue, x\r\n").into_bytes(), 417),
             (
                 with_fields("Expect: x=\"a, 100-continue\"\r\n").into_bytes(),
                 417,
@@ -699,6 +715,7 @@ mod tests {
             HeadError::Method => 501,
             HeadError::Version => 505,
             HeadError::Expectation => 417,
+            HeadError::LengthRequired => 411,
         }
     }
 
@@ -756,7 +773,7 @@ mod tests {
                 host.as_bytes()
             );
         }
-        let text = with_fields_10("");
+        let text = "GET / HTTP/1.0\r\n\r\n";
         assert_eq!(complete(text.as_bytes()).host.of(text.as_bytes()), b"");
     }
 
@@ -887,7 +904,10 @@ mod tests {
         };
         let framing = (values("content-length"), values("transfer-encoding"));
         match (framing.0.as_slice(), framing.1.as_slice(), head.body) {
-            ([], [], BodyLength::Exact(0)) => {}
+            ([], [], BodyLength::Exact(0)) => {
+                let may_have_none = head.version == Version::Http11 || !produces(head.method);
+                assert!(may_have_none, "no length: {text:?}");
+            }
             ([length], [], BodyLength::Exact(n)) => {
                 assert!(length.bytes().all(|byte| byte.is_ascii_digit()), "{text:?}");
                 assert_eq!(length.parse::<i64>().unwrap() as u64, n, "{text:?}");

@@ -24,6 +24,7 @@ pub enum Kind {
     HeadTooLarge,
     UnknownMethod,
     Version,
+    LengthRequired,
     Expectation,
     Range,
     NoSuchPath,
@@ -240,6 +241,11 @@ impl From<HeadError> for Refusal {
                 Status::VersionNotSupported,
                 Kind::Version,
                 "only HTTP/1.1 and HTTP/1.0 are spoken here",
+            ),
+            HeadError::LengthRequired => Self::closes(
+                Status::LengthRequired,
+                Kind::LengthRequired,
+                "an HTTP/1.0 request with a body needs a Content-Length; send one, or use HTTP/1.1",
             ),
             HeadError::Expectation => Self::closes(
                 Status::ExpectationFailed,

@@ -4,6 +4,7 @@ use httpipe::testing::{
     http::{
         head::{BodyLength, Parsed, RequestHead, Version, parse},
         head_error::HeadError,
+        method::Method,
     },
     limits::{HEAD_BYTES_MAX, TARGET_BYTES_MAX},
 };
@@ -26,7 +27,12 @@ pub fn check(bytes: &[u8]) {
             assert!(!text.is_empty() && text.bytes().all(|b| (b' '..0x7f).contains(&b)));
         }
         Err(HeadError::TargetTooLong) => assert!(bytes.len() > TARGET_BYTES_MAX),
-        Err(HeadError::Method | HeadError::Version | HeadError::Expectation) => {}
+        Err(
+            HeadError::Method
+            | HeadError::Version
+            | HeadError::LengthRequired
+            | HeadError::Expectation,
+        ) => {}
     }
 }
 
@@ -112,6 +118,9 @@ fn check_framing(head: &RequestHead, fields: &[(String, &[u8])]) {
         }
         BodyLength::Exact(bytes) => {
             assert!(codings.is_empty() && lengths.len() <= 1);
+            // An HTTP/1.0 request that brings a body says how long it is (RFC 1945 §7.2.2).
+            let brings_body = matches!(head.method, Method::Post | Method::Put);
+            assert!(!lengths.is_empty() || head.version == Version::Http11 || !brings_body);
             let digits = lengths.first().copied().unwrap_or(b"0");
             assert!(!digits.is_empty() && digits.iter().all(u8::is_ascii_digit));
             let text = std::str::from_utf8(digits).expect("digits");
