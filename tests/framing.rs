@@ -3,7 +3,7 @@
 //! refused one, which would show if it were served.
 
 use crate::support::Side;
-use crate::support::connection::{Connection, End};
+use crate::support::connection::{Connection, End, Framing};
 use crate::support::pattern::{assert_same_bytes, pattern};
 use crate::support::request::{chunked, get, post, post_chunked_head, request};
 use crate::support::server::Server;
@@ -77,7 +77,60 @@ fn several_differing_lengths_are_refused() {
         post_with("Content-Length: 5\r\nX: y\r\ncontent-length: 0\r\n"),
         post_with("Content-Length: 5, 6\r\n"),
         post_with("Content-Length: 5,6\r\n"),
+        post_with("Content-Length: 5, 5, 6\r\n"),
+        post_with("Content-Length: 5, 5\r\nContent-Length: 6\r\n"),
+        post_with("Content-Length: 5\r\nContent-Length: 5, 6\r\n"),
+        post_with("Content-Length: 5\r\nContent-Length: 5\r\nContent-Length: 6\r\n"),
+        post_with("Content-Length: 5\r\nContent-Length:\r\n"),
+        // The same number, but not to a reader of octal digits.
+        post_with("Content-Length: 5\r\nContent-Length: 05\r\n"),
+        post_with("Content-Length: 05, 5\r\n"),
     ]);
+}
+
+#[test]
+fn lists_of_lengths_with_anything_but_lengths_are_refused() {
+    let lists = [
+        "5,", ",5", "5,,5", ",", "+5, +5", "x, x", "5 , 5;", "5, 5 5", "5; 5",
+    ];
+    check_all_refused(lists.map(|list| post_with(&format!("Content-Length: {list}\r\n"))));
+    check_all_refused([
+        post_with("Content-Length: +5\r\nContent-Length: +5\r\n"),
+        post_with("Content-Length:\r\nContent-Length:\r\n"),
+        post_with(&"Content-Length: 9223372036854775808\r\n".repeat(2)),
+        post_with("Content-Length: 5, 5\r\nTransfer-Encoding: chunked\r\n"),
+    ]);
+}
+
+#[test]
+fn equal_lengths_are_one() {
+    let server = Server::start(&["--threads", "2"]);
+    let mut guard = server.consumer_waiting("guard/intact", 1);
+    let length = SMUGGLED.len();
+    let fields = [
+        format!("Content-Length: {length}\r\nContent-Length: {length}\r\n"),
+        format!("content-length:{length} \r\nX: y\r\nCONTENT-LENGTH:\t{length}\r\n"),
+        format!("Content-Length: {length}, {length}\r\n"),
+        format!("Content-Length: {length},{length} \t,\t {length}\r\n"),
+        format!("Content-Length: {length}\r\nContent-Length: {length}, {length}\r\n"),
+        format!("Content-Length: {length}, {length}\r\nContent-Length: {length}\r\n"),
+        format!("Content-Length: 0{length}, 0{length}\r\n"),
+    ];
+    let (mut producer, mut consumer) = (server.connect(), server.connect());
+    for fields in &fields {
+        consumer.send(get("equal/lengths"));
+        server.until_waiting(Side::Consumer, 2);
+        let head = format!("POST /channels/equal/lengths HTTP/1.1\r\nHost: t\r\n{fields}\r\n");
+        // The body is exactly that long: what follows it is the next request.
+        let next = request("GET", "/healthz");
+        producer.send([head.as_bytes(), SMUGGLED, &next].concat());
+        let reply = consumer.reply();
+        assert_eq!(reply.framing, Framing::Length(length as u64), "{fields}");
+        assert_eq!(reply.body, SMUGGLED, "{fields}");
+        producer.reply().assert_status(200);
+        assert_eq!(producer.reply().text(), "ok\n");
+    }
+    check_guard(&server, &mut guard);
 }
 
 #[test]

@@ -14,9 +14,10 @@ use super::{
 #[derive(Default)]
 pub struct Fields<'a> {
     pub host: Option<&'a [u8]>,
+    /// A length, or a list of them.
     pub content_length: Option<&'a [u8]>,
     pub transfer_encoding: Option<&'a [u8]>,
-    /// The error text for the first repeated field that must not repeat.
+    /// The error text for the first field that must not repeat, or not differ, and does.
     pub repeated: Option<&'static str>,
     /// `Connection: close`.
     pub close: bool,
@@ -60,9 +61,7 @@ impl<'a> Fields<'a> {
             10 if is("connection") => self.take_connection(value),
             12 if is("content-type") => self.forward(head, header, FieldName::ContentType)?,
             13 if is("content-range") => self.content_range = true,
-            14 if is("content-length") => {
-                self.once(|fields| &mut fields.content_length, value, LENGTH_TWICE)
-            }
+            14 if is("content-length") => self.take_length(value),
             16 if is("content-encoding") => {
                 self.forward(head, header, FieldName::ContentEncoding)?
             }
@@ -89,6 +88,19 @@ impl<'a> Fields<'a> {
     ) {
         if slot(self).replace(value).is_some() {
             self.repeated.get_or_insert(twice);
+        }
+    }
+
+    /// Lines with the same length are one (RFC 9110 §8.6).
+    fn take_length(&mut self, value: &'a [u8]) {
+        let Some(first) = self.content_length.replace(value) else {
+            return;
+        };
+        match (same_lengths(first), same_lengths(value)) {
+            (Some(one), Some(again)) if one == again => self.content_length = Some(one),
+            _ => {
+                self.repeated.get_or_insert(LENGTHS_DIFFER);
+            }
         }
     }
 
@@ -122,6 +134,14 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The one length in a list of lengths; `None` if two of them differ. They have to be the same bytes:
+/// `05` is 5 to one reader and an error, or octal, to another. It may be no length at all.
+pub fn same_lengths(list: &[u8]) -> Option<&[u8]> {
+    let mut lengths = list.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    let first = lengths.next()?;
+    lengths.all(|length| length == first).then_some(first)
+}
+
 /// Refuses a head whose line before offset `next` ends with a bare LF.
 ///
 /// httparse accepts no CR without LF, so a CR two bytes before `next` belongs to a CRLF.
@@ -133,6 +153,6 @@ fn check_line_before(head: &[u8], next: usize) -> Result<(), HeadError> {
 }
 
 const HOST_TWICE: &str = "the request has more than one Host field: send one";
-const LENGTH_TWICE: &str = "the request has more than one Content-Length field: send one";
+pub const LENGTHS_DIFFER: &str = "the request has Content-Lengths that differ: send one";
 const CODING_TWICE: &str =
     "the request has more than one Transfer-Encoding field: send `Transfer-Encoding: chunked` once";

@@ -10,7 +10,11 @@ use std::mem::MaybeUninit;
 use httparse::{Error as SyntaxError, Request, Status};
 
 use super::{
-    fields::Fields, forwarded::Forwarded, head_error::HeadError, host::is_host, method::Method,
+    fields::{Fields, LENGTHS_DIFFER, same_lengths},
+    forwarded::Forwarded,
+    head_error::HeadError,
+    host::is_host,
+    method::Method,
     span::Span,
 };
 use crate::limits::{HEAD_BYTES_MAX, HEAD_FIELDS_MAX, TARGET_BYTES_MAX};
@@ -257,7 +261,7 @@ fn check_host(fields: &Fields<'_>, version: Version) -> Result<(), HeadError> {
 fn body_length(fields: &Fields<'_>, version: Version) -> Result<BodyLength, HeadError> {
     match (fields.transfer_encoding, fields.content_length) {
         (None, None) => Ok(BodyLength::Exact(0)),
-        (None, Some(digits)) => parse_length(digits).map(BodyLength::Exact),
+        (None, Some(lengths)) => parse_lengths(lengths).map(BodyLength::Exact),
         // "A server MAY reject a request that contains both": the classic request smuggling.
         (Some(_), Some(_)) => Err(HeadError::Bad(
             "the request has both Transfer-Encoding and Content-Length: send one of them",
@@ -275,7 +279,17 @@ fn body_length(fields: &Fields<'_>, version: Version) -> Result<BodyLength, Head
     }
 }
 
-/// `1*DIGIT` below 2^63 (RFC 9110 §8.6). Refuses a list of equal lengths, which the RFC allows.
+/// One length, or a list of equal ones: RFC 9110 §8.6 lets a recipient take them for one.
+fn parse_lengths(lengths: &[u8]) -> Result<u64, HeadError> {
+    let one = parse_length(lengths);
+    if one.is_err() && lengths.contains(&b',') {
+        let same = same_lengths(lengths).ok_or(HeadError::Bad(LENGTHS_DIFFER))?;
+        return parse_length(same);
+    }
+    one
+}
+
+/// `1*DIGIT` below 2^63 (RFC 9110 §8.6).
 fn parse_length(digits: &[u8]) -> Result<u64, HeadError> {
     const NOT_A_LENGTH: HeadError =
         HeadError::Bad("the Content-Length is not a decimal number below 2^63: send digits only");
@@ -400,6 +414,15 @@ mod tests {
             post("Content-Length: 0\r\n", Exact(0)),
             post("content-LENGTH:\t5 \r\n", Exact(5)),
             post("Content-Length: 005\r\n", Exact(5)),
+            post("Content-Length: 5, 5\r\n", Exact(5)),
+            post("Content-Length: 5,5 \t,\t 5\r\n", Exact(5)),
+            post("Content-Length: 05, 05\r\n", Exact(5)),
+            post("Content-Length: 5\r\ncontent-length: 5\r\n", Exact(5)),
+            post("Content-Length: 5, 5\r\nContent-Length: 5\r\n", Exact(5)),
+            post(
+                "Content-Length: 5\r\nX: y\r\nContent-Length: 5, 5\r\n",
+                Exact(5),
+            ),
             post(
                 "Content-Length: 9223372036854775807\r\n",
                 Exact(i64::MAX as u64),
@@ -490,13 +513,24 @@ mod tests {
             fields("Content-Length: 0\r\nTransfer-Encoding: chunked\r\n"),
             fields("Content-Length: x\r\nTransfer-Encoding: identity\r\n"),
             fields_10("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n"),
-            // More than one length.
+            // Lengths that differ, if only in how they are written.
             fields("Content-Length: 5\r\nContent-Length: 6\r\n"),
-            fields("Content-Length: 5\r\nContent-Length: 5\r\n"),
+            fields("Content-Length: 5\r\nContent-Length: 05\r\n"),
             fields("Content-Length: 5\r\ncontent-length:\r\n"),
-            fields("Content-Length: 5, 5\r\n"),
+            fields("Content-Length: 5, 5\r\nContent-Length: 6\r\n"),
+            fields("Content-Length: 5, 6\r\nContent-Length: 5\r\n"),
             fields("Content-Length: 5, 6\r\n"),
+            fields("Content-Length: 5, 05\r\n"),
+            fields("Content-Length: 5, 5, 6\r\n"),
+            fields("Content-Length: 5,\r\n"),
             fields("Content-Length: ,5\r\n"),
+            // Equal, but no lengths.
+            fields("Content-Length: ,\r\n"),
+            fields("Content-Length: +5, +5\r\n"),
+            fields("Content-Length: +5\r\nContent-Length: +5\r\n"),
+            fields("Content-Length:\r\nContent-Length:\r\n"),
+            fields("Content-Length: 5 5, 5 5\r\n"),
+            fields("Content-Length: 9223372036854775808, 9223372036854775808\r\n"),
             // Not only digits, or too many of them.
             fields("Content-Length:\r\n"),
             fields("Content-Length: +5\r\n"),
@@ -908,7 +942,13 @@ mod tests {
                 let may_have_none = head.version == Version::Http11 || !produces(head.method);
                 assert!(may_have_none, "no length: {text:?}");
             }
-            ([length], [], BodyLength::Exact(n)) => {
+            ([_, ..], [], BodyLength::Exact(n)) => {
+                let all = framing.0.join(",");
+                let mut all = all
+                    .split(',')
+                    .map(|length| length.trim_matches([' ', '\t']));
+                let length = all.next().unwrap();
+                assert!(all.all(|other| other == length), "{text:?}");
                 assert!(length.bytes().all(|byte| byte.is_ascii_digit()), "{text:?}");
                 assert_eq!(length.parse::<i64>().unwrap() as u64, n, "{text:?}");
             }
@@ -938,6 +978,7 @@ mod tests {
             "\r",
             "\n",
             "Content-Length: 5\r\n",
+            "Content-Length: 5, 5\r\n",
             "Content-Length",
             "5",
             "5\r\n",
