@@ -219,6 +219,89 @@ fn an_http_1_0_client_learns_that_its_connection_is_kept() {
 }
 
 #[test]
+fn a_client_that_may_not_know_hears_how_long_its_connection_is_kept() {
+    let server = Server::start(&["--threads", "2"]);
+    let mut client = server.connect();
+    for fields in [
+        "HTTP/1.0\r\nConnection: keep-alive\r\n",
+        "HTTP/1.0\r\nConnection: keep-alive\r\nKeep-Alive: 300\r\n",
+        "HTTP/1.1\r\nHost: t\r\nKeep-Alive: timeout=300, max=9\r\n",
+        "HTTP/1.1\r\nHost: t\r\nConnection: keep-alive\r\nkeep-alive:\r\n",
+    ] {
+        let check = |reply: &Reply| {
+            assert_eq!(reply.value("Keep-Alive"), Some("timeout=75"), "{fields}");
+            // A field about the connection is listed (RFC 9110 §7.6.1).
+            assert!(reply.lists("Connection", "keep-alive"), "{fields}");
+        };
+        for (line, status) in [
+            ("GET /healthz", 200),
+            ("GET /nowhere", 404),
+            ("OPTIONS /state", 204),
+            ("GET /state", 200),
+        ] {
+            client.send(format!("{line} {fields}\r\n"));
+            let reply = client.reply();
+            assert_eq!(reply.status, status);
+            check(&reply);
+        }
+        // The two sides of an exchange.
+        let mut producer = server.producer_waiting("kept/alive", "data", 1);
+        client.send(format!("GET /channels/kept/alive {fields}\r\n"));
+        check(&client.reply());
+        assert_eq!(producer.reply().value("Keep-Alive"), None);
+        let mut consumer = server.consumer_waiting("kept/alive", 1);
+        let produce = "POST /channels/kept/alive";
+        client.send(format!("{produce} {fields}Content-Length: 4\r\n\r\ndata"));
+        check(&client.reply());
+        assert_eq!(consumer.reply().value("Keep-Alive"), None);
+    }
+}
+
+#[test]
+fn the_seconds_that_a_connection_is_kept_are_whole_ones_and_at_least_one() {
+    for (option, timeout) in [
+        ("0.9", "timeout=1"),
+        ("1", "timeout=1"),
+        ("59.9", "timeout=59"),
+    ] {
+        let server = Server::start(&["--keep-alive-timeout", option]);
+        let request = b"GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
+        let reply = server.connect_and_send(request).reply();
+        assert_eq!(reply.value("Keep-Alive"), Some(timeout), "{option}");
+    }
+}
+
+#[test]
+fn a_client_that_knows_or_whose_connection_closes_hears_no_keep_alive() {
+    let server = Server::start(&[]);
+    for fields in [
+        "HTTP/1.0\r\n",
+        "HTTP/1.0\r\nKeep-Alive: 300\r\n",
+        "HTTP/1.0\r\nConnection: close, keep-alive\r\n",
+        "HTTP/1.1\r\nHost: t\r\n",
+        "HTTP/1.1\r\nHost: t\r\nConnection: keep-alive\r\n",
+        "HTTP/1.1\r\nHost: t\r\nConnection: close\r\nKeep-Alive: 300\r\n",
+    ] {
+        let request = format!("GET /healthz {fields}\r\n");
+        let reply = server.connect_and_send(request.as_bytes()).reply();
+        assert_eq!(reply.value("Keep-Alive"), None, "{fields}");
+        assert!(!reply.lists("Connection", "keep-alive"), "{fields}");
+    }
+    // A body that ends with the connection, and a refusal that closes.
+    let mut producer = server.connect();
+    producer.send(post_head_with("kept/not", "Transfer-Encoding: chunked\r\n"));
+    producer.send(chunked(b"data", 4));
+    server.until_waiting(Side::Producer, 1);
+    for request in [
+        "GET /channels/kept/not HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: t\r\nKeep-Alive: 300\r\nContent-Length: 70000\r\n\r\n",
+    ] {
+        let reply = server.connect_and_send(request.as_bytes()).last_reply();
+        assert_eq!(reply.value("Keep-Alive"), None, "{request}");
+    }
+}
+
+#[test]
 fn connection_options_are_found_anywhere_in_their_list() {
     let server = Server::start(&[]);
     for fields in [

@@ -66,6 +66,15 @@ pub struct Timeouts {
     pub drain: Duration,
 }
 
+impl Timeouts {
+    /// `keep_alive` as a client is told it: in whole seconds, so that it stops using the connection
+    /// earlier rather than later. At least 1: 0 reads as "not kept", or as "for ever".
+    #[must_use]
+    pub fn keep_alive_seconds(&self) -> u64 {
+        self.keep_alive.as_secs().max(1)
+    }
+}
+
 /// When TCP probes a silent peer (`tcp(7)`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keepalive {

@@ -10,7 +10,7 @@ use crate::{
     http::{
         encode::{Encoder, Framing},
         head::RequestHead,
-        reply::{self, Persistence},
+        reply::{self, Announced},
         status::Status,
     },
     io::socket::Sent,
@@ -29,8 +29,8 @@ pub struct Sink {
     /// What it asked for.
     pub want: ConsumerRequest,
     pub out: Outbox,
-    /// The `Connection` field of its reply; decided when the reply starts.
-    persistence: Persistence,
+    /// What its reply says about its connection; decided when the reply starts.
+    announced: Announced,
     /// How far it has come: [`Stage::Matched`] or [`Stage::Moving`].
     stage: Stage,
 }
@@ -69,7 +69,7 @@ impl Sink {
             session: session.clone(),
             want,
             out: Outbox::new(Encoder::new(head.body, want.version)),
-            persistence: want.persistence,
+            announced: Announced::Close,
             stage: Stage::Matched,
         }
     }
@@ -94,19 +94,19 @@ impl Sink {
     pub fn send_start(&mut self, start: &Start<'_>) -> Result<Started, PeerGone> {
         let ends_connection = self.framing() == Framing::Close;
         let Session { shard, conn } = &self.session;
-        self.persistence = self
+        self.announced = self
             .session
-            .persistence(self.want.persistence, ends_connection);
+            .announce(self.want.persistence, ends_connection);
         let untouched = self.out.encoder;
         let mut out = shard.out.borrow_mut();
         out.clear();
         shard.clock.with_date(|date| {
-            let (encoder, persistence) = (&self.out.encoder, self.persistence);
+            let (encoder, announced) = (&self.out.encoder, self.announced);
             reply::consumer_head(
                 &mut out,
                 date,
                 encoder,
-                persistence,
+                announced,
                 start.head,
                 start.head_bytes,
             );
@@ -162,7 +162,7 @@ impl Sink {
     pub fn finish(&self) -> Next {
         self.out.encoder.end().expect("the decoder came to its end");
         self.unguard();
-        self.session.finish(self.persistence)
+        self.session.finish(self.announced)
     }
 }
 

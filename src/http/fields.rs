@@ -23,6 +23,8 @@ pub struct Fields<'a> {
     pub close: bool,
     /// `Connection: keep-alive`.
     pub persist: bool,
+    /// A `Keep-Alive` field, whatever it says.
+    pub asks_timeout: bool,
     pub expects_continue: bool,
     /// Any expectation but `100-continue`.
     pub expects_other: bool,
@@ -59,6 +61,7 @@ impl<'a> Fields<'a> {
             5 if is("range") => self.begins_later |= range::begins_later(value),
             6 if is("expect") => self.take_expectation(value),
             10 if is("connection") => self.take_connection(value),
+            10 if is("keep-alive") => self.asks_timeout = true,
             12 if is("content-type") => self.forward(head, header, FieldName::ContentType)?,
             13 if is("content-range") => self.content_range = true,
             14 if is("content-length") => self.take_length(value),

@@ -46,6 +46,9 @@ pub struct RequestHead {
     /// The connection may persist after this request (RFC 9112 §9.3): HTTP/1.1 without `close`, or
     /// HTTP/1.0 with `keep-alive` and without `close`.
     pub keep_alive: bool,
+    /// A reply after which the connection persists says so, and how long: the client spoke HTTP/1.0, or
+    /// sent a `Keep-Alive` field.
+    pub asks_timeout: bool,
     /// The client may wait for a 100 before it sends the body. Always false for HTTP/1.0, whose
     /// expectations are ignored (RFC 9110 §10.1.1).
     pub expect_continue: bool,
@@ -139,6 +142,7 @@ fn judge(head: &[u8], request: &Request<'_, '_>) -> Result<RequestHead, HeadErro
         method,
         version,
         keep_alive: keep_alive(&fields, version),
+        asks_timeout: version == Version::Http10 || fields.asks_timeout,
         expect_continue: expect_continue(&fields, version)?,
         begins_later: fields.begins_later,
         body,
@@ -809,6 +813,14 @@ mod tests {
         }
         let text = "GET / HTTP/1.0\r\n\r\n";
         assert_eq!(complete(text.as_bytes()).host.of(text.as_bytes()), b"");
+    }
+
+    #[test]
+    fn a_client_asks_for_the_timeout_by_its_version_or_by_a_field() {
+        let asks = |text: String| complete(text.as_bytes()).asks_timeout;
+        assert!(asks(with_fields_10("Content-Length: 0\r\n")));
+        assert!(asks(with_fields("kEEP-aLIVE:\r\n")));
+        assert!(!asks(with_fields("Connection: keep-alive\r\n")));
     }
 
     #[test]

@@ -2,22 +2,17 @@
 
 use bytes::Bytes;
 
-use super::{
-    encode::Encoder,
-    forwarded::FieldName,
-    head::{RequestHead, Version},
-    status::Status,
-};
+use super::{encode::Encoder, forwarded::FieldName, head::RequestHead, status::Status};
 
 /// The interim response to `Expect: 100-continue` (RFC 9110 §15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// What a reply says about the persistence of the connection (RFC 9112 §9.3).
+/// What a client asks for its connection (RFC 9112 §9.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Persistence {
-    /// It persists, which is the default of HTTP/1.1: no `Connection` field.
+    /// It persists, which is the default of HTTP/1.1.
     Implied,
-    /// It persists, as the HTTP/1.0 client asked.
+    /// It persists, and the client wants to know so, and how long.
     KeepAlive,
     Close,
 }
@@ -26,20 +21,24 @@ impl Persistence {
     /// The persistence that `head` asks for.
     #[must_use]
     pub const fn of(head: &RequestHead) -> Self {
-        match (head.keep_alive, head.version) {
+        match (head.keep_alive, head.asks_timeout) {
             (false, _) => Self::Close,
-            (true, Version::Http10) => Self::KeepAlive,
-            (true, Version::Http11) => Self::Implied,
+            (true, true) => Self::KeepAlive,
+            (true, false) => Self::Implied,
         }
     }
+}
 
-    const fn field(self) -> &'static str {
-        match self {
-            Self::Implied => "",
-            Self::KeepAlive => "Connection: keep-alive\r\n",
-            Self::Close => "Connection: close\r\n",
-        }
-    }
+/// What a reply says about its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Announced {
+    /// Nothing: it persists.
+    Implied,
+    /// It persists, and closes after so many seconds without a request.
+    KeepAlive {
+        seconds: u64,
+    },
+    Close,
 }
 
 /// The media types of the server's own replies.
@@ -105,7 +104,7 @@ pub fn own_head(
     status: Status,
     fields: &Fields,
     body_bytes: Option<usize>,
-    persistence: Persistence,
+    announced: Announced,
 ) {
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.line().as_bytes());
@@ -125,7 +124,7 @@ pub fn own_head(
     if let Some(bytes) = body_bytes {
         content_length(out, bytes as u64);
     }
-    end_head(out, persistence);
+    end_head(out, announced);
 }
 
 /// Appends a body to its head.
@@ -146,7 +145,7 @@ pub fn consumer_head(
     out: &mut Vec<u8>,
     date: &str,
     encoder: &Encoder,
-    persistence: Persistence,
+    announced: Announced,
     producer: &RequestHead,
     producer_bytes: &[u8],
 ) {
@@ -159,7 +158,7 @@ pub fn consumer_head(
         Encoder::Chunked(_) => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
         Encoder::Close => {}
     }
-    end_head(out, persistence);
+    end_head(out, announced);
 }
 
 /// Copies the producer's content fields. `Content-Type` defaults to `application/octet-stream`, which
@@ -203,7 +202,20 @@ fn content_length(out: &mut Vec<u8>, bytes: u64) {
     field(out, b"Content-Length: ", itoa::Buffer::new().format(bytes));
 }
 
-fn end_head(out: &mut Vec<u8>, persistence: Persistence) {
-    out.extend_from_slice(persistence.field().as_bytes());
+fn end_head(out: &mut Vec<u8>, announced: Announced) {
+    match announced {
+        Announced::Implied => {}
+        Announced::KeepAlive { seconds } => keep_alive(out, seconds),
+        Announced::Close => out.extend_from_slice(b"Connection: close\r\n"),
+    }
     out.extend_from_slice(b"\r\n");
+}
+
+/// `Keep-Alive` (RFC 2068 §19.7.1.1), and the option of the same name that its presence requires (RFC
+/// 9110 §7.6.1). It is the one that keeps an HTTP/1.0 connection, too.
+#[cold]
+fn keep_alive(out: &mut Vec<u8>, seconds: u64) {
+    out.extend_from_slice(b"Connection: keep-alive\r\n");
+    let mut digits = itoa::Buffer::new();
+    field(out, b"Keep-Alive: timeout=", digits.format(seconds));
 }

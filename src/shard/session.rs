@@ -16,7 +16,7 @@ use crate::{
         step::{Next, Step},
     },
     http::{
-        reply::{self, Persistence, ReplyBody},
+        reply::{self, Announced, Persistence, ReplyBody},
         status::Status,
     },
     io::{
@@ -66,39 +66,42 @@ impl Session {
     /// does not take at once, and a long body, is sent by the connection's own task.
     #[must_use]
     pub fn say(&self, reply: Reply) -> Next {
-        let persistence = self.persistence(reply.asked, reply.closes);
+        let announced = self.announce(reply.asked, reply.closes);
         self.note(&reply);
         self.conn.outbound.note_sent();
         let mut out = self.shard.out.borrow_mut();
-        let long = self.write(&mut out, reply, persistence);
+        let long = self.write(&mut out, reply, announced);
         let sent = match self.conn.transport.send(&out, false) {
             Sent::Bytes(sent) => sent,
             Sent::PeerGone => return self.unheard(),
         };
         if sent == out.len() && long.is_empty() {
-            return self.finish(persistence);
+            return self.finish(announced);
         }
         let parts = [Bytes::copy_from_slice(&out[sent..]), long];
-        Next::Work(Box::pin(send_rest(self.clone(), parts, persistence)))
+        Next::Work(Box::pin(send_rest(self.clone(), parts, announced)))
     }
 
     /// What a reply says about the connection, given what the client asked for.
     #[must_use]
-    pub fn persistence(&self, asked: Persistence, closes: bool) -> Persistence {
-        if closes || self.shard.draining.get() {
-            Persistence::Close
-        } else {
-            asked
+    pub fn announce(&self, asked: Persistence, closes: bool) -> Announced {
+        match asked {
+            _ if closes || self.shard.draining.get() => Announced::Close,
+            Persistence::Implied => Announced::Implied,
+            Persistence::Close => Announced::Close,
+            Persistence::KeepAlive => Announced::KeepAlive {
+                seconds: self.shard.config().timeouts.keep_alive_seconds(),
+            },
         }
     }
 
     /// Writes `reply` into the shard's buffer; returns its body if that is too long for the buffer.
-    fn write(&self, out: &mut Vec<u8>, reply: Reply, persistence: Persistence) -> Bytes {
+    fn write(&self, out: &mut Vec<u8>, reply: Reply, announced: Announced) -> Bytes {
         out.clear();
         out.shrink_to(limits::COPY_BYTES);
         self.shard.clock.with_date(|date| {
             let (status, fields) = (reply.status, &reply.fields);
-            reply::own_head(out, date, status, fields, reply.body.len(), persistence);
+            reply::own_head(out, date, status, fields, reply.body.len(), announced);
         });
         match reply.body {
             _ if reply.head_only => Bytes::new(),
@@ -147,14 +150,14 @@ impl Session {
         Next::Close(Close::Now)
     }
 
-    /// The request in hand is answered, and the client was told `persistence`: the connection goes on
+    /// The request in hand is answered, and the client was told `announced`: the connection goes on
     /// to its next request, or closes. A close lingers: the client may be sending already.
     #[must_use]
-    pub fn finish(&self, persistence: Persistence) -> Next {
+    pub fn finish(&self, announced: Announced) -> Next {
         self.finish_line();
-        match persistence {
-            Persistence::Implied | Persistence::KeepAlive => self.next_request(),
-            Persistence::Close => Next::Close(Close::Linger),
+        match announced {
+            Announced::Implied | Announced::KeepAlive { .. } => self.next_request(),
+            Announced::Close => Next::Close(Close::Linger),
         }
     }
 
@@ -275,11 +278,11 @@ impl Session {
     }
 }
 
-async fn send_rest(session: Session, parts: [Bytes; 2], persistence: Persistence) -> Step {
+async fn send_rest(session: Session, parts: [Bytes; 2], announced: Announced) -> Step {
     for part in parts {
         if let Err(next) = session.send_all(&part).await {
             return Step::Next(next);
         }
     }
-    Step::Next(session.finish(persistence))
+    Step::Next(session.finish(announced))
 }
