@@ -691,7 +691,8 @@ impl Ledger {
         let unanswered = self.unanswered.load(Relaxed);
         let replies = self.replies.lock().expect("no client panicked");
         for status in [
-            200, 204, 400, 404, 405, 408, 410, 411, 412, 413, 414, 417, 431, 501, 502, 503, 504, 505,
+            200, 204, 400, 404, 405, 408, 410, 411, 412, 413, 414, 417, 431, 501, 502, 503, 504,
+            505,
         ] {
             let heard = replies.get(&status).copied().unwrap_or_default();
             let counted = metrics.value(&format!("httpipe_replies_total{{status=\"{status}\"}}"));
