@@ -86,7 +86,8 @@
 //! | `observe/counters.rs` | **Counters**, and their sum over the shards |
 //! | `observe/histogram.rs` | **Histogram**: how long things took |
 //! | `observe/access.rs` | **AccessLog**, and the **Line** of the current request |
-//! | `observe/log.rs`, `observe/process.rs`, `observe/throttle.rs` | the log, the process, throttled lines |
+//! | `observe/log.rs`, `observe/batch.rs` | the log; **Batch**: lines on their way to standard error |
+//! | `observe/process.rs`, `observe/throttle.rs` | the process, throttled lines |
 //! | `model/registry.rs`, `model/channel.rs` | **Registry**: the channels that one shard owns |
 //! | `model/queue.rs`, `model/key.rs` | **Queue** of one side of a channel; **Key** and its hash |
 //! | `model/route.rs`, `model/audience.rs` | **Route**: what a request asks for; **Audience**: which routes a listener has |
@@ -99,7 +100,8 @@
 //! | `io/pipe.rs`, `io/low_water.rs` | **Pipes** to splice through; **LowWaters** of fast flows |
 //! | `io/peer_watch.rs` | **PeerWatch**: detects that peers with unread bytes leave |
 //! | `io/timer.rs`, `io/clock.rs`, `io/eventfd.rs` | **TimerFd**, **Clock**, **EventFd** |
-//! | `io/runtime.rs`, `io/machine.rs`, `io/sys.rs` | the runtime; the machine; system calls with `unsafe` |
+//! | `io/runtime.rs`, `io/machine.rs`, `io/stderr.rs` | the runtime; the machine; **StandardError** |
+//! | `io/sys.rs` | system calls with `unsafe` |
 //! | `http/head.rs`, `http/head_error.rs` | **RequestHead**: parsed and validated; **HeadError** |
 //! | `http/method.rs`, `http/host.rs` | **Method**; the syntax of a Host field |
 //! | `http/fields.rs`, `http/span.rs` | **Fields**: relevant fields; **Span**: a range of a head |

@@ -24,6 +24,7 @@ mod files;
 mod framing;
 mod hostile;
 mod listen;
+mod lost_lines;
 mod many;
 mod metrics;
 mod options;

@@ -13,5 +13,6 @@ pub mod peer_watch;
 pub mod pipe;
 pub mod runtime;
 pub mod socket;
+pub mod stderr;
 pub mod sys;
 pub mod timer;

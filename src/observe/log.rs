@@ -1,17 +1,20 @@
 //! The log: lines on standard error, written by a separate thread.
 //!
-//! Owns: the form of the lines, the queue to that thread, and the count of the lines dropped because
-//! the queue was full. `RUST_LOG` filters the lines (default `info`).
+//! Owns: the form of the lines, the queue to that thread, and the count of the lines that were lost:
+//! dropped because the queue was full, or not written. `RUST_LOG` filters the lines (default `info`).
 //!
 //! Must never: block a thread that logs. If standard error is a pipe that is not read, the queue fills
-//! and lines are dropped; the next line that gets through follows a line with their count.
+//! and lines are dropped. A line with the count of the lost ones is written as soon as possible.
 
 use std::{
     any::Any,
     backtrace::{Backtrace, BacktraceStatus},
-    io::{self, BufWriter, IsTerminal, Stderr, Write},
+    io::{self, IsTerminal, Write},
     panic::{self, PanicHookInfo},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
     time::Instant,
 };
@@ -20,9 +23,17 @@ use tracing::Dispatch;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt::MakeWriter};
 
-use crate::{config::Form, limits, observe::access};
+use crate::{
+    config::Form,
+    io::stderr::StandardError,
+    limits,
+    observe::{access, batch::Batch},
+};
 
+/// Lines that found the queue full.
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+/// Lines from the queue that could not be written.
+static UNWRITTEN: AtomicU64 = AtomicU64::new(0);
 static WRITER: Mutex<Option<WorkerGuard>> = Mutex::new(None);
 
 /// Guard of the open log.
@@ -64,12 +75,11 @@ pub fn close() {
     drop(writer);
 }
 
-/// Lines dropped because the queue was full.
+/// Lines lost: standard error was read too slowly, or could not be written.
 #[must_use]
-pub fn lines_dropped() -> u64 {
-    DROPPED
-        .get()
-        .map_or(0, |counter| counter.dropped_lines() as u64)
+pub fn lines_lost() -> u64 {
+    let dropped = DROPPED.get().map_or(0, ErrorCounter::dropped_lines);
+    dropped as u64 + UNWRITTEN.load(Ordering::Relaxed)
 }
 
 fn filter(with_access: bool) -> EnvFilter {
@@ -123,8 +133,8 @@ pub fn reason(panic: &(dyn Any + Send)) -> &str {
 /// Standard error, as written by the log's thread.
 struct Output {
     form: Form,
-    to: BufWriter<Stderr>,
-    /// Dropped lines that were reported.
+    batch: Batch<StandardError>,
+    /// Lost lines that were reported.
     reported: u64,
     last_report: Instant,
 }
@@ -133,22 +143,27 @@ impl Output {
     fn new(form: Form) -> Self {
         Self {
             form,
-            to: BufWriter::with_capacity(limits::LOG_WRITE_BYTES, io::stderr()),
+            batch: Batch::new(StandardError),
             reported: 0,
             last_report: Instant::now(),
         }
     }
 
-    /// Reports the lines dropped since the last report, if any.
-    fn report_dropped(&mut self) -> io::Result<()> {
-        let dropped = lines_dropped();
-        if dropped > self.reported {
-            let line = warning(self.form, dropped - self.reported);
-            self.reported = dropped;
+    fn write_batch(&mut self) {
+        UNWRITTEN.fetch_add(self.batch.write(), Ordering::Relaxed);
+    }
+
+    /// Reports the lines lost since the last report, if any. The batch is empty. A report that cannot be
+    /// written is no line of the log and not counted; the next one includes its number.
+    fn report_lost(&mut self) {
+        let lost = lines_lost();
+        if lost > self.reported {
             self.last_report = Instant::now();
-            self.to.write_all(&line)?;
+            self.batch.add(&warning(self.form, lost - self.reported));
+            if self.batch.write() == 0 {
+                self.reported = lost;
+            }
         }
-        Ok(())
     }
 }
 
@@ -156,27 +171,31 @@ impl Write for Output {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         // If lines arrive faster than they are read, the queue may never be empty, and `flush` is not
         // called.
-        if self.last_report.elapsed() >= limits::LOG_REPORT_PERIOD {
-            self.report_dropped()?;
+        if self.last_report.elapsed() >= limits::LOG_REPORT_PERIOD && lines_lost() > self.reported {
+            self.write_batch();
+            self.report_lost();
         }
-        self.to.write_all(line)?;
+        UNWRITTEN.fetch_add(self.batch.add(line), Ordering::Relaxed);
         Ok(line.len())
     }
 
     /// Called when the queue is empty. Sleeps for a moment: logging a line to a thread that waits costs
     /// the sender a system call to wake it.
     fn flush(&mut self) -> io::Result<()> {
-        self.report_dropped()?;
-        self.to.flush()?;
+        self.write_batch();
+        self.report_lost();
         thread::sleep(limits::LOG_REST);
         Ok(())
     }
 }
 
-/// The line about dropped lines. It bypasses the queue, which may be full.
-fn warning(form: Form, dropped: u64) -> Vec<u8> {
+/// The line about lost lines. It bypasses the queue, which may be full.
+fn warning(form: Form, lost: u64) -> Vec<u8> {
     lines(form, || {
-        tracing::warn!(dropped, "the log is read too slowly: lines were dropped");
+        tracing::warn!(
+            dropped = lost,
+            "lines of the log were lost: it is read too slowly, or cannot be written"
+        );
     })
 }
 

@@ -1,6 +1,7 @@
 //! What an operator sees: counters and their exposition, the log, the access log.
 
 pub mod access;
+mod batch;
 pub mod counters;
 pub mod histogram;
 pub mod log;

@@ -37,7 +37,7 @@ pub struct Process {
     pub open_files: Option<u64>,
     /// The limit of open descriptors; `None` also without a limit.
     pub open_files_max: Option<u64>,
-    pub log_lines_dropped: u64,
+    pub log_lines_lost: u64,
 }
 
 impl Process {
@@ -55,7 +55,7 @@ impl Process {
             virtual_bytes,
             open_files: open_files(),
             open_files_max: machine::open_files_limit(),
-            log_lines_dropped: log::lines_dropped(),
+            log_lines_lost: log::lines_lost(),
         }
     }
 }
@@ -80,8 +80,8 @@ impl Collector for Process {
         counter(
             to,
             "httpipe_log_lines_dropped",
-            "Log lines dropped because standard error was not read fast enough",
-            self.log_lines_dropped,
+            "Log lines lost because standard error was not read fast enough or could not be written",
+            self.log_lines_lost,
         )?;
         counter(
             to,
