@@ -87,6 +87,7 @@
 //! | `observe/histogram.rs` | **Histogram**: how long things took |
 //! | `observe/access.rs` | **AccessLog**, and the **Line** of the current request |
 //! | `observe/log.rs`, `observe/batch.rs` | the log; **Batch**: lines on their way to standard error |
+//! | `observe/escape.rs` | characters that a line of the log must not contain |
 //! | `observe/process.rs`, `observe/throttle.rs` | the process, throttled lines |
 //! | `model/registry.rs`, `model/channel.rs` | **Registry**: the channels that one shard owns |
 //! | `model/queue.rs`, `model/key.rs` | **Queue** of one side of a channel; **Key** and its hash |

@@ -360,6 +360,48 @@ fn names_can_be_left_out_or_written_as_they_are() {
 const NASTY: &str = "a\" outcome=\"forged\\ \u{2028}\u{202e}\u{85}é{}";
 const NASTY_ENCODED: &str = "a%22%20outcome%3D%22forged%5C%20%E2%80%A8%E2%80%AE%C2%85%C3%A9%7B%7D";
 
+/// Every character that a name may contain and a line of the log may not.
+const UNSAFE: [char; 14] = [
+    '\u{61c}', '\u{200e}', '\u{200f}', '\u{2028}', '\u{2029}', '\u{202a}', '\u{202b}', '\u{202c}',
+    '\u{202d}', '\u{202e}', '\u{2066}', '\u{2067}', '\u{2068}', '\u{2069}',
+];
+
+/// The line about a request for the channel `name` of the namespace `name`.
+fn line_with_plain(name: &str, form: &str) -> String {
+    let server = Server::start(&["--access-log", "--log-names", "plain", "--log", form]);
+    let encoded = String::from_iter(name.bytes().map(|byte| format!("%{byte:02X}")));
+    let target = format!("/channels/{encoded}/{encoded}");
+    server.ask("DELETE", &target).assert_status(404);
+    until("the line", || {
+        let log = server.stderr();
+        log.lines()
+            .find(|line| line.contains("DELETE"))
+            .map(str::to_owned)
+    })
+}
+
+#[test]
+fn a_plain_name_cannot_break_or_reorder_a_line_in_a_viewer() {
+    let name = String::from_iter(UNSAFE) + "é";
+    let json = line_with_plain(&name, "json");
+    assert!(!json.contains(UNSAFE), "{}", json.escape_unicode());
+    assert!(
+        json.contains(r"\u2028\u2029\u202a") && json.contains('é'),
+        "{json}"
+    );
+    let parsed: Value = serde_json::from_str(&json).expect("JSON");
+    assert_fields(
+        &parsed,
+        serde_json::json!({"namespace": name, "channel": name}),
+    );
+    let text = line_with_plain(&name, "text");
+    assert!(!text.contains(UNSAFE), "{}", text.escape_unicode());
+    assert!(
+        text.contains(r"\u{2028}\u{2029}\u{202a}") && text.contains('é'),
+        "{text}"
+    );
+}
+
 #[test]
 fn a_plain_name_cannot_forge_a_line_or_a_field() {
     let json = logging(&["--log-names", "plain"]);

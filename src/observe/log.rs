@@ -27,7 +27,7 @@ use crate::{
     config::Form,
     io::stderr::StandardError,
     limits,
-    observe::{access, batch::Batch},
+    observe::{access, batch::Batch, escape},
 };
 
 /// Lines that found the queue full.
@@ -53,14 +53,14 @@ impl Drop for Open {
 /// The filter ignores an invalid `RUST_LOG` directive and warns on standard error.
 pub fn open(form: Form, with_access: bool) -> Open {
     if form != Form::Off {
+        let ansi = io::stderr().is_terminal();
         let (queue, writer) = NonBlockingBuilder::default()
             .lossy(true)
             .buffered_lines_limit(limits::LOG_LINES_MAX)
             .thread_name("log")
-            .finish(Output::new(form));
+            .finish(Output::new(form, ansi));
         let _ = DROPPED.set(queue.error_counter());
         *WRITER.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
-        let ansi = io::stderr().is_terminal();
         let subscriber = subscriber(form, filter(with_access), ansi, queue);
         // Fails only on a second call; the log of the first stays in use.
         let _ = tracing::dispatcher::set_global_default(subscriber);
@@ -133,6 +133,7 @@ pub fn reason(panic: &(dyn Any + Send)) -> &str {
 /// Standard error, as written by the log's thread.
 struct Output {
     form: Form,
+    ansi: bool,
     batch: Batch<StandardError>,
     /// Lost lines that were reported.
     reported: u64,
@@ -140,9 +141,10 @@ struct Output {
 }
 
 impl Output {
-    fn new(form: Form) -> Self {
+    fn new(form: Form, ansi: bool) -> Self {
         Self {
             form,
+            ansi,
             batch: Batch::new(StandardError),
             reported: 0,
             last_report: Instant::now(),
@@ -175,7 +177,8 @@ impl Write for Output {
             self.write_batch();
             self.report_lost();
         }
-        UNWRITTEN.fetch_add(self.batch.add(line), Ordering::Relaxed);
+        let safe = escape::line(line, self.form, self.ansi);
+        UNWRITTEN.fetch_add(self.batch.add(&safe), Ordering::Relaxed);
         Ok(line.len())
     }
 

@@ -3,6 +3,7 @@
 pub mod access;
 mod batch;
 pub mod counters;
+mod escape;
 pub mod histogram;
 pub mod log;
 pub mod process;
