@@ -48,7 +48,8 @@
 //!
 //! | file | noun |
 //! | --- | --- |
-//! | `server/mod.rs` | the process: start, join, signals |
+//! | `server/mod.rs` | the process: start, join |
+//! | `server/signals.rs` | what the process does at signals |
 //! | `server/listener.rs` | **Listener**: a listening socket, bound here or inherited |
 //! | `server/socket_file.rs` | **SocketFile**: the file of a Unix socket that was bound here |
 //! | `server/systemd.rs` | notifications to the service manager |

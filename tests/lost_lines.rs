@@ -5,15 +5,15 @@ use crate::support::connection::Connection;
 use crate::support::metrics::Metrics;
 use crate::support::proxy::lasting_port;
 use crate::support::request::{get, post, request};
-use crate::support::server::executable;
+use crate::support::server::{executable, executable_with_file_bytes};
 use crate::support::{FAILURE_BOUND, until, within_bound};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use std::fs::File;
+use std::fs::{File, read_to_string};
 use std::io::{BufRead, BufReader, PipeReader, Read, pipe};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -27,9 +27,12 @@ struct Unread {
 
 impl Unread {
     fn start(stderr: impl Into<Stdio>) -> Self {
+        Self::run(executable(), stderr)
+    }
+
+    fn run(mut command: Command, stderr: impl Into<Stdio>) -> Self {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, lasting_port()));
         let port = address.port().to_string();
-        let mut command = executable();
         command.args(["--host", "127.0.0.1", "--port", &port, "--threads", "1"]);
         command.args(["--access-log", "--log", "json"]);
         command.env("RUST_LOG", "off").stdin(Stdio::null());
@@ -126,6 +129,22 @@ fn every_line_behind_a_closed_pipe_is_counted_and_the_server_goes_on() {
     read_lines(reader, REQUESTS);
     server.flood(REQUESTS);
     server.until_all_lost(REQUESTS);
+    server.assert_serving();
+    server.end();
+}
+
+#[test]
+fn every_line_beyond_the_limit_of_the_files_size_is_counted_and_the_server_goes_on() {
+    const FILE_BYTES: usize = 64 * 512;
+    let log = tempfile::NamedTempFile::new().expect("a file");
+    let stderr = log.reopen().expect("a descriptor");
+    let server = Unread::run(executable_with_file_bytes(FILE_BYTES), stderr);
+    server.flood(REQUESTS);
+    let text = until("a full file", || {
+        let text = read_to_string(log.path()).expect("text");
+        (text.len() == FILE_BYTES).then_some(text)
+    });
+    server.until_all_lost(REQUESTS - text.matches('\n').count());
     server.assert_serving();
     server.end();
 }

@@ -36,6 +36,7 @@ mod reply;
 mod restart;
 mod routes;
 mod scale;
+mod signals;
 mod sim;
 mod simulation;
 mod slow;

@@ -39,6 +39,13 @@ pub fn inherited_sockets() -> io::Result<Vec<(OwnedFd, String)>> {
     Ok(found.map(owned).collect())
 }
 
+/// Ignores `signal` from here on, in the whole process (`signal(2)`).
+pub fn ignore_signal(signal: i32) {
+    // SAFETY: no code runs when the signal arrives, and nothing here depends on its former action.
+    let former = unsafe { libc::signal(signal, libc::SIG_IGN) };
+    debug_assert_ne!(former, libc::SIG_ERR, "signal {signal} can be ignored");
+}
+
 /// Sets how many received bytes, or the end of the stream, make `socket` readable (`SO_RCVLOWAT`,
 /// `socket(7)`). Lowering it wakes a wait that is ready then.
 pub fn set_low_water(socket: &impl AsFd, bytes: i32) {

@@ -1,6 +1,7 @@
-//! The process: opens the log and the listeners, starts and joins the shards, and acts on signals.
+//! The process: opens the log and the listeners, starts and joins the shards.
 
 mod listener;
+mod signals;
 mod socket_file;
 mod systemd;
 
@@ -11,17 +12,14 @@ use std::{
     thread,
 };
 
-use signal_hook::{
-    consts::{SIGINT, SIGTERM},
-    iterator::Signals,
-};
+use signal_hook::iterator::Signals;
 
 use crate::{
     config::Config,
     io::runtime::{self, Driver, Pool, RingRefused},
     model::audience::Audience,
     observe::{log, process},
-    shard::{mesh::Message, shared::Shared},
+    shard::shared::Shared,
     worker::{self, accept::ListenerHandle},
 };
 
@@ -57,13 +55,12 @@ impl fmt::Display for ServerError {
 /// It could not start, or a shard failed.
 pub fn run(config: Config) -> Result<(), ServerError> {
     process::begin();
+    let signals = signals::catch().map_err(ServerError::Start)?;
     let _open = log::open(config.log, config.access.is_some());
     if config.descriptors.are_few() {
         tracing::warn!("{}", config.descriptors);
     }
     let driver = choose_driver(config.driver)?;
-    // Before a socket file is created: an unhandled signal would leave it behind.
-    let signals = Signals::new([SIGTERM, SIGINT]).map_err(ServerError::Start)?;
     let listeners = Arc::new(listener::open_all(&config).map_err(ServerError::Listen)?);
     let clients = || {
         listeners
@@ -103,7 +100,7 @@ fn run_shards(
     if readies.iter().take(shards).count() == shards {
         tell_ready(listeners, shards, driver);
         systemd::start_watchdog(shared).map_err(ServerError::Start)?;
-        act_on_signals(signals, Arc::clone(listeners), shared).map_err(ServerError::Start)?;
+        signals::act_on(signals, Arc::clone(listeners), shared).map_err(ServerError::Start)?;
     }
     for end in ends.iter().take(shards) {
         end.map_err(|reason: String| ServerError::Shard(reason))?;
@@ -199,37 +196,4 @@ impl ShardStart {
             .and_then(|ended| ended)
             .map_err(|error| error.to_string())
     }
-}
-
-/// The first SIGTERM or SIGINT begins the drain; the second exits immediately.
-fn act_on_signals(
-    mut signals: Signals,
-    listeners: Arc<Vec<Listener>>,
-    shared: &Arc<Shared>,
-) -> io::Result<()> {
-    let shared = Arc::clone(shared);
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            let mut received = signals.forever();
-            if received.next().is_some() {
-                tracing::info!(
-                    "shutting down: waiting requests are refused, exchanges under way may finish"
-                );
-                systemd::stopping();
-                // Operators are served to the end.
-                let public = |known: &&Listener| known.audience.has_clients();
-                listeners.iter().filter(public).for_each(Listener::withdraw);
-                for shard in 0..shared.config.shards {
-                    shared.mesh.send(shard, Message::Drain);
-                }
-            }
-            if received.next().is_some() {
-                tracing::warn!("second signal: exiting immediately");
-                listeners.iter().for_each(Listener::close);
-                log::close();
-                std::process::exit(1);
-            }
-        })?;
-    Ok(())
 }

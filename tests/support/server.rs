@@ -73,6 +73,16 @@ fn executable_with_soft_descriptors(soft: &str, hard: &str) -> Command {
     limited
 }
 
+/// The executable with a clean environment, for which no file may grow over this many bytes, a
+/// multiple of 512.
+pub fn executable_with_file_bytes(bytes: usize) -> Command {
+    let mut limited = in_clean_environment(Command::new("sh"));
+    let blocks = (bytes / 512).to_string();
+    limited.args(["-ec", "ulimit -f \"$1\"; shift; exec \"$@\"", "sh", &blocks]);
+    limited.arg(executable().get_program());
+    limited
+}
+
 fn in_clean_environment(mut command: Command) -> Command {
     for name in ENVIRONMENT {
         command.env_remove(name);
