@@ -96,7 +96,7 @@
 //! | `model/request.rs` | requests that are kept: **ProducerRequest**, **ConsumerRequest** |
 //! | `model/refusal.rs`, `model/reply.rs` | **Refusal**: an error response; **Reply**: any of our own |
 //! | `model/verdict.rs` | the failure table: **Cause**, **Stage**, **Ruling** |
-//! | `config/*.rs` | **Config**, command line, **Address**, shares of the **Descriptors** |
+//! | `config/*.rs` | **Config**, command line, environment, **Address**, **Host**, shares of the **Descriptors** |
 //! | `io/fd.rs`, `io/socket.rs`, `io/listen.rs` | **AsyncFd**, **Transport**, **ListenSocket** |
 //! | `io/bind.rs` | how listening sockets are bound, and what an inherited descriptor is |
 //! | `io/pipe.rs`, `io/low_water.rs` | **Pipes** to splice through; **LowWaters** of fast flows |

@@ -224,6 +224,13 @@ pub const OVER_LIMIT_PART: usize = 8;
 /// each. One more is an error at start.
 pub const LISTENERS_MAX: usize = 16;
 
+/// Addresses of the name in `--host`; more are an error at start. The descriptors that each shard keeps
+/// ([`RESERVED_FILES_PER_SHARD`]) are enough for so many listeners.
+pub const HOST_ADDRESSES_MAX: usize = 4;
+
+/// How often the kernel is asked for a port that is free on all addresses of a name.
+pub const PORT_TRIES: usize = 8;
+
 /// Connections of operators at once, on the admin listener. They do not count against
 /// `--max-connections`, so that operators can inspect a full server; beyond them, new ones wait in
 /// the listen queue. A scraper and a probe need two; the rest is for people.

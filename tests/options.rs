@@ -1,11 +1,12 @@
 //! The command line and the environment: what is accepted, what is refused and how, and that each
 //! option has an effect.
 
+use crate::support::connection::Connection;
 use crate::support::program::{Finished, run};
 use crate::support::request::request;
 use crate::support::seccomp::without_io_uring;
 use crate::support::server::{Server, executable};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 
 /// Every option with a value, and its name in the environment.
 const OPTIONS: [(&str, &str); 20] = [
@@ -116,22 +117,128 @@ fn a_bad_value_is_refused_with_the_option_the_value_and_what_is_allowed() {
             .iter()
             .find(|(known, _)| *known == option)
             .expect("known");
-        for refused in [run_with(&[&given], &[]), run_with(&[], &[(name, value)])] {
+        for (refused, named) in [
+            (run_with(&[&given], &[]), option),
+            (run_with(&[], &[(name, value)]), *name),
+        ] {
             let refused = refused.exited(2);
             let said = &refused.stderr;
             assert!(
                 refused.stdout.is_empty() && !said.contains("panicked"),
                 "{said}"
             );
-            for part in [option, value, allowed]
+            for part in [named, value, allowed]
                 .iter()
                 .filter(|part| !said.contains(**part))
             {
                 faults.push_str(&format!("{given}: {part:?} is missing: {said}"));
             }
+            // Nobody typed the option.
+            if named != option && said.contains(option) {
+                faults.push_str(&format!("{name}={value}: names {option}: {said}"));
+            }
         }
     }
     assert!(faults.is_empty(), "{faults}");
+}
+
+#[test]
+fn an_empty_variable_counts_as_unset() {
+    let names = OPTIONS.map(|(_, name)| name);
+    let empty = Vec::from_iter(names.iter().chain(&["ACCESS_LOG"]).map(|name| (*name, "")));
+    let server = Server::start_with(&["--listen", "127.0.0.1:0"], &empty);
+    server.ask("GET", "/healthz").assert_status(200);
+    // The defaults hold. No machine has this address (RFC 5737).
+    let refused = run_with(&[], &[("PORT", ""), ("HOST", "192.0.2.1")]).exited(1);
+    assert!(
+        refused.stderr.contains("192.0.2.1:3000"),
+        "{}",
+        refused.stderr
+    );
+    let server = Server::start_with(&["--port", "0"], &[("HOST", "")]);
+    assert!(server.address().ip().is_unspecified());
+    // An empty value that was typed is an error.
+    run_with(&["--host", ""], &[]).exited(2);
+}
+
+#[test]
+fn options_that_contradict_each_other_are_named_as_they_were_written() {
+    let variables = [("ACCESS_LOG", "1"), ("LOG_FORMAT", "off")];
+    let said = run_with(&[], &variables).exited(2).stderr;
+    assert!(
+        said.contains("ACCESS_LOG") && said.contains("LOG_FORMAT=off"),
+        "{said}"
+    );
+    assert!(!said.contains("--"), "{said}");
+    let said = run_with(&["--access-log", "--log", "off"], &[])
+        .exited(2)
+        .stderr;
+    assert!(
+        said.contains("--access-log ") && said.contains("--log off"),
+        "{said}"
+    );
+    let said = run_with(&[], &[("MAX_CONNECTIONS", "4294967295")])
+        .exited(2)
+        .stderr;
+    assert!(said.contains("MAX_CONNECTIONS=4294967295"), "{said}");
+    assert!(!said.contains("--max-connections"), "{said}");
+}
+
+#[test]
+fn the_host_may_be_a_name_and_all_its_addresses_are_served() {
+    let here = |at: &SocketAddr| TcpListener::bind(at).is_ok();
+    let named = ("localhost", 0)
+        .to_socket_addrs()
+        .expect("a name that every machine has");
+    let mut expected = Vec::from_iter(named.filter(here).map(|at| at.ip()));
+    expected.sort();
+    expected.dedup();
+    for server in [
+        Server::start(&["--host", "localhost"]),
+        Server::start_with(&[], &[("HOST", "localhost")]),
+    ] {
+        let served = server.said_addresses().into_iter().map(|url| {
+            let address = url.strip_prefix("http://").expect("TCP");
+            address.parse::<SocketAddr>().expect("an address")
+        });
+        let served = Vec::from_iter(served);
+        for at in &served {
+            assert_eq!(at.port(), server.address().port());
+            let mut client = Connection::open(*at);
+            client.send(request("GET", "/healthz"));
+            client.reply().assert_status(200);
+        }
+        let mut ips = Vec::from_iter(served.iter().map(SocketAddr::ip));
+        ips.sort();
+        assert_eq!(ips, expected);
+    }
+}
+
+#[test]
+fn a_host_that_does_not_resolve_gives_one_line_and_exit_code_1() {
+    // RFC 6761 §6.4: no name ends in `.invalid`.
+    // Where no name server answers, glibc gives up early.
+    let hurry = ("RES_OPTIONS", "timeout:1 attempts:1");
+    let typed = run_with(&["--host", "nowhere.invalid", "--port", "0"], &[hurry]);
+    let conda = ("HOST", "x86_64-conda-linux-gnu");
+    let set = run_with(&["--port", "0"], &[hurry, conda]);
+    for (refused, named) in [
+        (typed, "--host nowhere.invalid"),
+        (set, "HOST=x86_64-conda-linux-gnu"),
+    ] {
+        let said = refused.exited(1).stderr;
+        assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+        assert!(said.contains(named), "{said}");
+        assert!(
+            named.starts_with("--") || !said.contains("--host"),
+            "{said}"
+        );
+    }
+    // Where HOST is not used, it does not matter.
+    for options in [["--listen", "127.0.0.1:0"], ["--host", "127.0.0.1"]] {
+        let server = Server::start_with(&options, &[conda]);
+        server.ask("GET", "/healthz").assert_status(200);
+    }
 }
 
 #[test]

@@ -1,14 +1,21 @@
 //! [`Cli`]: the options, their help and the syntax of their values. [`super::Config`] validates them
 //! together.
 
-use std::net::IpAddr;
+use std::ffi::OsString;
 
 use clap::{
     CommandFactory, FromArgMatches, Parser, ValueEnum, builder::BoolishValueParser,
     error::ErrorKind, parser::ValueSource,
 };
 
-use crate::{config::address::Address, limits};
+use crate::{
+    config::{
+        address::Address,
+        environment::{self, Variables},
+        host::Host,
+    },
+    limits,
+};
 
 /// HTTP clients pass data to each other over named channels.
 ///
@@ -25,9 +32,9 @@ pub struct Cli {
     #[arg(short, long, env = "REQUEST_TIMEOUT", value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     pub request_timeout: Option<f64>,
 
-    /// Address to listen on, IPv4 or IPv6
-    #[arg(long, env = "HOST", value_name = "ADDRESS", default_value = "0.0.0.0", value_parser = address)]
-    pub host: IpAddr,
+    /// Address to listen on, IPv4 or IPv6, or a name: then on every address of it
+    #[arg(long, env = "HOST", value_name = "ADDRESS", default_value = "0.0.0.0", value_parser = Host::parse)]
+    pub host: Host,
 
     /// Address to listen on, instead of --host and --port: ADDRESS:PORT or unix:/PATH. May be
     /// repeated, or list several, separated by commas. The IPv6 wildcard accepts IPv6 only
@@ -110,6 +117,9 @@ pub struct Cli {
     /// Copy all bodies through a buffer instead of splicing large ones (for measurements)
     #[arg(long, hide = true)]
     pub no_splice: bool,
+
+    #[arg(skip)]
+    pub variables: Variables,
 }
 
 /// The values of `--log`. The comments of the variants are help texts.
@@ -149,8 +159,11 @@ impl Cli {
     #[must_use]
     pub fn parse_or_exit() -> Self {
         let mut command = Self::command();
-        let matches = command.get_matches_mut();
+        let arguments = Vec::<OsString>::from_iter(std::env::args_os());
+        let matches = environment::parse(command.clone(), &arguments);
+        let matches = matches.unwrap_or_else(|error| error.exit());
         let mut cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        cli.variables = environment::variables(&command, &matches);
         let typed = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
         let host_or_port = typed("host") || typed("port");
         if typed("listen") && host_or_port {
@@ -162,6 +175,15 @@ impl Cli {
             cli.listen.clear();
         }
         cli
+    }
+
+    /// How the user wrote an option and its value: `--log off`, or `LOG_FORMAT=off` in the environment.
+    #[must_use]
+    pub fn as_written(&self, id: &str, value: &str) -> String {
+        match self.variables.get(id) {
+            Some(variable) => format!("{variable}={value}"),
+            None => format!("--{} {value}", id.replace('_', "-")),
+        }
     }
 }
 
@@ -195,11 +217,6 @@ fn micros(text: &str) -> Result<u32, &'static str> {
         .ok()
         .filter(|micros| (1..=1_000_000).contains(micros));
     micros.ok_or("must be microseconds, from 1 to 1000000")
-}
-
-fn address(text: &str) -> Result<IpAddr, &'static str> {
-    text.parse()
-        .map_err(|_| "must be a numeric address, like 0.0.0.0, 127.0.0.1, :: or ::1")
 }
 
 fn keepalive(text: &str) -> Result<u16, &'static str> {

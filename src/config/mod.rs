@@ -5,6 +5,8 @@
 pub mod address;
 pub mod cli;
 pub mod descriptors;
+mod environment;
+pub mod host;
 
 use std::{fmt, time::Duration};
 
@@ -14,6 +16,7 @@ use crate::{
         address::Address,
         cli::{Cli, DriverChoice},
         descriptors::{Descriptors, TooFew},
+        host::Host,
     },
     io::{machine, runtime::Driver},
     limits,
@@ -24,8 +27,8 @@ use crate::{
 pub struct Config {
     /// Client listeners, in addition to inherited ones.
     pub listen: Vec<Address>,
-    /// The client listener if there is no other.
-    pub listen_default: Address,
+    /// Where to listen for clients if there is no other listener for them.
+    pub listen_default: HostAndPort,
     /// Permissions of the files of client sockets; `None`: by umask.
     pub unix_mode: Option<u32>,
     /// The admin listener, in addition to inherited ones.
@@ -49,6 +52,16 @@ pub struct Config {
     pub access: Option<Names>,
     /// Whether large bodies are spliced.
     pub splice: bool,
+}
+
+/// `--host` and `--port`, or `HOST` and `PORT`.
+#[derive(Debug, Clone)]
+pub struct HostAndPort {
+    pub host: Host,
+    /// 0 lets the kernel choose one.
+    pub port: u16,
+    /// How the user wrote the host, for an error.
+    pub host_as_written: String,
 }
 
 /// Time limits. `None`: unlimited.
@@ -134,10 +147,12 @@ impl Config {
     /// The options contradict each other, or the limit of open files is too low for them.
     pub fn from_cli(cli: Cli) -> Result<Self, ConfigError> {
         if cli.access_log && cli.log == Form::Off {
-            return Err(ConfigError(
-                "--access-log needs a log: remove --log off, or use --log text or --log json"
-                    .to_owned(),
-            ));
+            let access_log = cli.as_written("access_log", "true");
+            let access_log = access_log.trim_end_matches(" true");
+            let log_off = cli.as_written("log", "off");
+            return Err(ConfigError(format!(
+                "{access_log} needs a log: remove {log_off}, or write text or json instead of off"
+            )));
         }
         let shards = cli.threads.map_or_else(machine::allowed_cores, usize::from);
         let open_files = machine::raise_open_files_limit();
@@ -148,15 +163,20 @@ impl Config {
                 let described = few.describe(open_files, shards);
                 ConfigError(match (few, wanted) {
                     (TooFew::ForWanted { .. }, Some(wanted)) => {
-                        format!("--max-connections {wanted}: {described}")
+                        let written = cli.as_written("max_connections", &wanted.to_string());
+                        format!("{written}: {described}")
                     }
                     _ => described,
                 })
             })?;
         let bound = |given: Option<u32>| given.map_or(usize::MAX, |n| n as usize);
         Ok(Self {
+            listen_default: HostAndPort {
+                host_as_written: cli.as_written("host", &cli.host.to_string()),
+                host: cli.host,
+                port: cli.port,
+            },
             listen: cli.listen,
-            listen_default: Address::of_host(cli.host, cli.port),
             unix_mode: cli.unix_mode,
             admin: cli.admin,
             shards,

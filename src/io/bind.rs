@@ -4,14 +4,14 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{SocketAddr, ToSocketAddrs},
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use rustix::{
-    io::ioctl_fionbio,
+    io::{Errno, ioctl_fionbio},
     net::{
         self, AddressFamily, Shutdown, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType,
         getsockname, socket_with, sockopt,
@@ -63,6 +63,28 @@ pub fn tcp(at: SocketAddr, dual_stack: bool) -> io::Result<OwnedFd> {
     }
     net::bind(&fd, &at)?;
     Ok(fd)
+}
+
+/// The addresses of a name, each once, in the order of preference (`getaddrinfo(3)`).
+///
+/// # Errors
+/// The name has none, or nobody who knows could be asked.
+pub fn resolve(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let mut distinct = Vec::new();
+    for address in (name, port).to_socket_addrs()? {
+        if !distinct.contains(&address) {
+            distinct.push(address);
+        }
+    }
+    Ok(distinct)
+}
+
+/// Whether an address could not be bound because this machine does not have it (`ip(7)`), or has no
+/// address of its family.
+#[must_use]
+pub fn is_absent(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT))
 }
 
 /// Binds a Unix stream socket to `path`, which must not exist; it does not listen yet.

@@ -5,10 +5,10 @@
 //! belongs to the service manager, and the next instance listens on it too: it must never be shut down,
 //! and its file must never be removed. This process only stops accepting.
 
-use std::{fmt, io, os::fd::OwnedFd, path::Path, thread, time::Instant};
+use std::{fmt, io, net::SocketAddr, os::fd::OwnedFd, path::Path, thread, time::Instant};
 
 use crate::{
-    config::{Config, address::Address},
+    config::{Config, HostAndPort, address::Address, host::Host},
     io::{
         bind::{self, BoundTo, PeerDetection},
         socket::Kind,
@@ -47,12 +47,14 @@ enum Origin {
 pub enum ListenError {
     /// The address is in use; the server there may be about to exit.
     InUse(String),
+    /// This machine does not have the address.
+    Absent(String),
     Other(String),
 }
 
 impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::InUse(text) | Self::Other(text)) = self;
+        let (Self::InUse(text) | Self::Absent(text) | Self::Other(text)) = self;
         f.write_str(text)
     }
 }
@@ -75,8 +77,7 @@ pub fn open_all(config: &Config) -> Result<Vec<Listener>, ListenError> {
         listeners.push(open(address, Audience::Everyone, config)?);
     }
     if !listeners.iter().any(|known| known.audience.has_clients()) {
-        let address = &config.listen_default;
-        listeners.push(open(address, Audience::Everyone, config)?);
+        listeners.extend(open_default(&config.listen_default, config)?);
     }
     if let Some(address) = &config.admin {
         listeners.push(open(address, Audience::Operators, config)?);
@@ -91,6 +92,63 @@ pub fn open_all(config: &Config) -> Result<Vec<Listener>, ListenError> {
         }
     }
     Ok(listeners)
+}
+
+/// Opens the listeners of `--host` and `--port`.
+fn open_default(at: &HostAndPort, config: &Config) -> Result<Vec<Listener>, ListenError> {
+    let name = match &at.host {
+        Host::Address(address) => {
+            let address = Address::of_host(*address, at.port);
+            return Ok(vec![open(&address, Audience::Everyone, config)?]);
+        }
+        Host::Name(name) => name,
+    };
+    let written = &at.host_as_written;
+    let addresses = bind::resolve(name, at.port).map_err(|error| {
+        ListenError::Other(format!(
+            "{written} is no address, and the name cannot be resolved: {error}; use an address or \
+             a name of this machine, or leave it out"
+        ))
+    })?;
+    if addresses.len() > limits::HOST_ADDRESSES_MAX {
+        return Err(ListenError::Other(format!(
+            "{written} has {} addresses; at most {} are possible: choose some with --listen",
+            addresses.len(),
+            limits::HOST_ADDRESSES_MAX
+        )));
+    }
+    let mut tries = 1..limits::PORT_TRIES;
+    loop {
+        match open_each(&addresses, config) {
+            // The kernel chose a port that is free on the first address alone.
+            Err(ListenError::InUse(_)) if at.port == 0 && tries.next().is_some() => {}
+            opened => return opened,
+        }
+    }
+}
+
+/// Opens a listener on each address of a name, all with one port. Skips those that this machine does not
+/// have, but not all: `localhost` is `::1` too in the hosts file of many containers without IPv6.
+fn open_each(addresses: &[SocketAddr], config: &Config) -> Result<Vec<Listener>, ListenError> {
+    let mut opened: Vec<Listener> = Vec::new();
+    let mut absent = None;
+    for &(mut at) in addresses {
+        let chosen = opened.first().and_then(|first| first.address.port());
+        at.set_port(chosen.unwrap_or(at.port()));
+        let dual_stack = false;
+        match open(&Address::Tcp { at, dual_stack }, Audience::Everyone, config) {
+            Ok(listener) => opened.push(listener),
+            Err(ListenError::Absent(text)) => {
+                tracing::debug!("skipped an address of the name: {text}");
+                absent = Some(ListenError::Absent(text));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match absent {
+        Some(absent) if opened.is_empty() => Err(absent),
+        _ => Ok(opened),
+    }
 }
 
 impl Listener {
@@ -242,10 +300,16 @@ fn refused(address: &Address, error: &io::Error) -> ListenError {
             "this user may not listen on port {}; choose a port from 1024 on with --port or --listen",
             at.port()
         ),
-        (Address::Tcp { at, .. }, _) => format!(
-            "cannot listen on {at}: {error}; choose another address with --host and --port, or \
-             --listen"
-        ),
+        (Address::Tcp { at, .. }, _) => {
+            let text = format!(
+                "cannot listen on {at}: {error}; choose another address with --host and --port, or \
+                 --listen"
+            );
+            if bind::is_absent(error) {
+                return ListenError::Absent(text);
+            }
+            text
+        }
         (Address::Unix(path), _) => format!(
             "cannot listen on {}: {error}; choose a path in a folder that this user can write to",
             path.display()
@@ -382,6 +446,46 @@ mod tests {
         let _listener = open(&address, Audience::Everyone, &config).expect("a free path");
         let mode = fs::metadata(&path).expect("it is there").permissions();
         assert_eq!(mode.mode() & 0o777, 0o620);
+    }
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        let parsed = texts.iter().map(|text| text.parse().expect("an address"));
+        parsed.collect()
+    }
+
+    #[test]
+    fn every_address_of_a_name_is_listened_on_with_one_port() {
+        let named = addresses(&["127.0.0.1:0", "127.0.0.2:0", "127.0.0.3:0"]);
+        let opened = open_each(&named, &default_config()).expect("free addresses");
+        let port = opened[0].address.port().expect("TCP");
+        assert_ne!(port, 0);
+        for (listener, at) in opened.iter().zip(&named) {
+            let at = SocketAddr::new(at.ip(), port);
+            let dual_stack = false;
+            assert_eq!(listener.address, Address::Tcp { at, dual_stack });
+        }
+        assert_eq!(opened.len(), named.len());
+    }
+
+    #[test]
+    fn an_address_that_this_machine_does_not_have_is_skipped_unless_the_name_has_no_other() {
+        // RFC 5737: no machine has it.
+        let one = addresses(&["198.51.100.1:0", "127.0.0.1:0"]);
+        let opened = open_each(&one, &default_config()).expect("a free address");
+        assert_eq!(opened.len(), 1);
+        let none = addresses(&["198.51.100.1:0", "203.0.113.1:0"]);
+        let refused = open_each(&none, &default_config()).expect_err("no address");
+        assert!(matches!(refused, ListenError::Absent(_)), "{refused}");
+    }
+
+    #[test]
+    fn an_address_in_use_is_an_error_also_if_the_name_has_another() {
+        let taken = std::net::TcpListener::bind("127.0.0.2:0").expect("a free port");
+        let port = taken.local_addr().expect("bound").port();
+        let named = [format!("127.0.0.1:{port}"), format!("127.0.0.2:{port}")];
+        let named = addresses(&[&named[0], &named[1]]);
+        let refused = open_each(&named, &default_config()).expect_err("in use");
+        assert!(matches!(refused, ListenError::InUse(_)), "{refused}");
     }
 
     #[test]
