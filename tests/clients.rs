@@ -332,6 +332,34 @@ fn curl_detects_a_cut_body() {
 }
 
 #[test]
+fn curl_and_wget_ask_with_head() {
+    let server = Server::start(&["--threads", "2"]);
+    let used = server.consumer_waiting("head/used", 1);
+    for target in [
+        "/",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/state",
+        "/channels/head",
+    ] {
+        let url = server.url(target);
+        let said = run(curl(&["--fail", "--head", &url])).succeeded();
+        let said = String::from_utf8(said.stdout).expect("text");
+        assert!(said.starts_with("HTTP/1.1 200 OK\r\n"), "{said}");
+        assert!(said.ends_with("\r\n\r\n"), "{said}");
+        let mut wget = Command::new("wget");
+        wget.args(["--no-config", "--no-proxy", "--tries=1", "--spider", &url]);
+        run(wget).succeeded();
+    }
+    // A channel never answers HEAD, so neither can take a body by it.
+    let url = server.url("/channels/head/used");
+    run(curl(&["--fail", "--head", &url])).exited(22);
+    server.until_waiting(Side::Consumer, 1);
+    drop(used);
+}
+
+#[test]
 fn curl_posts_many_files_over_one_connection() {
     let server = Server::start(&["--threads", "4"]);
     let (_folder, sent) = folder(10_000);

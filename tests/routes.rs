@@ -33,11 +33,11 @@ const PATHS: [(&str, &[&str]); 6] = [
         "/channels/allowed/channel",
         &["GET", "POST", "PUT", "DELETE", "OPTIONS"],
     ),
-    ("/channels/allowed", &["GET", "DELETE", "OPTIONS"]),
-    ("/state", &["GET", "OPTIONS"]),
-    ("/", &["GET", "OPTIONS"]),
-    ("/metrics", &["GET", "OPTIONS"]),
-    ("/healthz", &["GET", "OPTIONS"]),
+    ("/channels/allowed", &["GET", "HEAD", "DELETE", "OPTIONS"]),
+    ("/state", &["GET", "HEAD", "OPTIONS"]),
+    ("/", &["GET", "HEAD", "OPTIONS"]),
+    ("/metrics", &["GET", "HEAD", "OPTIONS"]),
+    ("/healthz", &["GET", "HEAD", "OPTIONS"]),
 ];
 
 #[test]
@@ -66,7 +66,11 @@ fn options_is_204_with_the_allowed_methods() {
     }
     let reply = server.ask("OPTIONS", "/channels/namespaces");
     assert_eq!(reply.status, 204);
-    assert!(reply.lists("Allow", "GET") && reply.lists("Allow", "OPTIONS"));
+    check_allow(
+        &reply,
+        &["GET", "HEAD", "DELETE", "OPTIONS"],
+        "/channels/namespaces",
+    );
 }
 
 #[track_caller]
@@ -463,6 +467,71 @@ fn a_head_never_consumes() {
     client.send(get("head/safe"));
     assert_eq!(client.reply().body, b"data");
     producer.reply().assert_status(200);
+}
+
+/// A reply to `method` on `target`, and that the connection is in step behind it.
+fn ask_and_go_on(server: &Server, method: &str, target: &str) -> Reply {
+    let mut client = server.connect_and_send(&request(method, target));
+    let reply = match method {
+        "HEAD" => client.reply_to_head(),
+        _ => client.reply(),
+    };
+    client.send(request("GET", "/healthz"));
+    assert_eq!(client.reply().text(), "ok\n", "after {method} {target}");
+    reply
+}
+
+#[test]
+fn head_on_a_document_says_what_get_would_without_the_body() {
+    let server = Server::start(&["--threads", "2"]);
+    let _used = server.consumer_waiting("used/channel", 1);
+    for (target, status) in [
+        ("/", 200),
+        ("/healthz", 200),
+        ("/readyz", 200),
+        ("/state", 200),
+        ("/channels/namespaces", 200),
+        ("/channels/used", 200),
+        ("/channels/used/?query", 200),
+        ("/channels/unused", 404),
+        ("/channels/%zz", 400),
+        ("/nowhere", 404),
+    ] {
+        let of_get = ask_and_go_on(&server, "GET", target);
+        let of_head = ask_and_go_on(&server, "HEAD", target);
+        assert_eq!(
+            (of_get.status, of_head.status),
+            (status, status),
+            "{target}"
+        );
+        assert_eq!(of_head.body, b"", "{target}");
+        for name in ["Content-Type", "Content-Length", "Cache-Control"] {
+            let declared = of_head.value(name).expect(name);
+            assert_eq!(Some(declared), of_get.value(name), "{target}");
+        }
+    }
+    // Metrics change between two requests.
+    let metrics = ask_and_go_on(&server, "HEAD", "/metrics");
+    metrics.assert_status(200);
+    let length = metrics.value("Content-Length").expect("a length");
+    assert!(length.parse::<usize>().expect("digits") > 1000, "{length}");
+}
+
+#[test]
+fn a_body_on_a_head_is_dropped_as_on_a_get() {
+    let server = Server::start(&[]);
+    let head = |fields: &str| format!("HEAD /state HTTP/1.1\r\nHost: t\r\n{fields}\r\n");
+    let mut client = server.connect();
+    client.send(head("Content-Length: 40000\r\n"));
+    client.send([b'x'; 40_000]);
+    assert_eq!(client.reply_to_head().status, 200);
+    client.send(head("Transfer-Encoding: chunked\r\n"));
+    client.send(chunked(&[b'x'; 40_000], 9000));
+    assert_eq!(client.reply_to_head().status, 200);
+    client.send(head("Transfer-Encoding: chunked\r\n"));
+    client.send(b"no chunk\r\n");
+    assert_eq!(client.reply_to_head().status, 400);
+    client.expect_end();
 }
 
 // ---------------------------------------------------------------- listings

@@ -33,7 +33,8 @@ async fn read_and_drop(
     session.limit(Due::Idle, session.shard.config().timeouts.header);
     if let Err(refusal) = read_body(&session, &mut request).await {
         let asked = Persistence::of(&request.head);
-        return Step::Reply(Reply::refuse(asked, &refusal).closing_if(true));
+        let reply = Reply::refuse(asked, &refusal).closing_if(true);
+        return Step::Reply(reply.to(request.head.method));
     }
     let head = RequestHead {
         body: BodyLength::Exact(0),

@@ -9,7 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{own_share::ask_all, target::Target};
 use crate::{
     conn::step::{Next, Step},
-    http::reply::{MediaType, Persistence},
+    http::{
+        method::Method,
+        reply::{MediaType, Persistence},
+    },
     io::runtime,
     model::{refusal::Refusal, reply::Reply},
     observe::{counters::Snapshot, process::Process},
@@ -32,7 +35,7 @@ pub fn ask(target: &Target<'_>, question: Question, format: Format) -> Step {
         None => target.refuse(&Refusal::TOO_MANY_LISTINGS),
         Some(listing) => Step::work(gather(
             target.session.clone(),
-            target.persistence(),
+            (target.head.method, target.persistence()),
             question,
             format,
             listing,
@@ -42,7 +45,7 @@ pub fn ask(target: &Target<'_>, question: Question, format: Format) -> Step {
 
 async fn gather(
     session: Session,
-    asked: Persistence,
+    (method, asked): (Method, Persistence),
     question: Question,
     format: Format,
     _until_sent: Listing,
@@ -60,7 +63,7 @@ async fn gather(
         Err(refusal) => Reply::refuse(asked, &refusal),
     };
     // Sent here, so that the listing counts until its last byte is sent.
-    match session.say(reply) {
+    match session.say(reply.to(method)) {
         Next::Work(rest) => rest.await,
         next => Step::Next(next),
     }

@@ -102,19 +102,17 @@ impl<'a> Target<'a> {
         self.keep_rest();
         // After a CONNECT comes what the client wants to send through the tunnel.
         let unread = self.whole_bytes().is_none() || self.head.method == Method::Connect;
-        Step::Reply(Reply {
-            head_only: self.head.method == Method::Head,
-            ..Reply::refuse(self.persistence(), refusal).closing_if(unread)
-        })
+        Step::Reply(
+            Reply::refuse(self.persistence(), refusal)
+                .closing_if(unread)
+                .to(self.head.method),
+        )
     }
 
     /// A 200 with a short body of text.
     #[must_use]
     pub fn text(&self, text: impl Into<Bytes>) -> Step {
-        Step::Reply(Reply::document(
-            self.persistence(),
-            MediaType::Text,
-            text.into(),
-        ))
+        let document = Reply::document(self.persistence(), MediaType::Text, text.into());
+        Step::Reply(document.to(self.head.method))
     }
 }

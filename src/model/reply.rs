@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use crate::{
     http::{
+        method::Method,
         reply::{Fields, MediaType, Persistence, ReplyBody},
         status::Status,
     },
@@ -20,7 +21,7 @@ pub struct Reply {
     pub status: Status,
     pub fields: Fields,
     pub body: ReplyBody,
-    /// The reply to a `HEAD` ends with its head (RFC 9110 §9.3.2).
+    /// The body is not sent, but its length is declared ([`Reply::to`]).
     pub head_only: bool,
     /// Whether the client asked to keep the connection.
     pub asked: Persistence,
@@ -113,6 +114,13 @@ impl Reply {
             meaning: Meaning::Refused(refusal.kind),
             ..Self::delivered(asked)
         }
+    }
+
+    /// The reply to a request with this method: to a `HEAD`, without its body (RFC 9110 §9.3.2).
+    #[must_use]
+    pub fn to(mut self, method: Method) -> Self {
+        self.head_only = method == Method::Head;
+        self
     }
 
     /// Closes the connection if `unread`: the rest of the request's body is unread, so the next head

@@ -153,9 +153,11 @@ fn under_channels(
     let Some(slash) = memchr(b'/', names) else {
         return match (method, names, audience) {
             (_, b"", _) => Err(RouteError::NotFound),
-            (Method::Get, b"namespaces", Audience::Everyone | Audience::Operators) => {
-                Ok(Route::ListNamespaces)
-            }
+            (
+                Method::Get | Method::Head,
+                b"namespaces",
+                Audience::Everyone | Audience::Operators,
+            ) => Ok(Route::ListNamespaces),
             _ => namespace(audience, method, name(names)?),
         };
     };
@@ -188,8 +190,8 @@ fn namespace(
         Audience::Operators => Allow::READ_ONLY,
     };
     match (method, audience) {
-        (Method::Get, Audience::Clients) => Err(RouteError::NotFound),
-        (Method::Get, _) => Ok(Route::ListChannels(name)),
+        (Method::Get | Method::Head, Audience::Clients) => Err(RouteError::NotFound),
+        (Method::Get | Method::Head, _) => Ok(Route::ListChannels(name)),
         (Method::Delete, Audience::Everyone | Audience::Clients) => {
             Ok(Route::DeleteNamespace(name))
         }
@@ -214,7 +216,7 @@ fn fixed(audience: Audience, method: Method, path: &[u8]) -> Result<Route<'stati
         return Err(RouteError::NotFound);
     }
     match method {
-        Method::Get => Ok(route),
+        Method::Get | Method::Head => Ok(route),
         Method::Options => Ok(Route::Options(Allow::READ_ONLY)),
         _ => Err(RouteError::Method(Allow::READ_ONLY)),
     }
@@ -264,11 +266,11 @@ const BROKEN_ESCAPE: RouteError =
 
 impl Allow {
     /// `OPTIONS *`: the methods of all paths (RFC 9110 §9.3.7).
-    const SERVER: Self = Self("GET, POST, PUT, DELETE, OPTIONS");
+    const SERVER: Self = Self("GET, HEAD, POST, PUT, DELETE, OPTIONS");
     const CHANNEL: Self = Self("GET, POST, PUT, DELETE, OPTIONS");
-    const NAMESPACE: Self = Self("GET, DELETE, OPTIONS");
+    const NAMESPACE: Self = Self("GET, HEAD, DELETE, OPTIONS");
     const NAMESPACE_UNLISTED: Self = Self("DELETE, OPTIONS");
-    const READ_ONLY: Self = Self("GET, OPTIONS");
+    const READ_ONLY: Self = Self("GET, HEAD, OPTIONS");
 
     /// The value of an `Allow` field (RFC 9110 §10.2.1).
     #[must_use]
@@ -315,19 +317,22 @@ mod tests {
 
     #[test]
     fn every_method_on_every_path_does_what_the_contract_says() {
-        use Method::{Delete, Get, Options, Post, Put};
+        use Method::{Delete, Get, Head, Options, Post, Put};
         let name = || channel("v1", "a");
-        let read_only = |route| {
+        let read_only = |route: Route<'static>| {
             vec![
-                (Get, route),
-                (Options, Route::Options(Allow("GET, OPTIONS"))),
+                (Get, route.clone()),
+                (Head, route),
+                (Options, Route::Options(Allow("GET, HEAD, OPTIONS"))),
             ]
         };
-        let of_namespace = |name: &'static str, listed| {
+        let of_namespace = |name: &'static str, listed: Route<'static>| {
+            let allow = Allow("GET, HEAD, DELETE, OPTIONS");
             vec![
-                (Get, listed),
+                (Get, listed.clone()),
+                (Head, listed),
                 (Delete, Route::DeleteNamespace(name.into())),
-                (Options, Route::Options(Allow("GET, DELETE, OPTIONS"))),
+                (Options, Route::Options(allow)),
             ]
         };
         let everything = Allow("GET, POST, PUT, DELETE, OPTIONS");
@@ -397,15 +402,15 @@ mod tests {
         use Method::{Delete, Get, Head, Options, Post, Put};
         let (public, admin) = (Some(Audience::Clients), Some(Audience::Operators));
         let cases = [
-            ("/", &[Get][..], public),
-            ("/state", &[Get], admin),
-            ("/metrics", &[Get], admin),
-            ("/readyz", &[Get], admin),
-            ("/channels/namespaces", &[Get], admin),
-            ("/channels/v1", &[Get], admin),
+            ("/", &[Get, Head][..], public),
+            ("/state", &[Get, Head], admin),
+            ("/metrics", &[Get, Head], admin),
+            ("/readyz", &[Get, Head], admin),
+            ("/channels/namespaces", &[Get, Head], admin),
+            ("/channels/v1", &[Get, Head], admin),
             ("/channels/v1", &[Delete], public),
             ("/channels/v1/a", &[Get, Post, Put, Delete], public),
-            ("/healthz", &[Get], None),
+            ("/healthz", &[Get, Head], None),
         ];
         for (path, methods, only) in cases {
             for &method in methods {
@@ -426,17 +431,20 @@ mod tests {
                 Ok(Route::Options(allow)) | Err(RouteError::Method(allow)) => allow.as_str(),
                 other => panic!("{other:?}"),
             };
-        for method in [Options, Put, Head] {
+        for method in [Options, Put] {
             assert_eq!(
                 methods(Audience::Clients, method, "/channels/v1"),
                 "DELETE, OPTIONS"
             );
             assert_eq!(
                 methods(Audience::Operators, method, "/channels/v1"),
-                "GET, OPTIONS"
+                "GET, HEAD, OPTIONS"
             );
         }
-        assert_eq!(methods(Audience::Operators, Options, "*"), "GET, OPTIONS");
+        assert_eq!(
+            methods(Audience::Operators, Options, "*"),
+            "GET, HEAD, OPTIONS"
+        );
         for method in METHODS {
             for (audience, path) in [
                 (Audience::Clients, "/metrics"),
@@ -626,7 +634,9 @@ mod tests {
 
     #[test]
     fn options_of_the_server_is_known_and_connect_is_not_found() {
-        let everything = Ok(Route::Options(Allow("GET, POST, PUT, DELETE, OPTIONS")));
+        let everything = Ok(Route::Options(Allow(
+            "GET, HEAD, POST, PUT, DELETE, OPTIONS",
+        )));
         assert_eq!(parse(Audience::Everyone, Method::Options, b"*"), everything);
         for target in ["h:80", "h", "*", "http://h/channels/a/b", ""] {
             let found = parse(Audience::Everyone, Method::Connect, target.as_bytes());

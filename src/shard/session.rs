@@ -118,6 +118,7 @@ impl Session {
         self.shard.counters.replied(reply.status);
         match reply.meaning {
             Meaning::Refused(kind) => self.shard.counters.refused(kind),
+            Meaning::Done if reply.head_only => {}
             Meaning::Done => self.conn.line.moved(reply.body.len().unwrap_or(0) as u64),
             Meaning::Delivered => {}
         }
