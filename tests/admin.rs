@@ -32,8 +32,10 @@ fn operators_and_clients_are_served_their_own_paths_only() {
     assert_eq!(server.state(), serde_json::json!({"used": ["channel"]}));
     server.ask_as_operator("GET", "/healthz").assert_status(200);
     server.ask("GET", "/healthz").assert_status(200);
+    server.ask("GET", "/robots.txt").assert_status(200);
     for (method, path, status) in [
         ("GET", "/", 404),
+        ("GET", "/robots.txt", 404),
         ("GET", "/channels/used/channel", 404),
         ("POST", "/channels/used/channel", 404),
         ("DELETE", "/channels/used/channel", 404),

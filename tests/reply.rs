@@ -33,6 +33,64 @@ fn a_consumers_reply_forbids_storing_and_buffering() {
 }
 
 #[test]
+fn a_consumers_reply_lets_a_browser_guess_no_type_and_run_no_script() {
+    let server = Server::start(&["--threads", "2"]);
+    for (sent, sandboxed) in [
+        ("", true),
+        ("Content-Type: text/html\r\n", true),
+        ("Content-Type: image/svg+xml\r\n", true),
+        ("Content-Type: application/x-www-form-urlencoded\r\n", true),
+        ("Content-Type: application/pdfx\r\n", true),
+        ("Content-Type: application/pdf\r\n", false),
+        ("content-type:Application/PDF ; x=y\r\n", false),
+        // Only the first is sent on.
+        (
+            "Content-Type: text/html\r\nContent-Type: application/pdf\r\n",
+            true,
+        ),
+        // A browser takes the last type of a list (Fetch, "extract a MIME type").
+        ("Content-Type: application/pdf;x=y, text/html\r\n", true),
+        ("Content-Type: application/pdf,text/html\r\n", true),
+    ] {
+        let reply = consumed(&server, sent);
+        assert_eq!(
+            reply.values("X-Content-Type-Options"),
+            ["nosniff"],
+            "{sent}"
+        );
+        let policy = reply.values("Content-Security-Policy");
+        let expected: &[&str] = if sandboxed { &["sandbox"] } else { &[] };
+        assert_eq!(policy, expected, "{sent}");
+    }
+}
+
+#[test]
+fn every_text_of_the_servers_own_lets_a_browser_guess_no_type() {
+    let server = Server::start(&["--threads", "2"]);
+    for target in [
+        "/",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/state",
+        "/robots.txt",
+        "/channels/namespaces",
+        "/channels/unused",
+        "/nowhere",
+    ] {
+        let reply = server.ask("GET", target);
+        assert_eq!(
+            reply.values("X-Content-Type-Options"),
+            ["nosniff"],
+            "{target}"
+        );
+    }
+    let refused = server.connect_and_send(b"BREW / HTTP/1.1\r\nHost: t\r\n\r\n");
+    let reply = { refused }.last_reply();
+    assert_eq!(reply.values("X-Content-Type-Options"), ["nosniff"]);
+}
+
+#[test]
 fn fields_that_describe_the_body_pass_from_the_producer_to_the_consumer() {
     let server = Server::start(&["--threads", "2"]);
     let fields = [

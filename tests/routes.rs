@@ -28,7 +28,7 @@ const METHODS: [&str; 8] = [
 ];
 
 /// Paths and their methods, from `doc/protocol.md`.
-const PATHS: [(&str, &[&str]); 6] = [
+const PATHS: [(&str, &[&str]); 7] = [
     (
         "/channels/allowed/channel",
         &["GET", "POST", "PUT", "DELETE", "OPTIONS"],
@@ -36,6 +36,7 @@ const PATHS: [(&str, &[&str]); 6] = [
     ("/channels/allowed", &["GET", "HEAD", "DELETE", "OPTIONS"]),
     ("/state", &["GET", "HEAD", "OPTIONS"]),
     ("/", &["GET", "HEAD", "OPTIONS"]),
+    ("/robots.txt", &["GET", "HEAD", "OPTIONS"]),
     ("/metrics", &["GET", "HEAD", "OPTIONS"]),
     ("/healthz", &["GET", "HEAD", "OPTIONS"]),
 ];
@@ -157,6 +158,18 @@ fn the_help_has_curl_lines_with_the_address_of_the_request() {
         lines.len() >= 2 && lines.iter().all(|line| line.contains(&address)),
         "{text}"
     );
+}
+
+#[test]
+fn crawlers_are_sent_away() {
+    let server = Server::start(&[]);
+    let reply = server.ask("GET", "/robots.txt");
+    assert_eq!(reply.status, 200);
+    assert_eq!(
+        reply.value("Content-Type"),
+        Some("text/plain; charset=utf-8")
+    );
+    assert_eq!(reply.text(), "User-agent: *\nDisallow: /\n");
 }
 
 #[test]
@@ -488,6 +501,7 @@ fn head_on_a_document_says_what_get_would_without_the_body() {
     for (target, status) in [
         ("/", 200),
         ("/healthz", 200),
+        ("/robots.txt", 200),
         ("/readyz", 200),
         ("/state", 200),
         ("/channels/namespaces", 200),

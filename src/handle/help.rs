@@ -1,4 +1,4 @@
-//! What people and watchdogs ask for: the help page, and whether the server is well.
+//! What people, crawlers and watchdogs ask for: the help page, and whether the server is well.
 
 use super::target::Target;
 use crate::{
@@ -48,6 +48,11 @@ fn host(target: &Target<'_>) -> String {
         return port.map_or("localhost".to_owned(), |port| format!("localhost:{port}"));
     }
     String::from_utf8_lossy(said).into_owned()
+}
+
+/// `GET /robots.txt`: crawlers stay away (RFC 9309), because to follow a link here is to consume.
+pub fn robots(target: &Target<'_>) -> Step {
+    target.text("User-agent: *\nDisallow: /\n")
 }
 
 /// `GET /healthz`: the server is alive.

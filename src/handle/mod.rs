@@ -102,6 +102,7 @@ fn on_any_shard(target: &Target<'_>, route: Route<'_>) -> Step {
         Route::State => list::ask(target, Question::Channels(None), list::state),
         Route::Metrics => list::ask(target, Question::Metrics, list::metrics),
         Route::Help => help::help(target),
+        Route::Robots => help::robots(target),
         Route::Health => help::health(target),
         Route::Ready => help::ready(target),
         Route::Options(allow) => Step::Reply(Reply::no_content(target.persistence(), Some(allow))),

@@ -64,7 +64,7 @@ impl MediaType {
 /// Optional fields of the server's own replies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fields {
-    /// `Content-Type`, with `Cache-Control: no-store`.
+    /// `Content-Type`, with `Cache-Control: no-store` and `X-Content-Type-Options: nosniff`.
     pub content_type: Option<MediaType>,
     /// `Allow` (RFC 9110 §10.2.1).
     pub allow: Option<&'static str>,
@@ -118,7 +118,7 @@ pub fn own_head(
         out.extend_from_slice(b"Retry-After: 1\r\n");
     }
     if let Some(content_type) = fields.content_type {
-        out.extend_from_slice(b"Cache-Control: no-store\r\n");
+        out.extend_from_slice(b"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
         field(out, b"Content-Type: ", content_type.as_str());
     }
     if let Some(bytes) = body_bytes {
@@ -151,7 +151,12 @@ pub fn consumer_head(
 ) {
     out.extend_from_slice(b"HTTP/1.1 200 OK\r\nDate: ");
     out.extend_from_slice(date.as_bytes());
-    out.extend_from_slice(b"\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\n");
+    let behind_date = if is_pdf(producer, producer_bytes) {
+        BEHIND_DATE_OF_PDF
+    } else {
+        BEHIND_DATE
+    };
+    out.extend_from_slice(behind_date.as_bytes());
     content_fields(out, producer, producer_bytes);
     match encoder {
         Encoder::Length(bytes) => content_length(out, *bytes),
@@ -159,6 +164,37 @@ pub fn consumer_head(
         Encoder::Close => {}
     }
     end_head(out, announced);
+}
+
+/// What follows the date in a consumer's head. The body is a stranger's, in the origin of this server:
+/// a browser must neither guess its type (Fetch, "`X-Content-Type-Options` header") nor run its scripts
+/// (Content Security Policy, "sandbox").
+const BEHIND_DATE: &str = concat!(
+    "\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\n",
+    "X-Content-Type-Options: nosniff\r\nContent-Security-Policy: sandbox\r\n"
+);
+
+/// Browsers show no PDF in a sandbox.
+const BEHIND_DATE_OF_PDF: &str = concat!(
+    "\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\n",
+    "X-Content-Type-Options: nosniff\r\n"
+);
+
+/// Whether the type of the body is `application/pdf`, whatever its parameters. A value with a comma is
+/// none: a browser takes the last type of a list (Fetch, "extract a MIME type").
+fn is_pdf(producer: &RequestHead, bytes: &[u8]) -> bool {
+    const PDF: &[u8] = b"application/pdf";
+    let mut fields = producer.forwarded.iter();
+    let Some(field) = fields.find(|field| field.name == FieldName::ContentType) else {
+        return false;
+    };
+    let value = field.value.of(bytes);
+    let Some((front, parameters)) = value.split_at_checked(PDF.len()) else {
+        return false;
+    };
+    front.eq_ignore_ascii_case(PDF)
+        && matches!(parameters.trim_ascii_start(), [] | [b';', ..])
+        && !value.contains(&b',')
 }
 
 /// Copies the producer's content fields. `Content-Type` defaults to `application/octet-stream`, which

@@ -28,6 +28,8 @@ pub enum Route<'a> {
     /// All namespaces in use, with their channels.
     State,
     Help,
+    /// For crawlers.
+    Robots,
     Metrics,
     /// Liveness.
     Health,
@@ -203,11 +205,12 @@ fn namespace(
 /// Routes a path without names. All of them are read-only.
 fn fixed(audience: Audience, method: Method, path: &[u8]) -> Result<Route<'static>, RouteError> {
     let (route, offered) = match path {
-        b"/" => (Route::Help, audience != Audience::Operators),
+        b"/" => (Route::Help, audience.has_clients()),
         _ => match without_trailing_slash(path) {
             b"/state" => (Route::State, audience != Audience::Clients),
             b"/metrics" => (Route::Metrics, audience != Audience::Clients),
             b"/healthz" => (Route::Health, true),
+            b"/robots.txt" => (Route::Robots, audience.has_clients()),
             b"/readyz" => (Route::Ready, audience != Audience::Clients),
             _ => return Err(RouteError::NotFound),
         },
@@ -345,6 +348,7 @@ mod tests {
         ];
         let paths = [
             ("/", read_only(Route::Help)),
+            ("/robots.txt", read_only(Route::Robots)),
             ("/state", read_only(Route::State)),
             ("/metrics", read_only(Route::Metrics)),
             ("/healthz", read_only(Route::Health)),
@@ -403,6 +407,7 @@ mod tests {
         let (public, admin) = (Some(Audience::Clients), Some(Audience::Operators));
         let cases = [
             ("/", &[Get, Head][..], public),
+            ("/robots.txt", &[Get, Head], public),
             ("/state", &[Get, Head], admin),
             ("/metrics", &[Get, Head], admin),
             ("/readyz", &[Get, Head], admin),

@@ -148,6 +148,7 @@ impl Line {
             Route::ListNamespaces => ("list_namespaces", None, Redacted::default()),
             Route::State => ("state", None, Redacted::default()),
             Route::Help => ("help", None, Redacted::default()),
+            Route::Robots => ("robots", None, Redacted::default()),
             Route::Metrics => ("metrics", None, Redacted::default()),
             Route::Health => ("health", None, Redacted::default()),
             Route::Ready => ("ready", None, Redacted::default()),
