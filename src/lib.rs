@@ -59,6 +59,7 @@
 //! | `worker/heads.rs` | the reading of heads |
 //! | `worker/sweep.rs` | **Sweep**: what a shard does periodically |
 //! | `handle/target.rs` | **Target**: a request and its connection |
+//! | `handle/guard.rs` | what is refused whatever it asks for |
 //! | `handle/own_share.rs` | questions to all shards, and one shard's share of the answer |
 //! | `handle/*.rs` | one file a verb |
 //! | `exchange/mod.rs` | **Exchange**: a body on its way from one source to its sinks |
@@ -106,6 +107,7 @@
 //! | `io/sys.rs` | system calls with `unsafe` |
 //! | `http/head.rs`, `http/head_error.rs` | **RequestHead**: parsed and validated; **HeadError** |
 //! | `http/method.rs`, `http/host.rs` | **Method**; the syntax of a Host field |
+//! | `http/browser.rs` | **Initiator**: who wants a request, as far as a browser says |
 //! | `http/fields.rs`, `http/span.rs` | **Fields**: relevant fields; **Span**: a range of a head |
 //! | `http/range.rs` | the rule for a `Range` field |
 //! | `http/forwarded.rs` | **Forwarded**: the fields that a consumer receives from its producer |

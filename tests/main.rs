@@ -45,3 +45,4 @@ mod systemd;
 mod tidy;
 mod timeouts;
 mod vanished;
+mod web_pages;

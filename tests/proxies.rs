@@ -7,7 +7,7 @@
 
 use crate::support::connection::{Connection, Framing};
 use crate::support::pattern::{assert_same_bytes, pattern};
-use crate::support::proxy::{FORBIDDEN, Heard, KINDS, Kind, Proxy, heard};
+use crate::support::proxy::{FORBIDDEN, Heard, KINDS, Kind, PROGRAMS, Proxy, heard};
 use crate::support::request::{chunk, chunked, get, post, post_chunked_head, post_head, request};
 use crate::support::server::Server;
 use crate::support::{FAILURE_BOUND, Side};
@@ -706,6 +706,31 @@ fn no_form_of_a_target_bypasses_the_rules_of_a_proxy() {
             site.check(format!("DELETE {target} HTTP/1.1\r\nHost: t\r\n\r\n").as_bytes());
         }
     });
+}
+
+// ---------------------------------------------------------------- web pages
+
+#[test]
+fn a_page_from_behind_a_shipped_proxy_may_send_there_and_no_other_page_may() {
+    for program in PROGRAMS {
+        let server = Server::start(&["--threads", "2"]);
+        let proxy = Proxy::start_shipped(program, &[(1, server.address())]);
+        let from = |origin: &str| {
+            let fields = format!("Host: here.example:8080\r\nOrigin: {origin}\r\n");
+            let head = format!("POST /channels/page/x HTTP/1.1\r\n{fields}");
+            proxy.connect_and_send(format!("{head}Content-Length: 4\r\n\r\ndata").as_bytes())
+        };
+        for origin in ["http://here.example", "http://there.example:8080"] {
+            from(origin).reply().assert_status(403);
+        }
+        let mut consumer = server.consumer_waiting("page/x", 1);
+        from("http://here.example:8080").reply().assert_status(200);
+        assert_eq!(consumer.reply().body, b"data");
+        // A client of HTTP/1.0 has no Host.
+        let mut old = proxy.connect_and_send(b"GET / HTTP/1.0\r\n\r\n");
+        old.reply().assert_status(200);
+        assert_eq!(proxy.ask("GET", "/robots.txt").status, 200);
+    }
 }
 
 // ---------------------------------------------------------------- replies and their requests

@@ -6,6 +6,7 @@
 pub mod consume;
 pub mod delete;
 pub mod drop_body;
+pub mod guard;
 pub mod help;
 pub mod list;
 pub mod own_share;
@@ -53,6 +54,9 @@ fn dispatch(target: &Target<'_>) -> Step {
     let route = route::parse(conn.audience, target.head.method, asked);
     if let (Ok(route), Some(log)) = (&route, &shard.shared.access) {
         conn.line.asks(log, route);
+    }
+    if let Err(refusal) = guard::check(target, &route) {
+        return target.refuse(&refusal);
     }
     match route {
         Err(RouteError::NotFound) if conn.audience == Audience::Operators => {

@@ -3,6 +3,7 @@
 use httparse::Header;
 
 use super::{
+    browser::BrowserFields,
     forwarded::{FieldName, Forwarded, ForwardedField},
     head_error::HeadError,
     range,
@@ -32,6 +33,7 @@ pub struct Fields<'a> {
     /// `Range` asks for a later part of a body.
     pub begins_later: bool,
     pub forwarded: Forwarded,
+    pub browser: BrowserFields<'a>,
 }
 
 impl<'a> Fields<'a> {
@@ -60,11 +62,14 @@ impl<'a> Fields<'a> {
             4 if is("host") => self.once(|fields| &mut fields.host, value, HOST_TWICE),
             5 if is("range") => self.begins_later |= range::begins_later(value),
             6 if is("expect") => self.take_expectation(value),
+            6 if is("origin") => self.browser.take_origin(value),
             10 if is("connection") => self.take_connection(value),
             10 if is("keep-alive") => self.asks_timeout = true,
+            11 if is("sec-purpose") => self.browser.take_purpose(value),
             12 if is("content-type") => self.forward(head, header, FieldName::ContentType)?,
             13 if is("content-range") => self.content_range = true,
             14 if is("content-length") => self.take_length(value),
+            14 => self.browser.take(header.name, value),
             16 if is("content-encoding") => {
                 self.forward(head, header, FieldName::ContentEncoding)?
             }

@@ -10,6 +10,7 @@ use std::mem::MaybeUninit;
 use httparse::{Error as SyntaxError, Request, Status};
 
 use super::{
+    browser::Initiator,
     fields::{Fields, LENGTHS_DIFFER, same_lengths},
     forwarded::Forwarded,
     head_error::HeadError,
@@ -63,6 +64,7 @@ pub struct RequestHead {
     pub forwarded: Forwarded,
     /// The validated value of the `Host` field; empty if there is none.
     pub host: Span,
+    pub initiator: Initiator,
 }
 
 /// The result of parsing what has arrived so far.
@@ -150,6 +152,7 @@ fn judge(head: &[u8], request: &Request<'_, '_>) -> Result<RequestHead, HeadErro
         head_bytes: head.len() as u16,
         forwarded: fields.forwarded,
         host,
+        initiator: fields.browser.initiator(fields.host),
     })
 }
 

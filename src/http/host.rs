@@ -1,5 +1,7 @@
 //! The syntax of a Host field's value.
 
+use memchr::{memchr, memrchr};
+
 /// Whether `value` is `uri-host [ ":" port ]` (RFC 9112 §3.2, RFC 3986 §3.2.2), or empty.
 ///
 /// RFC 3986 allows a comma in a host name. Here it is refused, because a proxy that merges two
@@ -26,6 +28,17 @@ pub fn is_host(value: &[u8]) -> bool {
     }
 }
 
+/// Splits a host with an optional port into both; without a port that is empty. A literal address keeps
+/// its brackets.
+#[must_use]
+pub fn split_port(value: &[u8]) -> (&[u8], &[u8]) {
+    let literal = memrchr(b']', value).map_or(0, |end| end + 1);
+    match memchr(b':', &value[literal..]) {
+        None => (value, b""),
+        Some(colon) => (&value[..literal + colon], &value[literal + colon + 1..]),
+    }
+}
+
 const fn is_in_ip_literal(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'.' | b'-' | b'_' | b'~' | b'%')
 }
@@ -41,6 +54,21 @@ const fn is_in_host_name(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_is_behind_the_host_and_not_within_an_address() {
+        for (value, host, port) in [
+            ("", "", ""),
+            ("x", "x", ""),
+            ("x:", "x", ""),
+            ("x:80", "x", "80"),
+            ("[::1]", "[::1]", ""),
+            ("[::1]:80", "[::1]", "80"),
+        ] {
+            let split = split_port(value.as_bytes());
+            assert_eq!(split, (host.as_bytes(), port.as_bytes()), "{value}");
+        }
+    }
 
     #[test]
     fn a_host_is_a_name_or_an_address_with_an_optional_port() {

@@ -4,6 +4,7 @@
 //! must never touch a socket, a clock or the runtime, and never allocate on the data path. Framing that
 //! two parsers could read differently is refused, never guessed.
 
+pub mod browser;
 pub mod chunked;
 pub mod decode;
 pub mod encode;

@@ -5,7 +5,7 @@
 use strum::{EnumCount, EnumIter, IntoStaticStr};
 
 use crate::{
-    http::{chunked::ChunkedError, head_error::HeadError, status::Status},
+    http::{browser::Unasked, chunked::ChunkedError, head_error::HeadError, status::Status},
     model::{
         registry::Full,
         route::{Allow, RouteError},
@@ -30,6 +30,7 @@ pub enum Kind {
     NoSuchPath,
     MethodNotAllowed,
     BadName,
+    WebPage,
     BadBody,
     BodyCut,
     BodyUnwanted,
@@ -274,6 +275,23 @@ impl From<RouteError> for Refusal {
             },
             RouteError::BadName(text) => Self::keeps(Status::BadRequest, Kind::BadName, text),
         }
+    }
+}
+
+impl From<Unasked> for Refusal {
+    fn from(unasked: Unasked) -> Self {
+        let text = match unasked {
+            Unasked::ForeignPage => {
+                "a page of another origin may not use this server; open the address yourself"
+            }
+            Unasked::ServiceWorker => {
+                "a script from here cannot be a service worker; put it on a server of your own"
+            }
+            Unasked::Prefetch => {
+                "a prefetch would use up what nobody has asked for; open the address itself"
+            }
+        };
+        Self::keeps(Status::Forbidden, Kind::WebPage, text)
     }
 }
 

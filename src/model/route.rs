@@ -38,6 +38,29 @@ pub enum Route<'a> {
     Options(Allow),
 }
 
+impl Route<'_> {
+    /// Whether it consumes nothing and changes nothing, in the sense of RFC 9110 §9.2.1: a `GET` that
+    /// consumes is not safe.
+    #[must_use]
+    pub const fn is_safe(&self) -> bool {
+        match self {
+            Self::Produce(_)
+            | Self::Consume(_)
+            | Self::DeleteChannel(_)
+            | Self::DeleteNamespace(_) => false,
+            Self::ListNamespaces
+            | Self::ListChannels(_)
+            | Self::State
+            | Self::Help
+            | Self::Robots
+            | Self::Metrics
+            | Self::Health
+            | Self::Ready
+            | Self::Options(_) => true,
+        }
+    }
+}
+
 /// The decoded, valid name of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelName<'a> {
