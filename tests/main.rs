@@ -23,6 +23,7 @@ mod failure;
 mod files;
 mod framing;
 mod hostile;
+mod hosts;
 mod listen;
 mod lost_lines;
 mod many;

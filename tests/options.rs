@@ -9,13 +9,14 @@ use crate::support::server::{Server, executable};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 
 /// Every option with a value, and its name in the environment.
-const OPTIONS: [(&str, &str); 20] = [
+const OPTIONS: [(&str, &str); 21] = [
     ("--port", "PORT"),
     ("--request-timeout", "REQUEST_TIMEOUT"),
     ("--host", "HOST"),
     ("--listen", "LISTEN"),
     ("--unix-mode", "UNIX_MODE"),
     ("--admin", "ADMIN"),
+    ("--allow-host", "ALLOW_HOST"),
     ("--threads", "THREADS"),
     ("--header-timeout", "HEADER_TIMEOUT"),
     ("--keep-alive-timeout", "KEEP_ALIVE_TIMEOUT"),
@@ -107,6 +108,10 @@ fn a_bad_value_is_refused_with_the_option_the_value_and_what_is_allowed() {
         ("--listen", "unix:here.sock", "absolute"),
         ("--admin", "9000", "ADDRESS:PORT"),
         ("--admin", "unix:", "absolute"),
+        ("--allow-host", "name:3000", "port"),
+        ("--allow-host", "http://name", "host name"),
+        ("--allow-host", "::1", "[::1]"),
+        ("--allow-host", "a b", "host name"),
         ("--unix-mode", "rw", "octal"),
         ("--unix-mode", "1000", "777"),
     ];

@@ -24,6 +24,7 @@ fn start() -> SocketAddr {
         listen_default: Address::of_host(listen.ip(), listen.port()),
         unix_mode: None,
         admin: None,
+        allowed_hosts: Vec::new(),
         // One: on two shards the order of events differs from run to run, which misleads the fuzzer.
         shards: 1,
         driver: None,

@@ -14,6 +14,7 @@ use crate::{
         environment::{self, Variables},
         host::Host,
     },
+    http::host::{is_host, split_port},
     limits,
 };
 
@@ -49,6 +50,12 @@ pub struct Cli {
     /// /state and the listings
     #[arg(long, env = "ADMIN", value_name = "ADDRESS", value_parser = Address::parse)]
     pub admin: Option<Address>,
+
+    /// Host name by which clients may ask, without a port: a request with any other Host is refused.
+    /// May be repeated, or list several, separated by commas [default: any]. The admin listener, Unix
+    /// sockets and /healthz answer to any name
+    #[arg(long, env = "ALLOW_HOST", value_name = "NAME", value_delimiter = ',', value_parser = host_name)]
+    pub allow_host: Vec<String>,
 
     /// Number of threads; each runs one shard [default: the cores that this process may use]
     #[arg(long, env = "THREADS", value_name = "N", value_parser = threads, allow_negative_numbers = true)]
@@ -196,6 +203,14 @@ fn mode(text: &str) -> Result<u32, &'static str> {
 
 fn port(text: &str) -> Result<u16, &'static str> {
     text.parse().map_err(|_| "must be a number from 0 to 65535")
+}
+
+fn host_name(text: &str) -> Result<String, &'static str> {
+    let name = text.as_bytes();
+    if is_host(name) && split_port(name).0 == name && !name.is_empty() {
+        return Ok(text.to_owned());
+    }
+    Err("must be a host name without a port, like localhost, 192.0.2.7 or [::1]")
 }
 
 fn threads(text: &str) -> Result<u16, &'static str> {

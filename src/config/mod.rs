@@ -33,6 +33,8 @@ pub struct Config {
     pub unix_mode: Option<u32>,
     /// The admin listener, in addition to inherited ones.
     pub admin: Option<Address>,
+    /// Host names that clients may use, without a port; empty: any.
+    pub allowed_hosts: Vec<String>,
     /// At least 1; each has its own thread.
     pub shards: usize,
     /// `None`: io_uring, or epoll if the kernel refuses it.
@@ -179,6 +181,7 @@ impl Config {
             listen: cli.listen,
             unix_mode: cli.unix_mode,
             admin: cli.admin,
+            allowed_hosts: cli.allow_host,
             shards,
             driver: match cli.driver {
                 DriverChoice::Auto => None,

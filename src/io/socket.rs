@@ -158,6 +158,15 @@ impl Transport {
         }
     }
 
+    /// Whether only this machine's processes with permission for the socket's file can connect.
+    #[must_use]
+    pub const fn is_local(&self) -> bool {
+        match self.kind {
+            Kind::Tcp => false,
+            Kind::Unix => true,
+        }
+    }
+
     /// Whether a wait for readability respects the low-water mark (`unix_poll` in the kernel does
     /// not look at it).
     #[must_use]

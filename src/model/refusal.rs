@@ -31,6 +31,7 @@ pub enum Kind {
     MethodNotAllowed,
     BadName,
     WebPage,
+    OtherHost,
     BadBody,
     BodyCut,
     BodyUnwanted,
@@ -181,6 +182,12 @@ impl Refusal {
         Status::VersionNotSupported,
         Kind::CutUnseen,
         "a body without a declared length cannot be sent safely over HTTP/1.0 on a Unix socket; use HTTP/1.1",
+    );
+    /// The Host is none of `--allow-host`.
+    pub const OTHER_HOST: Self = Self::keeps(
+        Status::MisdirectedRequest,
+        Kind::OtherHost,
+        "this server is not known by the name in Host; use one that --allow-host names",
     );
     pub const NOT_FOR_OPERATORS: Self = Self::keeps(
         Status::NotFound,

@@ -16,11 +16,12 @@ use std::thread::JoinHandle;
 
 /// The variables of the options, removed so that the environment of the tests does not affect the
 /// server.
-pub const ENVIRONMENT: [&str; 27] = [
+pub const ENVIRONMENT: [&str; 28] = [
     "PORT",
     "LISTEN",
     "UNIX_MODE",
     "ADMIN",
+    "ALLOW_HOST",
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
     "WATCHDOG_PID",
