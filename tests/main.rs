@@ -13,6 +13,7 @@ mod support;
 
 mod access_log;
 mod admin;
+mod browser;
 mod chaos;
 mod clients;
 mod closing;

@@ -1,6 +1,7 @@
 //! What the tests share: the server under test, a strict HTTP client on a raw socket, and clients
 //! from other projects. Must never contain an expectation of one single test.
 
+pub mod chromium;
 pub mod cluster;
 pub mod connection;
 pub mod metrics;
