@@ -44,9 +44,19 @@ pub struct Counters {
     exchanges: [Counter; Outcome::COUNT],
     bytes: [Counter; Path::COUNT],
     replies: [Counter; Status::COUNT],
-    refusals: [Counter; Kind::COUNT],
+    refusals: Each<Counter, { Kind::COUNT }>,
     waits: [Histogram; 2],
     exchange_times: Histogram,
+}
+
+/// One value for each of `N` kinds. The standard library has defaults for arrays of up to 32.
+#[derive(Clone, Debug)]
+struct Each<T, const N: usize>([T; N]);
+
+impl<T: Default, const N: usize> Default for Each<T, N> {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| T::default()))
+    }
 }
 
 /// A counter that one thread increments.
@@ -86,7 +96,7 @@ impl Counters {
     }
 
     pub fn refused(&self, kind: Kind) {
-        self.refusals[kind as usize].add(1);
+        self.refusals.0[kind as usize].add(1);
     }
 }
 
@@ -111,7 +121,7 @@ pub struct Snapshot {
     exchanges: [u64; Outcome::COUNT],
     bytes: [u64; Path::COUNT],
     replies: [u64; Status::COUNT],
-    refusals: [u64; Kind::COUNT],
+    refusals: Each<u64, { Kind::COUNT }>,
     waits: [Observed; 2],
     exchange_times: Observed,
     gauges: Gauges,
@@ -146,7 +156,7 @@ impl Snapshot {
             exchanges: counters.exchanges.each_ref().map(Counter::get),
             bytes: counters.bytes.each_ref().map(Counter::get),
             replies: counters.replies.each_ref().map(Counter::get),
-            refusals: counters.refusals.each_ref().map(Counter::get),
+            refusals: Each(counters.refusals.0.each_ref().map(Counter::get)),
             waits: counters.waits.each_ref().map(Histogram::observed),
             exchange_times: counters.exchange_times.observed(),
             gauges,
@@ -162,7 +172,7 @@ impl Snapshot {
         add_each(&mut self.exchanges, &other.exchanges);
         add_each(&mut self.bytes, &other.bytes);
         add_each(&mut self.replies, &other.replies);
-        add_each(&mut self.refusals, &other.refusals);
+        add_each(&mut self.refusals.0, &other.refusals.0);
         for (sum, share) in self.waits.iter_mut().zip(&other.waits) {
             sum.add(share);
         }
@@ -252,7 +262,7 @@ impl Snapshot {
             "httpipe_refusals",
             "Error responses, by kind",
             "kind",
-            kinds.zip(self.refusals),
+            kinds.zip(self.refusals.0),
         )
     }
 
