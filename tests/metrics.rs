@@ -158,7 +158,7 @@ fn exchanges_are_counted_by_outcome() {
     server.until_metric("httpipe_exchanges_total{outcome=\"deleted\"}", 1);
 
     let (mut producer, _consumer) = under_way();
-    assert_eq!(producer.reply().status, 408);
+    assert_eq!(producer.reply().status, 504);
     server.until_metric("httpipe_exchanges_total{outcome=\"idle\"}", 1);
     assert_eq!(outcomes(&server, "delivered"), 2);
     server.until_unused();

@@ -105,7 +105,7 @@ fn an_exchange_whose_consumer_vanished_ends_at_the_idle_timeout() {
             let mut sender = producer.sender();
             // The write fails as soon as the server has given up.
             scope.spawn(move || sender.write_all(&pattern(2, 32 << 20)[1..]));
-            producer.last_reply().assert_status(408);
+            producer.last_reply().assert_status(504);
         });
         server.until_exchanging(0);
         server

@@ -148,14 +148,7 @@ impl Config {
     /// # Errors
     /// The options contradict each other, or the limit of open files is too low for them.
     pub fn from_cli(cli: Cli) -> Result<Self, ConfigError> {
-        if cli.access_log && cli.log == Form::Off {
-            let access_log = cli.as_written("access_log", "true");
-            let access_log = access_log.trim_end_matches(" true");
-            let log_off = cli.as_written("log", "off");
-            return Err(ConfigError(format!(
-                "{access_log} needs a log: remove {log_off}, or write text or json instead of off"
-            )));
-        }
+        check_log(&cli)?;
         let shards = cli.threads.map_or_else(machine::allowed_cores, usize::from);
         let open_files = machine::raise_open_files_limit();
         let wanted = cli.max_connections.map(|wanted| wanted as usize);
@@ -208,6 +201,19 @@ impl Config {
             splice: !cli.no_splice,
         })
     }
+}
+
+/// The access log is part of the log.
+fn check_log(cli: &Cli) -> Result<(), ConfigError> {
+    if cli.access_log && cli.log == Form::Off {
+        let access_log = cli.as_written("access_log", "true");
+        let access_log = access_log.trim_end_matches(" true");
+        let log_off = cli.as_written("log", "off");
+        return Err(ConfigError(format!(
+            "{access_log} needs a log: remove {log_off}, or write text or json instead of off"
+        )));
+    }
+    Ok(())
 }
 
 /// Descriptors of the configured listeners, one in the server and one in every shard, and of operators'

@@ -628,8 +628,10 @@ fn set_the_stage(
         let more = Cell::new(0);
         return until("a body that the consumer's sockets do not hold", || {
             let (message, before, mut stage) = set_once(more.replace(more.get() + (1 << 20)));
+            // They may take the rest of it a little later.
+            let (_, exchanging) = standstill(server);
             let producer = stage.producer.as_mut().expect("it is there");
-            if !producer.has_bytes() {
+            if exchanging && !producer.has_bytes() {
                 return Some((message, before, stage));
             }
             drop(stage);
