@@ -7,7 +7,7 @@
 
 use crate::support::connection::{Connection, Framing};
 use crate::support::pattern::{assert_same_bytes, pattern};
-use crate::support::proxy::{FORBIDDEN, Heard, KINDS, Kind, PROGRAMS, Proxy, heard};
+use crate::support::proxy::{FORBIDDEN, Heard, KINDS, Kind, PROGRAMS, Program, Proxy, heard};
 use crate::support::request::{chunk, chunked, get, post, post_chunked_head, post_head, request};
 use crate::support::server::Server;
 use crate::support::{FAILURE_BOUND, Side};
@@ -139,6 +139,72 @@ fn an_unfinished_body_never_looks_whole_behind_a_proxy() {
         }
         server.until_unused();
     });
+}
+
+/// The most bytes of a head (`doc/protocol.md`, Bounds).
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// A producer's head of [`HEAD_BYTES_MAX`], filled with content fields in this many lines, and these.
+fn largest_head(lines: usize, framing: &str) -> (Vec<u8>, Vec<String>) {
+    // nginx puts a shorter name in its place.
+    let host = "a.long.name.of.a.host.example";
+    let head = |values: &[String]| {
+        let fields = values.iter().enumerate().map(|(nth, value)| match nth {
+            0 => format!("Content-Disposition: {value}\r\n"),
+            _ => format!("Content-Language: {value}\r\n"),
+        });
+        let fields = String::from_iter(fields);
+        format!("POST /channels/big/head HTTP/1.1\r\nHost: {host}\r\n{framing}\r\n{fields}\r\n")
+    };
+    let mut values = vec!["v".to_owned(); lines];
+    let room = HEAD_BYTES_MAX - head(&values).len();
+    for (nth, value) in values.iter_mut().enumerate() {
+        let part = room / lines + usize::from(nth < room % lines);
+        *value = "v".repeat(1 + part);
+    }
+    let head = head(&values).into_bytes();
+    assert_eq!(head.len(), HEAD_BYTES_MAX);
+    (head, values)
+}
+
+/// Exchanges a body with as many content fields as a head holds; on each side there is a proxy or none.
+#[track_caller]
+fn check_largest_head(server: &Server, producing: Option<&Proxy>, consuming: Option<&Proxy>) {
+    let open = |proxy: Option<&Proxy>| proxy.map_or_else(|| server.connect(), Proxy::connect);
+    let coded = [
+        ("Content-Length: 5", b"whole".to_vec()),
+        ("Transfer-Encoding: chunked", chunked(b"whole", 5)),
+    ];
+    for (framing, body) in coded {
+        for lines in [1, 2, 8] {
+            let (head, values) = largest_head(lines, framing);
+            let mut consumer = open(consuming);
+            consumer.send(get("big/head"));
+            let mut producer = open(producing);
+            producer.send([&head[..], &body].concat());
+            let reply = consumer.reply();
+            reply.assert_status(200);
+            let said = ["Content-Disposition", "Content-Language"].map(|name| reply.values(name));
+            assert!(
+                said.concat() == values,
+                "{lines} lines, {framing}: a field is not whole"
+            );
+            assert_eq!(reply.body, b"whole");
+            producer.reply().assert_status(200);
+        }
+    }
+}
+
+#[test]
+fn content_fields_as_large_as_a_head_pass_through_a_proxy_with_the_shipped_files() {
+    for program in [Program::Nginx, Program::Haproxy] {
+        let server = Server::start(&["--threads", "2"]);
+        let proxy = Proxy::start_shipped(program, &[(1, server.address())]);
+        check_largest_head(&server, None, None);
+        check_largest_head(&server, None, Some(&proxy));
+        check_largest_head(&server, Some(&proxy), None);
+        check_largest_head(&server, Some(&proxy), Some(&proxy));
+    }
 }
 
 // ---------------------------------------------------------------- leaving
