@@ -147,7 +147,7 @@ pub use server::run;
 #[doc(hidden)]
 pub mod testing {
     pub mod config {
-        pub use crate::config::{Form, Keepalive, Timeouts, address, descriptors};
+        pub use crate::config::{Form, HostAndPort, Keepalive, Timeouts, descriptors, host};
     }
     pub mod conn {
         pub use crate::conn::{outbound, signal};

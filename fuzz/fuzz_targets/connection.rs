@@ -4,7 +4,9 @@
 
 use httpipe::{
     Config,
-    testing::config::{Form, Keepalive, Timeouts, address::Address, descriptors::Descriptors},
+    testing::config::{
+        Form, HostAndPort, Keepalive, Timeouts, descriptors::Descriptors, host::Host,
+    },
 };
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::LazyLock;
@@ -21,7 +23,11 @@ fn start() -> SocketAddr {
     let millis = Duration::from_millis;
     let config = Config {
         listen: Vec::new(),
-        listen_default: Address::of_host(listen.ip(), listen.port()),
+        listen_default: HostAndPort {
+            host: Host::Address(listen.ip()),
+            port: listen.port(),
+            host_as_written: String::new(),
+        },
         unix_mode: None,
         admin: None,
         allowed_hosts: Vec::new(),
