@@ -17,16 +17,29 @@ use crate::{
 #[inline]
 pub fn check(target: &Target<'_>, route: &Result<Route<'_>, RouteError>) -> Result<(), Refusal> {
     let hosts = &target.session.shard.config().allowed_hosts;
+    if target.head.initiator == Initiator::Own && hosts.is_empty() {
+        return Ok(());
+    }
+    check_all(target, hosts, route)
+}
+
+#[cold]
+fn check_all(
+    target: &Target<'_>,
+    hosts: &[String],
+    route: &Result<Route<'_>, RouteError>,
+) -> Result<(), Refusal> {
     if !hosts.is_empty() && !is_known_as(target, hosts) && !matches!(route, Ok(Route::Health)) {
         return Err(Refusal::OTHER_HOST);
     }
-    match (target.head.initiator, route) {
-        (Initiator::Own, _) | (_, Err(_)) => Ok(()),
-        (initiator, Ok(route)) => {
-            let checked = initiator.check(target.head.method, route.is_safe());
-            checked.map_err(Refusal::from)
-        }
-    }
+    let Ok(route) = route else {
+        return Ok(());
+    };
+    let checked = target
+        .head
+        .initiator
+        .check(target.head.method, route.is_safe());
+    checked.map_err(Refusal::from)
 }
 
 /// Whether the client may know this server by the name in Host. A page whose name was made to resolve

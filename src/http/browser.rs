@@ -6,16 +6,16 @@
 
 use memchr::memmem;
 
-use super::{host::split_port, method::Method};
+use super::{host::split_port, method::Method, span::Span};
 
 /// Fields that browsers send, collected but not judged: the Host field may follow.
 #[derive(Default)]
-pub struct BrowserFields<'a> {
+pub struct BrowserFields {
     agent: Agent,
     site: Option<Site>,
     /// What is known of a person's navigation of a whole tab, as bits of [`USERS_NAVIGATION`].
     navigation: u8,
-    origin: Option<&'a [u8]>,
+    origin: Option<Span>,
 }
 
 /// Which part of the browser asks.
@@ -88,7 +88,7 @@ impl Initiator {
     }
 }
 
-impl<'a> BrowserFields<'a> {
+impl BrowserFields {
     /// Notes a field whose name has 14 letters.
     pub fn take(&mut self, name: &str, value: &[u8]) {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
@@ -111,7 +111,7 @@ impl<'a> BrowserFields<'a> {
         self.take_agent(is_prefetch, Agent::Prefetch);
     }
 
-    pub const fn take_origin(&mut self, value: &'a [u8]) {
+    pub const fn take_origin(&mut self, value: Span) {
         self.origin = Some(value);
     }
 
@@ -137,10 +137,19 @@ impl<'a> BrowserFields<'a> {
         }
     }
 
-    /// Who wants the request with these fields. `host`: the value of its Host field.
+    /// Who wants the request with these fields. `host`: the value of its Host field; `head`: what the
+    /// fields were collected from.
     #[inline]
     #[must_use]
-    pub fn initiator(&self, host: Option<&[u8]>) -> Initiator {
+    pub fn initiator(&self, host: Option<&[u8]>, head: &[u8]) -> Initiator {
+        match (self.agent, self.site, self.origin) {
+            (Agent::Page, None, None) => Initiator::Own,
+            _ => self.browsers_initiator(host, head),
+        }
+    }
+
+    #[cold]
+    fn browsers_initiator(&self, host: Option<&[u8]>, head: &[u8]) -> Initiator {
         match (self.agent, self.site, self.origin) {
             (Agent::Page, None, None) => Initiator::Own,
             (Agent::ServiceWorker, ..) => Initiator::ServiceWorker,
@@ -151,7 +160,9 @@ impl<'a> BrowserFields<'a> {
                 Initiator::Visitor
             }
             (Agent::Page, Some(Site::Foreign), _) => Initiator::ForeignPage,
-            (Agent::Page, None, Some(origin)) if is_same_place(origin, host) => Initiator::Own,
+            (Agent::Page, None, Some(origin)) if is_same_place(origin.of(head), host) => {
+                Initiator::Own
+            }
             (Agent::Page, None, Some(_)) => Initiator::ForeignOrigin,
         }
     }
@@ -201,14 +212,19 @@ mod tests {
 
     fn initiator(host: Option<&str>, fields: &[(&str, &str)]) -> Initiator {
         let mut browser = BrowserFields::default();
+        let mut head = Vec::new();
         for (name, value) in fields {
             match *name {
-                "Origin" => browser.take_origin(value.as_bytes()),
+                "Origin" => {
+                    let start = head.len();
+                    head.extend_from_slice(value.as_bytes());
+                    browser.take_origin(Span::locate(&head[start..], &head));
+                }
                 "Sec-Purpose" => browser.take_purpose(value.as_bytes()),
                 name => browser.take(name, value.as_bytes()),
             }
         }
-        browser.initiator(host.map(str::as_bytes))
+        browser.initiator(host.map(str::as_bytes), &head)
     }
 
     #[test]

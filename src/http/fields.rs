@@ -33,7 +33,7 @@ pub struct Fields<'a> {
     /// `Range` asks for a later part of a body.
     pub begins_later: bool,
     pub forwarded: Forwarded,
-    pub browser: BrowserFields<'a>,
+    pub browser: BrowserFields,
 }
 
 impl<'a> Fields<'a> {
@@ -62,7 +62,7 @@ impl<'a> Fields<'a> {
             4 if is("host") => self.once(|fields| &mut fields.host, value, HOST_TWICE),
             5 if is("range") => self.begins_later |= range::begins_later(value),
             6 if is("expect") => self.take_expectation(value),
-            6 if is("origin") => self.browser.take_origin(value),
+            6 if is("origin") => self.browser.take_origin(Span::locate(value, head)),
             10 if is("connection") => self.take_connection(value),
             10 if is("keep-alive") => self.asks_timeout = true,
             11 if is("sec-purpose") => self.browser.take_purpose(value),

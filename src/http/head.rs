@@ -152,7 +152,7 @@ fn judge(head: &[u8], request: &Request<'_, '_>) -> Result<RequestHead, HeadErro
         head_bytes: head.len() as u16,
         forwarded: fields.forwarded,
         host,
-        initiator: fields.browser.initiator(fields.host),
+        initiator: fields.browser.initiator(fields.host, head),
     })
 }
 

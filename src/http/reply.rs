@@ -151,12 +151,7 @@ pub fn consumer_head(
 ) {
     out.extend_from_slice(b"HTTP/1.1 200 OK\r\nDate: ");
     out.extend_from_slice(date.as_bytes());
-    let behind_date = if is_pdf(producer, producer_bytes) {
-        BEHIND_DATE_OF_PDF
-    } else {
-        BEHIND_DATE
-    };
-    out.extend_from_slice(behind_date.as_bytes());
+    out.extend_from_slice(BEHIND_DATE);
     content_fields(out, producer, producer_bytes);
     match encoder {
         Encoder::Length(bytes) => content_length(out, *bytes),
@@ -167,37 +162,20 @@ pub fn consumer_head(
 }
 
 /// What follows the date in a consumer's head. The body is a stranger's, in the origin of this server:
-/// a browser must neither guess its type (Fetch, "`X-Content-Type-Options` header") nor run its scripts
-/// (Content Security Policy, "sandbox").
-const BEHIND_DATE: &str = concat!(
-    "\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\n",
-    "X-Content-Type-Options: nosniff\r\nContent-Security-Policy: sandbox\r\n"
-);
+/// a browser must neither guess its type (Fetch, "`X-Content-Type-Options` header") nor, by
+/// [`SANDBOX`], run its scripts.
+const BEHIND_DATE: &[u8] = b"\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\n\
+    X-Content-Type-Options: nosniff\r\n";
 
-/// Browsers show no PDF in a sandbox.
-const BEHIND_DATE_OF_PDF: &str = concat!(
-    "\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\n",
-    "X-Content-Type-Options: nosniff\r\n"
-);
+/// Takes the origin from the page that a browser makes of the body (Content Security Policy,
+/// "sandbox").
+const SANDBOX: &[u8] = b"Content-Security-Policy: sandbox\r\n";
 
-/// Whether the type of the body is `application/pdf`, whatever its parameters. A value with a comma is
-/// none: a browser takes the last type of a list (Fetch, "extract a MIME type").
-fn is_pdf(producer: &RequestHead, bytes: &[u8]) -> bool {
-    const PDF: &[u8] = b"application/pdf";
-    let mut fields = producer.forwarded.iter();
-    let Some(field) = fields.find(|field| field.name == FieldName::ContentType) else {
-        return false;
-    };
-    let value = field.value.of(bytes);
-    let Some((front, parameters)) = value.split_at_checked(PDF.len()) else {
-        return false;
-    };
-    front.eq_ignore_ascii_case(PDF)
-        && matches!(parameters.trim_ascii_start(), [] | [b';', ..])
-        && !value.contains(&b',')
-}
+/// One constant, because most producers send no type.
+const DEFAULT_TYPE_AND_SANDBOX: &[u8] =
+    b"Content-Type: application/octet-stream\r\nContent-Security-Policy: sandbox\r\n";
 
-/// Copies the producer's content fields. `Content-Type` defaults to `application/octet-stream`, which
+/// Copies the producer's content fields, with the sandbox that the type takes. `Content-Type` defaults to `application/octet-stream`, which
 /// also replaces `application/x-www-form-urlencoded`: `curl -d` sends that whatever the data is.
 fn content_fields(out: &mut Vec<u8>, producer: &RequestHead, bytes: &[u8]) {
     const SAYS_NOTHING: &[u8] = b"application/x-www-form-urlencoded";
@@ -213,13 +191,29 @@ fn content_fields(out: &mut Vec<u8>, producer: &RequestHead, bytes: &[u8]) {
             if typed == Some(false) {
                 continue;
             }
+            // Browsers show no PDF in a sandbox.
+            if !is_pdf(value) {
+                out.extend_from_slice(SANDBOX);
+            }
         }
         out.extend_from_slice(field.line.of(bytes));
         out.extend_from_slice(b"\r\n");
     }
     if typed != Some(true) {
-        out.extend_from_slice(b"Content-Type: application/octet-stream\r\n");
+        out.extend_from_slice(DEFAULT_TYPE_AND_SANDBOX);
     }
+}
+
+/// Whether a `Content-Type` is `application/pdf`, whatever its parameters. A value with a comma is not:
+/// a browser takes the last type of a list (Fetch, "extract a MIME type").
+fn is_pdf(value: &[u8]) -> bool {
+    const PDF: &[u8] = b"application/pdf";
+    let Some((front, parameters)) = value.split_at_checked(PDF.len()) else {
+        return false;
+    };
+    front.eq_ignore_ascii_case(PDF)
+        && matches!(parameters.trim_ascii_start(), [] | [b';', ..])
+        && !value.contains(&b',')
 }
 
 /// `name` includes the colon and the space.
