@@ -75,6 +75,12 @@ impl Deadlines {
         ordered.first().map_or(Moment::NEVER, |&(at, _)| at)
     }
 
+    /// Whether [`Self::take_due`] would return a connection.
+    #[must_use]
+    pub fn may_be_due(&self, now: Moment) -> bool {
+        self.next() <= now || !self.new.borrow().is_empty()
+    }
+
     /// A connection to look at, because its entry is new or has come up by `now`. If its deadline is
     /// later, or if it is put off, the caller calls [`Self::look_again`]. The connection may have ended:
     /// if another one has its id and an entry later than `now`, the caller skips it.
@@ -212,7 +218,10 @@ mod tests {
         /// As the sweep looks: `worker/sweep.rs`.
         fn look(&mut self, rng: &mut Rng) {
             let now = self.now();
+            let is_due = self.deadlines.may_be_due(now);
+            let mut looked_at = 0;
             while let Some(id) = self.deadlines.take_due(now) {
+                looked_at += 1;
                 let Some(deadline) = self.connections.get(&id) else {
                     self.seen.ended_when_new += 1;
                     continue;
@@ -239,6 +248,7 @@ mod tests {
                     deadline.lift();
                 }
             }
+            assert_eq!(is_due, looked_at > 0);
             for (id, (_, moment)) in &self.expected {
                 let put_off = self.put_off.get(id).is_some_and(|soon| *soon > now);
                 assert!(*moment > now || put_off, "connection {id} was overlooked");

@@ -195,8 +195,8 @@ impl Session {
     /// from when that may have been. `known`: what they had taken at the last call, if nothing was sent
     /// since; without it, they count as if they had taken something.
     ///
-    /// `poll(2)` tells only when a third of a socket's buffer is free again, which takes a slow reader
-    /// longer than any limit.
+    /// `poll(2)` tells only when a third of a socket's buffer is free again, which may take a slow reader
+    /// longer than the limit.
     pub fn goes_on_taking<'a>(
         &self,
         sinks: impl Iterator<Item = &'a Transport>,
