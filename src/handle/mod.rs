@@ -77,7 +77,7 @@ fn dispatch(target: &Target<'_>) -> Step {
 
 /// Lets `handle` decide if this shard owns the channel; otherwise the connection goes to the shard
 /// that does, with every byte that was read on it.
-#[inline]
+#[inline(always)]
 fn on_owner(
     target: &Target<'_>,
     name: &ChannelName<'_>,

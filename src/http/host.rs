@@ -7,6 +7,7 @@ use memchr::{memchr, memrchr};
 /// RFC 3986 allows a comma in a host name. Here it is refused, because a proxy that merges two
 /// Host fields into one leaves a comma.
 #[must_use]
+#[inline]
 pub fn is_host(value: &[u8]) -> bool {
     let port = match value.strip_prefix(b"[") {
         Some(literal) => {
@@ -17,7 +18,7 @@ pub fn is_host(value: &[u8]) -> bool {
             }
         }
         None => {
-            let end = value.iter().position(|&byte| !is_in_host_name(byte));
+            let end = value.iter().position(|&byte| !IN_HOST_NAME[byte as usize]);
             &value[end.unwrap_or(value.len())..]
         }
     };
@@ -42,6 +43,17 @@ pub fn split_port(value: &[u8]) -> (&[u8], &[u8]) {
 const fn is_in_ip_literal(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'.' | b'-' | b'_' | b'~' | b'%')
 }
+
+/// [`is_in_host_name`] for every byte, in a table because each request has a Host: 110 instructions a pair.
+static IN_HOST_NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = is_in_host_name(byte as u8);
+        byte += 1;
+    }
+    table
+};
 
 const fn is_in_host_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()

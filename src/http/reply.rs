@@ -175,8 +175,9 @@ const SANDBOX: &[u8] = b"Content-Security-Policy: sandbox\r\n";
 const DEFAULT_TYPE_AND_SANDBOX: &[u8] =
     b"Content-Type: application/octet-stream\r\nContent-Security-Policy: sandbox\r\n";
 
-/// Copies the producer's content fields, with the sandbox that the type takes. `Content-Type` defaults to `application/octet-stream`, which
-/// also replaces `application/x-www-form-urlencoded`: `curl -d` sends that whatever the data is.
+/// Copies the producer's content fields, with the sandbox that the type takes. `Content-Type` defaults to
+/// `application/octet-stream`, which also replaces `application/x-www-form-urlencoded`: `curl -d` sends
+/// that whatever the data is.
 fn content_fields(out: &mut Vec<u8>, producer: &RequestHead, bytes: &[u8]) {
     const SAYS_NOTHING: &[u8] = b"application/x-www-form-urlencoded";
     let mut typed = None;
