@@ -38,6 +38,7 @@ mod reply;
 mod restart;
 mod routes;
 mod scale;
+mod sendfile;
 mod signals;
 mod sim;
 mod simulation;

@@ -150,7 +150,12 @@ fn a_bad_value_is_refused_with_the_option_the_value_and_what_is_allowed() {
 #[test]
 fn an_empty_variable_counts_as_unset() {
     let names = OPTIONS.map(|(_, name)| name);
-    let empty = Vec::from_iter(names.iter().chain(&["ACCESS_LOG"]).map(|name| (*name, "")));
+    let empty = Vec::from_iter(
+        names
+            .iter()
+            .chain(&["ACCESS_LOG", "NO_SPLICE"])
+            .map(|name| (*name, "")),
+    );
     let server = Server::start_with(&["--listen", "127.0.0.1:0"], &empty);
     server.ask("GET", "/healthz").assert_status(200);
     // The defaults hold. No machine has this address (RFC 5737).

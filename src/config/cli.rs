@@ -121,8 +121,9 @@ pub struct Cli {
     #[arg(long, env = "LOG_NAMES", value_name = "HOW", default_value = "hash")]
     pub log_names: Names,
 
-    /// Copy all bodies through a buffer instead of splicing large ones (for measurements)
-    #[arg(long, hide = true)]
+    /// Copy all bodies instead of splicing large ones. For producers on this machine that send files
+    /// with sendfile(2) and change them after their 200; costs three times the CPU for large bodies
+    #[arg(long, env = "NO_SPLICE", value_parser = BoolishValueParser::new())]
     pub no_splice: bool,
 
     #[arg(skip)]

@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 
 /// The variables of the options, removed so that the environment of the tests does not affect the
 /// server.
-pub const ENVIRONMENT: [&str; 28] = [
+pub const ENVIRONMENT: [&str; 29] = [
     "PORT",
     "LISTEN",
     "UNIX_MODE",
@@ -41,6 +41,7 @@ pub const ENVIRONMENT: [&str; 28] = [
     "MAX_WAITING_TOTAL",
     "MAX_CHANNELS",
     "BUSY_POLL",
+    "NO_SPLICE",
     "RUST_LOG",
     "LOG_FORMAT",
     "ACCESS_LOG",
