@@ -34,6 +34,7 @@ mod package;
 mod properties;
 mod proxies;
 mod range;
+mod readme;
 mod reply;
 mod restart;
 mod routes;
