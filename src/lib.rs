@@ -75,6 +75,7 @@
 //! | `shard/deadlines.rs` | **Deadlines**: time limits, in order |
 //! | `shard/backlog.rs` | **Backlog**: channels that are matched further in a later turn |
 //! | `shard/mesh.rs` | **Mesh**: which shard owns a channel, and the messages between shards |
+//! | `shard/peak.rs` | **Peak**: a number was high and stays low |
 //! | `shard/questions.rs` | **Questions** to the other shards, until they are answered |
 //! | `shard/listings.rs` | **Listings**: how many are made or sent at once |
 //! | `shard/wakers.rs` | **Wakers**: loops that wait for the next tick |

@@ -266,6 +266,18 @@ pub const LISTINGS_MAX: usize = 16;
 
 // ---------------------------------------------------------------- log
 
+/// Connections, or waiting requests, of all shards that are a peak; each shard has an equal share of
+/// them. After a peak the heap gives its free memory back. Each may have held a head and a part of a
+/// body, 32 KiB in all, so at most 8 MiB stay without a peak.
+pub const PEAK_MIN: usize = 256;
+
+/// Rounds of the sweep for which a number has to be low before a peak is over: a second.
+pub const PEAK_OVER_LOOKS: u32 = 10;
+
+/// Minimum interval between two times that the heap gives memory back. It takes up to 25 ms for 100 MiB,
+/// on a thread of its own, and whoever allocates meanwhile may wait.
+pub const HEAP_TRIM_PERIOD: Duration = Duration::from_secs(5);
+
 /// Minimum interval between two log lines about the same persistent problem: a line for each occurrence
 /// would bury the others and fill disks.
 pub const THROTTLE_PERIOD: Duration = Duration::from_secs(10);

@@ -28,6 +28,7 @@ mod hosts;
 mod listen;
 mod lost_lines;
 mod many;
+mod memory;
 mod metrics;
 mod options;
 mod package;

@@ -46,6 +46,16 @@ pub fn ignore_signal(signal: i32) {
     debug_assert_ne!(former, libc::SIG_ERR, "signal {signal} can be ignored");
 }
 
+/// Gives the free memory of the heap back to the kernel (`malloc_trim(3)`). Other allocators than glibc's
+/// do so by themselves.
+pub fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the function is MT-Safe (attributes(7)) and touches only memory that is not allocated.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Sets how many received bytes, or the end of the stream, make `socket` readable (`SO_RCVLOWAT`,
 /// `socket(7)`). Lowering it wakes a wait that is ready then.
 pub fn set_low_water(socket: &impl AsFd, bytes: i32) {

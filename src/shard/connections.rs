@@ -12,6 +12,7 @@ use crate::{
     io::socket::Transport,
     limits,
     model::audience::Audience,
+    shard::peak::Peak,
 };
 
 /// The connections.
@@ -19,6 +20,7 @@ use crate::{
 pub struct Connections {
     slots: RefCell<Slab<Rc<Conn>>>,
     operators: Cell<usize>,
+    peak: Peak,
 }
 
 impl Connections {
@@ -31,7 +33,9 @@ impl Connections {
         let entry = slots.vacant_entry();
         let id = ConnId::try_from(entry.key()).expect("fewer connections than 2^32");
         let conn = Rc::new(Conn::new(id, transport, audience, over_limit));
-        Rc::clone(entry.insert(conn))
+        let conn = Rc::clone(entry.insert(conn));
+        self.peak.note(slots.len());
+        conn
     }
 
     /// Forgets a connection that ends, or that goes to another shard.
@@ -79,6 +83,12 @@ impl Connections {
         if slots.capacity() > limits::SLOTS_LOOKED_AT_ONCE.max(4 * slots.len()) {
             slots.shrink_to_fit();
         }
+    }
+
+    /// Whether a peak of at least so many is over, as in [`Peak::is_over`].
+    #[must_use]
+    pub fn peak_is_over(&self, high: usize) -> bool {
+        self.peak.is_over(self.slots.borrow().len(), high)
     }
 
     /// How many are clients'.

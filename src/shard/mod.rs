@@ -8,6 +8,7 @@ pub mod connections;
 pub mod deadlines;
 pub mod listings;
 pub mod mesh;
+pub mod peak;
 pub mod questions;
 pub mod session;
 pub mod shared;

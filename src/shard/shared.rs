@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    sync::atomic::{AtomicU64, AtomicUsize},
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize},
 };
 
 use crate::{config::Config, observe::access::AccessLog, shard::mesh::Mesh};
@@ -21,6 +21,8 @@ pub struct Shared {
     pub accepting: AtomicUsize,
     /// How often each shard's sweep has made progress: the watchdog checks that the counts grow.
     pub heartbeats: Box<[AtomicU64]>,
+    /// A peak is over: the heap has free memory to give back.
+    pub heap_is_loose: AtomicBool,
     /// The port of the first listener for clients that has one.
     pub port: Option<u16>,
 }
@@ -37,6 +39,7 @@ impl Shared {
             connections: AtomicUsize::new(0),
             accepting: AtomicUsize::new(config.shards * listeners),
             heartbeats: (0..config.shards).map(|_| AtomicU64::new(0)).collect(),
+            heap_is_loose: AtomicBool::new(false),
             port,
             config,
         })

@@ -1,0 +1,99 @@
+//! What a crowd leaves behind in the server's memory when it has gone.
+
+use crate::support::connection::Connection;
+use crate::support::process::resident_bytes;
+use crate::support::request::{get, post, post_head};
+use crate::support::server::Server;
+use crate::support::{Side, until, within_bound};
+
+const CROWD: usize = 2000;
+
+/// What each client of the crowd makes the server hold: nearly as much as it holds for any.
+const HELD_BYTES: usize = 16_000;
+
+/// What may stay: pages that are used in part, and what the allocator keeps for each thread.
+const LEFT_BYTES_MAX: u64 = 6 << 20;
+
+/// What the server holds for a connection without a request.
+const CONNECTION_BYTES_MAX: usize = 2 * 1024;
+
+/// Two shards, warmed up.
+fn start() -> (Server, u64) {
+    let server = Server::start(&["--threads", "2"]);
+    server.barrier();
+    let before = resident_bytes(server.pid());
+    (server, before)
+}
+
+/// A crowd of clients that have sent what `bytes` says for each.
+fn crowd(server: &Server, bytes: impl Fn(usize) -> Vec<u8>) -> Vec<Connection> {
+    Vec::from_iter((0..CROWD).map(|nth| server.connect_and_send(&bytes(nth))))
+}
+
+#[track_caller]
+fn until_held(server: &Server, before: u64) {
+    let held = before + (CROWD * HELD_BYTES) as u64;
+    until("the crowd's bytes", || {
+        (resident_bytes(server.pid()) > held).then_some(())
+    });
+}
+
+/// `staying`: connections that are still open.
+#[track_caller]
+fn until_given_back(server: &Server, before: u64, staying: usize) {
+    let max = LEFT_BYTES_MAX + (staying * CONNECTION_BYTES_MAX) as u64;
+    let mut left = 0;
+    let given_back = within_bound(|| {
+        left = resident_bytes(server.pid()).saturating_sub(before);
+        (left < max).then_some(())
+    });
+    assert!(given_back.is_some(), "{left} bytes stay resident");
+}
+
+#[test]
+fn producers_that_leave_with_a_part_of_their_bodies_leave_no_memory_behind() {
+    let (server, before) = start();
+    for _ in 0..2 {
+        let producers = crowd(&server, |nth| {
+            let head = post_head(&format!("crowd/{nth}"), 1 << 20);
+            [head, vec![b'x'; HELD_BYTES]].concat()
+        });
+        server.until_waiting(Side::Producer, CROWD as u64);
+        until_held(&server, before);
+        producers.into_iter().for_each(Connection::close);
+        until_given_back(&server, before, 0);
+    }
+    server.until_unused();
+}
+
+#[test]
+fn clients_that_leave_in_the_middle_of_a_head_leave_no_memory_behind() {
+    let (server, before) = start();
+    let mut head = get("crowd/head");
+    head.truncate(head.len() - 2);
+    head.extend_from_slice(b"X: ");
+    head.resize(head.len() + HELD_BYTES, b'x');
+    let clients = crowd(&server, |_| head.clone());
+    until_held(&server, before);
+    clients.into_iter().for_each(Connection::close);
+    until_given_back(&server, before, 0);
+}
+
+#[test]
+fn producers_that_stay_after_their_exchanges_leave_no_memory_behind() {
+    let (server, before) = start();
+    let mut producers = crowd(&server, |nth| {
+        post(&format!("crowd/{nth}"), [b'x'; HELD_BYTES])
+    });
+    server.until_waiting(Side::Producer, CROWD as u64);
+    until_held(&server, before);
+    let mut consumer = server.connect();
+    for nth in 0..CROWD {
+        consumer.send(get(&format!("crowd/{nth}")));
+        assert_eq!(consumer.reply().body.len(), HELD_BYTES);
+    }
+    for producer in &mut producers {
+        producer.reply().assert_status(200);
+    }
+    until_given_back(&server, before, CROWD);
+}
