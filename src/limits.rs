@@ -261,7 +261,7 @@ pub const FILES_WARNED_BELOW: usize = 2048;
 pub const LISTED_AT_ONCE: usize = 1024;
 
 /// Listings that a shard makes or sends at once; each may be megabytes. One more is answered with
-/// 503.
+/// 503. Metrics do not count: a scraper must see a server that is busy with listings.
 pub const LISTINGS_MAX: usize = 16;
 
 // ---------------------------------------------------------------- log

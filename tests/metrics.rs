@@ -1,11 +1,12 @@
 //! `/metrics`: every name on the operator's page (`deploy/README.md`; `doc/protocol.md` explains
 //! the labels), counters that count what happened, gauges that return to zero, and the fast path.
 
-use crate::support::Side;
 use crate::support::metrics::Metrics;
 use crate::support::pattern::{assert_same_bytes, pattern};
-use crate::support::request::{chunked, post_chunked_head, post_head};
+use crate::support::request::{chunked, post_chunked_head, post_head, request};
 use crate::support::server::Server;
+use crate::support::{Side, until};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// One whole exchange.
@@ -192,6 +193,60 @@ fn gauges_follow_waiting_and_exchanging_and_return_to_zero() {
     drop(consumers);
     assert_eq!(server.ask("DELETE", "/channels/gauge/other").status, 204);
     server.until_unused();
+}
+
+/// Clients that ask for listings in a loop, and those that do not read theirs.
+fn with_listings_asked_for(server: &Server, then: impl FnOnce()) {
+    let over = AtomicBool::new(false);
+    let name = |n: usize| format!("{}/{n:0>250}", "n".repeat(250));
+    let waiting = Vec::from_iter((0..800).map(|n| server.consume(&name(n))));
+    server.until_waiting(Side::Consumer, waiting.len() as u64);
+    let unread = Vec::from_iter((0..32).map(|_| {
+        let client = server.connect();
+        client.narrow();
+        client
+    }));
+    let unread = Vec::from_iter(unread.into_iter().map(|mut client| {
+        client.send(request("GET", "/state"));
+        until("its reply", || client.has_bytes().then_some(()));
+        client
+    }));
+    std::thread::scope(|scope| {
+        for n in 0..60 {
+            let over = &over;
+            scope.spawn(move || {
+                let mut client = server.connect();
+                while !over.load(Ordering::Relaxed) {
+                    client.send(request("GET", &format!("/channels/nope{}", n % 30)));
+                    let status = client.reply().status;
+                    assert!(matches!(status, 404 | 503), "{status}");
+                }
+            });
+        }
+        let _ends = EndOnDrop(&over);
+        then();
+    });
+    drop(unread);
+}
+
+/// The clients end even if the test fails.
+struct EndOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn no_scrape_is_refused_however_many_listings_are_asked_for() {
+    let server = Server::start(&["--threads", "2"]);
+    with_listings_asked_for(&server, || {
+        for nth in 0..100 {
+            let status = server.ask("GET", "/metrics").status;
+            assert_eq!(status, 200, "scrape {nth}");
+        }
+    });
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::support::network::{SERVER, in_network_of_its_own};
 use crate::support::request::{get, post, post_chunked_head, post_head_with, request};
 use crate::support::server::Server;
 use crate::support::{FAILURE_BOUND, Side};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -162,7 +162,7 @@ fn the_time_of_an_exchange_starts_again_at_its_first_byte() {
 }
 
 #[test]
-fn a_long_reply_is_sent_to_its_end_if_the_client_takes_some_of_it_in_time() {
+fn a_listing_has_one_time_limit_in_all_however_steadily_its_client_reads() {
     in_network_of_its_own(|network| {
         network.set_send_buffer(16 << 10);
         let server = Server::start(&["--host", SERVER, "--keep-alive-timeout", "1"]);
@@ -173,20 +173,23 @@ fn a_long_reply_is_sent_to_its_end_if_the_client_takes_some_of_it_in_time() {
         slow.narrow();
         slow.send(request("GET", "/state"));
         let listing = slow.head();
-        let Framing::Length(mut left) = listing.framing else {
+        let Framing::Length(length) = listing.framing else {
             panic!("a listing has a length: {listing:?}");
         };
-        // Four times the time limit in total, in steps of a tenth of it.
-        let step = left / 40;
-        while left > step {
-            std::thread::sleep(Duration::from_millis(100));
-            slow.body_bytes(step as usize);
-            left -= step;
+        // In steps of a twentieth of the time limit, four times the limit in total.
+        let (mut stream, mut step) = (slow.sender(), vec![0; length as usize / 80]);
+        let mut read = 0;
+        while let Ok(more @ 1..) = stream.read(&mut step) {
+            read += more;
+            std::thread::sleep(Duration::from_millis(50));
         }
-        assert_eq!(
-            slow.rest_of_body().expect("a whole body").len() as u64,
-            left
-        );
+        assert!(read < length as usize / 2, "{read} of {length} bytes");
+        // A client that reads is sent the whole of it, and its connection is kept.
+        let mut quick = server.connect();
+        for _ in 0..2 {
+            quick.send(request("GET", "/state"));
+            assert_eq!(quick.reply().body.len() as u64, length);
+        }
     });
 }
 

@@ -13,9 +13,12 @@ pub enum Due {
     KeepAlive,
     /// The wait for a counterpart (`--request-timeout`).
     Wait,
-    /// An exchange in which nothing moves (`--idle-timeout`), and whatever else a task does until it
-    /// is stopped: a body that is dropped, a long reply.
+    /// An exchange in which nothing moves (`--idle-timeout`), and a body that is dropped
+    /// (`--header-timeout`).
     Idle,
+    /// A reply that takes more than a turn, to its last byte, however steadily the client reads
+    /// (`--keep-alive-timeout`). A listing's begins with its request.
+    Reply,
     /// The time for a client to close after its last reply.
     Linger,
 }

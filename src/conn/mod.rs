@@ -16,7 +16,7 @@ use std::{
     future::Future,
     mem,
     os::fd::{AsFd, BorrowedFd},
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
 };
 
@@ -267,6 +267,20 @@ impl Conn {
             let ready = pin!(ready());
             if self.signal.poked_or(ready).await.is_some() {
                 return self.check_stop();
+            }
+        }
+    }
+
+    /// Waits for `future` in this connection's task, unless the task is stopped. Takes a pinned
+    /// reference as [`Signal::poked_or`] does.
+    ///
+    /// # Errors
+    /// Why it was stopped.
+    pub async fn or_stopped<F: Future>(&self, mut future: Pin<&mut F>) -> Result<F::Output, Cause> {
+        loop {
+            self.check_stop()?;
+            if let Some(output) = self.signal.poked_or(future.as_mut()).await {
+                return Ok(output);
             }
         }
     }

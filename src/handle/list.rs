@@ -4,7 +4,11 @@
 //! sorted and written on a thread of the pool, and sent in slices. The longest turns of a listing of
 //! 100,000 channels are measured by `benches/micro.rs`, in `listings`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    pin::pin,
+    rc::Rc,
+};
 
 use super::{own_share::ask_all, target::Target};
 use crate::{
@@ -17,6 +21,7 @@ use crate::{
     model::{refusal::Refusal, reply::Reply},
     observe::{counters::Snapshot, process::Process},
     shard::{
+        Shard,
         listings::Listing,
         mesh::{Answer, Question},
         session::Session,
@@ -29,18 +34,23 @@ pub type Document = Result<(MediaType, Vec<u8>), Refusal>;
 /// Makes a document of the answers of all shards.
 pub type Format = fn(Vec<Answer>) -> Document;
 
-/// Asks all shards `question` and answers with what `format` makes of their answers.
+/// Asks all shards `question` and answers with what `format` makes of their answers. Metrics are a page
+/// or two, and are not refused however many listings there are.
 pub fn ask(target: &Target<'_>, question: Question, format: Format) -> Step {
-    match target.session.shard.listings.begin() {
-        None => target.refuse(&Refusal::TOO_MANY_LISTINGS),
-        Some(listing) => Step::work(gather(
-            target.session.clone(),
-            (target.head.method, target.persistence()),
-            question,
-            format,
-            listing,
-        )),
-    }
+    let listing = match question {
+        Question::Metrics => None,
+        _ => match target.session.shard.listings.begin() {
+            None => return target.refuse(&Refusal::TOO_MANY_LISTINGS),
+            listing => listing,
+        },
+    };
+    Step::work(gather(
+        target.session.clone(),
+        (target.head.method, target.persistence()),
+        question,
+        format,
+        listing,
+    ))
 }
 
 async fn gather(
@@ -48,15 +58,12 @@ async fn gather(
     (method, asked): (Method, Persistence),
     question: Question,
     format: Format,
-    _until_sent: Listing,
+    _until_sent: Option<Listing>,
 ) -> Step {
-    // The rest of the header or keep-alive timeout must not limit the wait for the shards.
-    session.conn.deadline.lift();
-    let answers = ask_all(&session.shard, &question).await;
-    let document = match question {
-        // A page or two: not worth a wait for the pool's thread.
-        Question::Metrics => format(answers),
-        _ => runtime::run_blocking(move || format(answers)).await,
+    session.limit_reply();
+    let document = pin!(document(&session.shard, question, format));
+    let Ok(document) = session.conn.or_stopped(document).await else {
+        return session.cut();
     };
     let reply = match document {
         Ok((media_type, body)) => Reply::document(asked, media_type, body.into()),
@@ -66,6 +73,15 @@ async fn gather(
     match session.say(reply.to(method)) {
         Next::Work(rest) => rest.await,
         next => Step::Next(next),
+    }
+}
+
+async fn document(shard: &Rc<Shard>, question: Question, format: Format) -> Document {
+    let answers = ask_all(shard, &question).await;
+    match question {
+        // Not worth a wait for the pool's thread.
+        Question::Metrics => format(answers),
+        _ => runtime::run_blocking(move || format(answers)).await,
     }
 }
 

@@ -4,7 +4,8 @@
 
 use std::{
     cell::RefCell,
-    future::{Future, poll_fn},
+    future::poll_fn,
+    mem,
     sync::Arc,
     task::{Poll, Waker},
 };
@@ -28,6 +29,8 @@ struct Gathering {
     missing: usize,
     answers: Vec<Answer>,
     waker: Option<Waker>,
+    /// Its asker waits no longer.
+    abandoned: bool,
 }
 
 impl Questions {
@@ -61,7 +64,12 @@ impl Questions {
         let mut questions = self.pending.borrow_mut();
         let gathering = &mut questions[ticket];
         gathering.missing -= 1;
-        gathering.answers.push(answer);
+        if !gathering.abandoned {
+            gathering.answers.push(answer);
+        } else if gathering.missing == 0 {
+            questions.remove(ticket);
+            return;
+        }
         if let Some(waker) = gathering.waker.take() {
             waker.wake();
         }
@@ -72,17 +80,42 @@ impl Questions {
             missing,
             answers: Vec::with_capacity(missing + 1),
             waker: None,
+            abandoned: false,
         })
     }
 
-    fn gathered(&self, ticket: usize) -> impl Future<Output = Vec<Answer>> {
-        poll_fn(move |context| {
+    async fn gathered(&self, ticket: usize) -> Vec<Answer> {
+        let _asked = Asked {
+            questions: self,
+            ticket,
+        };
+        poll_fn(|context| {
             let mut questions = self.pending.borrow_mut();
-            if questions[ticket].missing == 0 {
-                return Poll::Ready(questions.remove(ticket).answers);
+            let gathering = &mut questions[ticket];
+            if gathering.missing == 0 {
+                return Poll::Ready(mem::take(&mut gathering.answers));
             }
-            questions[ticket].waker = Some(context.waker().clone());
+            gathering.waker = Some(context.waker().clone());
             Poll::Pending
         })
+        .await
+    }
+}
+
+/// A question whose answers its asker waits for.
+struct Asked<'a> {
+    questions: &'a Questions,
+    ticket: usize,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        let mut questions = self.questions.pending.borrow_mut();
+        if questions[self.ticket].missing == 0 {
+            questions.remove(self.ticket);
+        } else {
+            // The answers are on their way, and nobody else may have this ticket until they are here.
+            questions[self.ticket].abandoned = true;
+        }
     }
 }

@@ -26,7 +26,7 @@ use crate::{
     limits,
     model::{
         reply::{Meaning, Reply},
-        verdict::{Cause, Close},
+        verdict::{Close},
     },
     shard::Shard,
 };
@@ -145,7 +145,13 @@ impl Session {
         conn.line.answered(status, outcome);
     }
 
-    /// The client left before the reply was sent.
+    /// The request in hand is not answered: its time is over, or the server's is.
+    #[must_use]
+    pub fn cut(&self) -> Step {
+        Step::Next(self.unheard())
+    }
+
+    /// The client left before the reply was sent, or was sent it for too long.
     fn unheard(&self) -> Next {
         self.conn.line.left();
         Next::Close(Close::Now)
@@ -244,34 +250,28 @@ impl Session {
         }
     }
 
-    /// Sends all of `bytes`, one part per turn. The client must take some of them within each
-    /// `--keep-alive-timeout`.
+    /// Puts the connection under the time limit of a reply that takes more than a turn: one limit in
+    /// all, so that a client that reads a little now and then holds no listing for ever.
+    pub fn limit_reply(&self) {
+        self.limit(Due::Reply, self.shard.config().timeouts.keep_alive);
+    }
+
+    /// Sends all of `bytes`, a part a turn, until the connection's time limit.
     ///
     /// # Errors
-    /// The client left or took nothing: how the connection ends.
+    /// The client left, or the time is over: how the connection ends.
     async fn send_all(&self, bytes: &[u8]) -> Result<(), Next> {
-        let Self { shard, conn } = self;
-        let patience = shard.config().timeouts.keep_alive;
-        let (mut sent, taken) = (0, Cell::new(None));
-        self.limit(Due::Idle, patience);
+        let conn = &self.conn;
+        let mut sent = 0;
         while sent < bytes.len() {
             let writable = pin!(conn.transport.writable());
             let poked = conn.signal.poked_or(writable).await.is_none();
-            if poked && let Some(cause) = conn.signal.take_stop() {
-                let client = std::iter::once(&conn.transport);
-                if cause == Cause::Expired && self.goes_on_taking(client, patience, &taken) {
-                    continue;
-                }
+            if poked && conn.signal.take_stop().is_some() {
                 return Err(self.unheard());
             }
             let part = &bytes[sent..bytes.len().min(sent + limits::COPY_BYTES)];
             match conn.transport.send(part, false) {
-                Sent::Bytes(0) => {}
-                Sent::Bytes(more) => {
-                    sent += more;
-                    taken.set(None);
-                    self.limit(Due::Idle, patience);
-                }
+                Sent::Bytes(more) => sent += more,
                 Sent::PeerGone => return Err(self.unheard()),
             }
         }
@@ -280,6 +280,10 @@ impl Session {
 }
 
 async fn send_rest(session: Session, parts: [Bytes; 2], announced: Announced) -> Step {
+    // A listing's limit has begun already.
+    if session.conn.deadline.due() != Due::Reply {
+        session.limit_reply();
+    }
     for part in parts {
         if let Err(next) = session.send_all(&part).await {
             return Step::Next(next);

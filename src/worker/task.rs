@@ -179,7 +179,7 @@ pub fn expire(session: &Session) {
     match session.conn.deadline.due() {
         Due::Head | Due::KeepAlive => expire_reading(session),
         Due::Wait => waiting::expire(session),
-        Due::Idle | Due::Linger => session.conn.signal.stop(Cause::Expired),
+        Due::Idle | Due::Reply | Due::Linger => session.conn.signal.stop(Cause::Expired),
     }
 }
 
@@ -301,7 +301,6 @@ mod tests {
     use crate::{
         config::{Config, cli::Cli},
         io::{
-            clock::Moment,
             runtime::{Driver, Pool},
             socket::{Kind, Transport},
         },
@@ -499,7 +498,7 @@ mod tests {
             until(&shard, || shard.counters.requests.get() == 1).await;
             let conn = shard.connections.get(u32::try_from(id).expect("an id"));
             // What the sweep does once the first head's time is over.
-            if conn.deadline.at() < Moment::NEVER {
+            if conn.deadline.due() == Due::Head {
                 expire(&Session::new(&shard, Rc::clone(&conn)));
             }
             drop(conn);
