@@ -25,7 +25,7 @@ use httpipe::testing::{
         registry::{Arrival, ChannelId, Limits, Registry, Side},
         route,
     },
-    shard::mesh::{Mesh, Message, Question},
+    shard::mesh::{Mesh, Message, Question, Subject},
 };
 use rustix::event::{PollFd, PollFlags, poll};
 
@@ -210,7 +210,7 @@ mod mailbox {
         Message::Ask {
             from: 0,
             ticket: 0,
-            question: Question::Metrics,
+            question: Question::Share(Subject::Metrics),
         }
     }
 
@@ -261,7 +261,7 @@ mod mailbox {
 /// else during it.
 mod listings {
     use super::*;
-    use httpipe::testing::{handle::list, limits::LISTED_AT_ONCE, shard::mesh::Answer};
+    use httpipe::testing::{handle::documents, limits::LISTED_AT_ONCE, model::names::Names};
 
     const CHANNELS: u32 = 100_000;
 
@@ -284,14 +284,13 @@ mod listings {
     }
 
     /// Copies one slice of the channels.
-    fn slice(
-        registry: &Registry<u32>,
-        from: usize,
-        found: &mut Vec<(String, String)>,
-    ) -> Option<usize> {
-        registry.list_from(from, LISTED_AT_ONCE, |_, namespace, name| {
-            found.push((namespace.to_owned(), name.to_owned()));
-        })
+    fn slice(registry: &Registry<u32>, from: usize, found: &mut Vec<Names>) -> Option<usize> {
+        let mut names = Names::default();
+        let next = registry.list_from(from, LISTED_AT_ONCE, |_, namespace, name| {
+            names.push_pair(namespace, name);
+        });
+        found.push(names);
+        next
     }
 
     #[divan::bench(
@@ -301,14 +300,13 @@ mod listings {
     )]
     fn a_turn(bencher: Bencher) {
         let registry = registry();
-        let (mut from, mut found) = (0, Vec::with_capacity(CHANNELS as usize));
+        let (mut from, mut found) = (0, Vec::new());
         bencher.bench_local(|| match slice(&registry, from, &mut found) {
             Some(next) => from = next,
             None => {
                 from = 0;
                 // A server drops it on another thread.
-                let room = Vec::with_capacity(CHANNELS as usize);
-                std::mem::forget(std::mem::replace(&mut found, room));
+                std::mem::forget(std::mem::take(&mut found));
             }
         });
     }
@@ -327,7 +325,7 @@ mod listings {
             cursor = slice(&registry, from, &mut found);
         }
         bencher
-            .with_inputs(|| vec![Answer::Channels(found.clone())])
-            .bench_local_values(|answers| list::state(answers).is_ok());
+            .with_inputs(|| found.clone())
+            .bench_local_values(|names| documents::state(&names).len());
     }
 }

@@ -60,6 +60,7 @@
 //! | `worker/sweep.rs` | **Sweep**: what a shard does periodically |
 //! | `handle/target.rs` | **Target**: a request and its connection |
 //! | `handle/guard.rs` | what is refused whatever it asks for |
+//! | `handle/documents.rs` | the desk: makes listings and metrics for clients of all shards |
 //! | `handle/own_share.rs` | questions to all shards, and one shard's share of the answer |
 //! | `handle/*.rs` | one file a verb |
 //! | `exchange/mod.rs` | **Exchange**: a body on its way from one source to its sinks |
@@ -77,7 +78,7 @@
 //! | `shard/mesh.rs` | **Mesh**: which shard owns a channel, and the messages between shards |
 //! | `shard/peak.rs` | **Peak**: a number was high and stays low |
 //! | `shard/questions.rs` | **Questions** to the other shards, until they are answered |
-//! | `shard/listings.rs` | **Listings**: how many are made or sent at once |
+//! | `shard/listings.rs` | **Listings**: who asked for which, and how many are unsent |
 //! | `shard/wakers.rs` | **Wakers**: loops that wait for the next tick |
 //! | `shard/busy_poll.rs` | **BusyPoll**: when a shard polls instead of sleeping |
 //! | `conn/mod.rs` | **Conn**: a connection and what its task is doing |
@@ -94,6 +95,7 @@
 //! | `observe/process.rs`, `observe/throttle.rs` | the process, throttled lines |
 //! | `model/registry.rs`, `model/channel.rs` | **Registry**: the channels that one shard owns |
 //! | `model/queue.rs`, `model/key.rs` | **Queue** of one side of a channel; **Key** and its hash |
+//! | `model/names.rs` | **Names** of channels, packed for a listing |
 //! | `model/route.rs`, `model/audience.rs` | **Route**: what a request asks for; **Audience**: which routes a listener has |
 //! | `model/request.rs` | requests that are kept: **ProducerRequest**, **ConsumerRequest** |
 //! | `model/refusal.rs`, `model/reply.rs` | **Refusal**: an error response; **Reply**: any of our own |
@@ -124,7 +126,8 @@
 //! - A task waits for readiness, never for an operation that holds a buffer: a wait that is dropped
 //!   loses nothing.
 //! - What is decided for another connection is handed to it (`Conn::hand`); no task waits for another
-//!   one, except for the answers of other shards to a question, which they give without asking a third.
+//!   one, except for the answers of other shards to a question: the desk's documents, which are made of
+//!   shares, and shares, which each shard gives without asking another.
 //! - A handler returns a reply; `Session::say` sends it.
 //! - Every bound is in `limits.rs`, every `unsafe` in `io/sys.rs`.
 
@@ -154,7 +157,7 @@ pub mod testing {
         pub use crate::conn::{outbound, signal};
     }
     pub mod handle {
-        pub use crate::handle::list;
+        pub use crate::handle::documents;
     }
     pub mod http {
         pub use crate::http::{chunked, decode, encode, head, head_error, method};
@@ -166,7 +169,9 @@ pub mod testing {
         pub use crate::limits::*;
     }
     pub mod model {
-        pub use crate::model::{audience, key, queue, refusal, registry, request, route, verdict};
+        pub use crate::model::{
+            audience, key, names, queue, refusal, registry, request, route, verdict,
+        };
     }
     pub mod shard {
         pub use crate::shard::mesh;

@@ -260,9 +260,18 @@ pub const FILES_WARNED_BELOW: usize = 2048;
 /// Channels that a listing looks at in one turn.
 pub const LISTED_AT_ONCE: usize = 1024;
 
-/// Listings that a shard makes or sends at once; each may be megabytes. One more is answered with
-/// 503. Metrics do not count: a scraper must see a server that is busy with listings.
-pub const LISTINGS_MAX: usize = 16;
+/// Longest listing, in bytes, that is sorted and written within a turn. A longer one goes to the thread
+/// of the pool and back, which costs as much as to write this.
+pub const LISTING_BYTES_IN_A_TURN: usize = 8 * 1024;
+
+/// Listings that are made and unsent, on all shards, while another is made whatever their size. Each
+/// is as large as the server is full, and is sent to all who asked for it.
+pub const LISTINGS_MAX: usize = 4;
+
+/// As long as the unsent ones have fewer bytes than this together, any number of them. Beyond both, a
+/// client that asks for a listing is answered with 503. Metrics are not counted: a scraper must see a
+/// server that is busy with listings, and a connection holds at most one page of them.
+pub const LISTINGS_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 // ---------------------------------------------------------------- log
 

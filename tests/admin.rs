@@ -2,9 +2,12 @@
 //! large listings that arrive whole.
 
 use crate::support::connection::Connection;
+use crate::support::network::{SERVER, in_network_of_its_own};
+use crate::support::process::resident_bytes;
 use crate::support::request::{get, post, post_head, request};
 use crate::support::server::Server;
 use crate::support::{Side, until};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const ADMIN: [&str; 2] = ["--admin", "127.0.0.1:0"];
 
@@ -184,4 +187,93 @@ fn a_listing_of_many_channels_is_whole_and_sorted_and_its_connection_is_kept() {
         serde_json::json!(["listed0", "listed1"])
     );
     drop(waiting);
+}
+
+#[test]
+fn clients_that_do_not_read_listings_hold_a_few_of_them_however_many_ask() {
+    const WAITING: usize = 1500;
+    const UNREAD: usize = 32;
+    in_network_of_its_own(|network| {
+        network.set_send_buffer(16 << 10);
+        let server = Server::start(&["--host", SERVER, "--threads", "2"]);
+        let name = |n| format!("{}{n:0>245}/{n:0>250}", "n".repeat(5));
+        let _waiting = Vec::from_iter((0..WAITING).map(|n| server.consume(&name(n))));
+        server.until_waiting(Side::Consumer, WAITING as u64);
+        let listing_bytes = server.ask("GET", "/state").body.len();
+        let before = resident_bytes(server.pid());
+        let ask = |_| {
+            let mut client = server.connect();
+            client.narrow();
+            client.send(request("GET", "/state"));
+            client
+        };
+        let answered = |client: &Connection| client.has_bytes();
+        // Together, and one after another.
+        let mut unread = Vec::from_iter((0..UNREAD / 2).map(ask));
+        until("all to be answered", || {
+            unread.iter().all(answered).then_some(())
+        });
+        for nth in UNREAD / 2..UNREAD {
+            unread.push(ask(nth));
+            let last = unread.last().expect("one");
+            until("its answer", || answered(last).then_some(()));
+        }
+        let grown = resident_bytes(server.pid()).saturating_sub(before);
+        let listings = grown as usize / listing_bytes;
+        assert!(listings < 12, "{grown} bytes, as {listings} listings have");
+        let statuses = Vec::from_iter(unread.iter_mut().map(|client| client.head().status));
+        let listed = statuses.iter().filter(|&&status| status == 200).count();
+        let refused = statuses.iter().filter(|&&status| status == 503).count();
+        assert!(listed > 4 && listed + refused == UNREAD, "{statuses:?}");
+        drop(unread);
+        until("room", || {
+            (server.ask("GET", "/state").status == 200).then_some(())
+        });
+    });
+}
+
+#[test]
+fn a_listing_has_every_channel_that_was_in_use_before_it_was_asked_for() {
+    const CHANNELS: usize = 60;
+    const OTHERS: usize = 8;
+    let server = Server::start(&["--threads", "2"]);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // A listing of each kind is being made at all times.
+        for nth in 0..OTHERS {
+            let (server, over) = (&server, &over);
+            let target = ["/channels/busy", "/state", "/channels/namespaces"][nth % 3];
+            scope.spawn(move || {
+                let mut client = server.connect();
+                while !over.load(Ordering::Relaxed) {
+                    client.send(request("GET", target));
+                    let status = client.reply().status;
+                    assert!(matches!(status, 200 | 404), "{status}");
+                }
+            });
+        }
+        let _ends = EndOnDrop(&over);
+        let mut waiting = Vec::new();
+        for nth in 0..CHANNELS {
+            let last = format!("{nth}");
+            waiting.push(server.consumer_waiting(&format!("busy/{last}"), nth as u64 + 1));
+            let all = server.ask("GET", "/channels/busy").json();
+            assert_eq!(all.as_array().expect("names").len(), nth + 1);
+            assert!(
+                server.state()["busy"]
+                    .as_array()
+                    .expect("names")
+                    .contains(&last.into())
+            );
+        }
+    });
+}
+
+/// Ends the other clients even if the test fails.
+struct EndOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

@@ -48,7 +48,7 @@ async fn everywhere(session: Session, asked: Persistence, namespace: String) -> 
     let answers = ask_all(&session.shard, &question).await;
     let destroyed = answers.iter().map(|answer| match answer {
         Answer::Deleted(channels) => *channels,
-        Answer::Channels(_) | Answer::Metrics(_) => unreachable!("the answer to another question"),
+        _ => unreachable!("the answer to another question"),
     });
     Step::Reply(match destroyed.sum::<usize>() {
         0 => Reply::refuse(asked, &Refusal::NOT_IN_USE),

@@ -5,6 +5,7 @@
 
 pub mod consume;
 pub mod delete;
+pub mod documents;
 pub mod drop_body;
 pub mod guard;
 pub mod help;
@@ -21,7 +22,7 @@ use crate::{
         reply::Reply,
         route::{self, ChannelName, Route, RouteError},
     },
-    shard::{mesh::Question, session::Session},
+    shard::{mesh::Subject, session::Session},
 };
 
 use self::target::Target;
@@ -98,14 +99,10 @@ fn on_any_shard(target: &Target<'_>, route: Route<'_>) -> Step {
     target.keep_rest();
     match route {
         Route::DeleteNamespace(name) => delete::namespace(target, name.into_owned()),
-        Route::ListNamespaces => list::ask(target, Question::Channels(None), list::namespaces),
-        Route::ListChannels(name) => list::ask(
-            target,
-            Question::Channels(Some(name.into_owned())),
-            list::channels,
-        ),
-        Route::State => list::ask(target, Question::Channels(None), list::state),
-        Route::Metrics => list::ask(target, Question::Metrics, list::metrics),
+        Route::ListNamespaces => list::ask(target, Subject::Namespaces),
+        Route::ListChannels(name) => list::ask(target, Subject::Namespace(name.into_owned())),
+        Route::State => list::ask(target, Subject::State),
+        Route::Metrics => list::ask(target, Subject::Metrics),
         Route::Help => help::help(target),
         Route::Robots => help::robots(target),
         Route::Health => help::health(target),

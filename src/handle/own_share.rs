@@ -1,14 +1,15 @@
-//! Questions to all shards, and each shard's own share of the answer. A shard answers without asking a
-//! third, so waits cannot form a cycle.
+//! Questions to all shards, and each shard's own share of the answer. A shard gives its share without
+//! asking another one, so waits cannot form a cycle.
 
 use std::rc::Rc;
 
 use crate::{
     exchange::waiting,
     limits,
+    model::names::Names,
     shard::{
         Shard,
-        mesh::{Answer, Question},
+        mesh::{Answer, Question, Subject},
     },
 };
 
@@ -22,31 +23,43 @@ pub async fn ask_all(shard: &Rc<Shard>, question: &Question) -> Vec<Answer> {
 /// This shard's share of the answer to `question`.
 pub async fn own_share(shard: &Rc<Shard>, question: &Question) -> Answer {
     match question {
-        Question::Channels(namespace) => {
-            Answer::Channels(channels(shard, namespace.as_deref()).await)
+        Question::Share(Subject::State) => {
+            Answer::Names(names(shard, |names, of, name| names.push_pair(of, name)).await)
         }
+        Question::Share(Subject::Namespaces) => {
+            Answer::Names(names(shard, |names, of, _| names.push(of)).await)
+        }
+        Question::Share(Subject::Namespace(namespace)) => {
+            let push = |names: &mut Names, of: &str, name: &str| {
+                if of == namespace {
+                    names.push(name);
+                }
+            };
+            Answer::Names(names(shard, push).await)
+        }
+        Question::Share(Subject::Metrics) => Answer::Metrics(Box::new(shard.snapshot())),
         Question::DeleteNamespace(namespace) => {
             Answer::Deleted(delete_namespace(shard, namespace).await)
         }
-        Question::Metrics => Answer::Metrics(Box::new(shard.snapshot())),
+        Question::Document(_) => unreachable!("a document has no shares of its own"),
     }
 }
 
-/// This shard's channels, of one namespace or of all, as pairs of namespace and name. Other work
-/// runs in between, so channels that open or close meanwhile may be missing.
-async fn channels(shard: &Shard, namespace: Option<&str>) -> Vec<(String, String)> {
-    // Room for all from the start: moving megabytes when the vector grows would make a long turn.
-    let mut found = Vec::with_capacity(shard.registry.borrow().channels());
+/// What `push` takes of each of this shard's channels. Other work runs in between, so channels that
+/// open or close meanwhile may be missing.
+async fn names(shard: &Shard, push: impl Fn(&mut Names, &str, &str)) -> Vec<Names> {
+    // A piece for each turn: to move megabytes into a larger place would make a long turn.
+    let mut found = Vec::new();
     let mut cursor = Some(0);
     while let Some(from) = cursor {
+        let mut names = Names::default();
         cursor = shard
             .registry
             .borrow()
             .list_from(from, limits::LISTED_AT_ONCE, |_, of, name| {
-                if namespace.is_none_or(|namespace| namespace == of) {
-                    found.push((of.to_owned(), name.to_owned()));
-                }
+                push(&mut names, of, name);
             });
+        found.push(names);
         if cursor.is_some() {
             shard.yield_now().await;
         }

@@ -4,6 +4,7 @@
 pub mod audience;
 pub mod channel;
 pub mod key;
+pub mod names;
 pub mod queue;
 pub mod refusal;
 pub mod registry;

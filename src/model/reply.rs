@@ -9,6 +9,7 @@ use crate::{
         reply::{Fields, MediaType, Persistence, ReplyBody},
         status::Status,
     },
+    limits,
     model::{
         refusal::{Kind, Refusal},
         route::Allow,
@@ -121,6 +122,13 @@ impl Reply {
     pub fn to(mut self, method: Method) -> Self {
         self.head_only = method == Method::Head;
         self
+    }
+
+    /// Whether its body is too long to be written behind its head, and is sent from where it lies.
+    #[must_use]
+    pub fn has_long_body(&self) -> bool {
+        matches!(&self.body, ReplyBody::Bytes(body)
+            if !self.head_only && body.len() > limits::COPY_BYTES)
     }
 
     /// Closes the connection if `unread`: the rest of the request's body is unread, so the next head

@@ -1,17 +1,20 @@
 //! Which shard owns a channel, and the messages between shards.
 //!
-//! A handover is never awaited. Only questions about a namespace or the whole server are answered, and
-//! a shard answers without asking another one, so waits cannot form a cycle. The lock is taken between
-//! requests, never on the data path.
+//! A handover is never awaited. Only questions about a namespace or the whole server are answered. A
+//! shard gives its share without asking another one, and asks for shares when it is asked for a
+//! document, so waits cannot form a cycle. The lock is taken between requests, never on the data path.
 //!
 //! The mailboxes are bounded by `--max-connections`: a handover holds a connection, and a connection
 //! asks one question at a time.
 
 use std::{io, mem, os::fd::OwnedFd, sync::Mutex};
 
+use bytes::Bytes;
+
 use crate::{
+    http::reply::MediaType,
     io::{eventfd::EventFd, socket::Parts},
-    model::{audience::Audience, key::KeyHasher, request::Request},
+    model::{audience::Audience, key::KeyHasher, names::Names, refusal::Refusal, request::Request},
     observe::counters::Snapshot,
 };
 
@@ -46,23 +49,42 @@ pub struct Handover {
     pub request: Box<Request>,
 }
 
-/// A question to all shards.
-#[derive(Clone, Debug)]
-pub enum Question {
-    /// The channels of one namespace, or of all.
-    Channels(Option<String>),
-    DeleteNamespace(String),
+/// What a document is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// All channels in use, by namespace.
+    State,
+    /// The namespaces in use.
+    Namespaces,
+    /// The channels in use of one namespace.
+    Namespace(String),
     Metrics,
 }
 
-/// One shard's share of an answer.
+/// A document: its media type and its bytes, or why there is none.
+pub type Document = Result<(MediaType, Bytes), Refusal>;
+
+/// What one shard asks another.
+#[derive(Clone, Debug)]
+pub enum Question {
+    /// The next document, about all shards; for [`Mesh::DESK`].
+    Document(Subject),
+    /// The receiver's share of a document.
+    Share(Subject),
+    /// The receiver's share of a deletion.
+    DeleteNamespace(String),
+}
+
 #[derive(Debug)]
 pub enum Answer {
-    /// Pairs of namespace and channel, in no order.
-    Channels(Vec<(String, String)>),
+    /// `None`: the making panicked.
+    Document(Option<Document>),
+    /// Namespaces, channels of a namespace, or pairs of both, in no order. A channel that opens or
+    /// closes meanwhile may be in it, missing, or in it twice.
+    Names(Vec<Names>),
+    Metrics(Box<Snapshot>),
     /// The number of channels deleted.
     Deleted(usize),
-    Metrics(Box<Snapshot>),
 }
 
 /// The mailboxes of all shards, and the rule that says which shard owns a channel.
@@ -77,6 +99,9 @@ struct Mailbox {
 }
 
 impl Mesh {
+    /// The shard that makes the documents that clients of all shards ask for.
+    pub const DESK: usize = 0;
+
     /// A mesh of `shards` shards, at least one.
     ///
     /// # Errors

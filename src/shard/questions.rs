@@ -1,4 +1,4 @@
-//! The questions that a shard has asked all others, and the answers that have come.
+//! The questions that a shard has asked others, and the answers that have come.
 //!
 //! Bounded: a connection asks one question at a time.
 
@@ -59,6 +59,15 @@ impl Questions {
         self.gathered(ticket).await
     }
 
+    /// Lets `put` put a question under this ticket to one shard, perhaps this one, and waits for its
+    /// answer.
+    pub async fn ask_one(&self, put: impl FnOnce(usize)) -> Answer {
+        let ticket = self.begin(1);
+        put(ticket);
+        let answer = self.gathered(ticket).await.pop();
+        answer.expect("one shard gives one answer")
+    }
+
     /// Records an answer to the question `ticket`.
     pub fn answered(&self, ticket: usize, answer: Answer) {
         let mut questions = self.pending.borrow_mut();
@@ -117,5 +126,50 @@ impl Drop for Asked<'_> {
             // The answers are on their way, and nobody else may have this ticket until they are here.
             questions[self.ticket].abandoned = true;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::pin,
+        task::{Context, Waker},
+    };
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::{
+        config::{Config, cli::Cli},
+        shard::mesh::Subject,
+    };
+
+    #[test]
+    fn the_ticket_of_a_question_that_nobody_waits_for_is_free_when_all_have_answered() {
+        let cli = Cli::parse_from(["httpipe", "--threads", "3"]);
+        let config = Config::from_cli(cli).expect("options that can be kept");
+        let shared = Shared::new(config, 0, None).expect("descriptors");
+        let questions = Questions::new(0, &Arc::new(shared));
+        let mut context = Context::from_waker(Waker::noop());
+        {
+            let asked = pin!(questions.ask_others(&Question::Share(Subject::State)));
+            assert!(asked.poll(&mut context).is_pending());
+        }
+        let other = Question::Share(Subject::Metrics);
+        let mut other = pin!(questions.ask_others(&other));
+        assert!(other.as_mut().poll(&mut context).is_pending());
+        questions.answered(0, Answer::Deleted(1));
+        questions.answered(1, Answer::Deleted(2));
+        questions.answered(0, Answer::Deleted(3));
+        assert_eq!(questions.pending.borrow().len(), 1);
+        questions.answered(1, Answer::Deleted(4));
+        let Poll::Ready(answers) = other.poll(&mut context) else {
+            panic!("all have answered");
+        };
+        assert!(matches!(
+            answers[..],
+            [Answer::Deleted(2), Answer::Deleted(4)]
+        ));
+        assert!(questions.pending.borrow().is_empty());
     }
 }

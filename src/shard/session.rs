@@ -26,7 +26,7 @@ use crate::{
     limits,
     model::{
         reply::{Meaning, Reply},
-        verdict::{Close},
+        verdict::Close,
     },
     shard::Shard,
 };
@@ -70,15 +70,15 @@ impl Session {
         self.note(&reply);
         self.conn.outbound.note_sent();
         let mut out = self.shard.out.borrow_mut();
-        let long = self.write(&mut out, reply, announced);
+        self.write(&mut out, &reply, announced);
         let sent = match self.conn.transport.send(&out, false) {
             Sent::Bytes(sent) => sent,
             Sent::PeerGone => return self.unheard(),
         };
-        if sent == out.len() && long.is_empty() {
+        if sent == out.len() && !reply.has_long_body() {
             return self.finish(announced);
         }
-        let parts = [Bytes::copy_from_slice(&out[sent..]), long];
+        let parts = unsent(&out, sent, reply);
         Next::Work(Box::pin(send_rest(self.clone(), parts, announced)))
     }
 
@@ -95,21 +95,16 @@ impl Session {
         }
     }
 
-    /// Writes `reply` into the shard's buffer; returns its body if that is too long for the buffer.
-    fn write(&self, out: &mut Vec<u8>, reply: Reply, announced: Announced) -> Bytes {
+    /// Writes `reply` into the shard's buffer, without its body if that is too long for the buffer.
+    fn write(&self, out: &mut Vec<u8>, reply: &Reply, announced: Announced) {
         out.clear();
         out.shrink_to(limits::COPY_BYTES);
         self.shard.clock.with_date(|date| {
             let (status, fields) = (reply.status, &reply.fields);
             reply::own_head(out, date, status, fields, reply.body.len(), announced);
         });
-        match reply.body {
-            _ if reply.head_only => Bytes::new(),
-            ReplyBody::Bytes(body) if body.len() > limits::COPY_BYTES => body,
-            short => {
-                reply::own_body(out, &short);
-                Bytes::new()
-            }
+        if !reply.head_only && !reply.has_long_body() {
+            reply::own_body(out, &reply.body);
         }
     }
 
@@ -279,6 +274,22 @@ impl Session {
     }
 }
 
+/// What is left of `reply` behind the first `sent` bytes of `out`, where its head was written and its
+/// body if that is not long. A document is shared and not copied: many clients may leave it unread.
+#[cold]
+fn unsent(out: &[u8], sent: usize, reply: Reply) -> [Bytes; 2] {
+    let long = reply.has_long_body();
+    match reply.body {
+        ReplyBody::Bytes(body) if !reply.head_only => {
+            let head_bytes = out.len() - if long { 0 } else { body.len() };
+            let head = &out[sent.min(head_bytes)..head_bytes];
+            let body = body.slice(sent.saturating_sub(head_bytes)..);
+            [Bytes::copy_from_slice(head), body]
+        }
+        _ => [Bytes::copy_from_slice(&out[sent..]), Bytes::new()],
+    }
+}
+
 async fn send_rest(session: Session, parts: [Bytes; 2], announced: Announced) -> Step {
     // A listing's limit has begun already.
     if session.conn.deadline.due() != Due::Reply {
@@ -290,4 +301,43 @@ async fn send_rest(session: Session, parts: [Bytes; 2], announced: Announced) ->
         }
     }
     Step::Next(session.finish(announced))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{http::reply::MediaType, model::refusal::Refusal};
+
+    fn document(bytes: usize) -> (Reply, Bytes) {
+        let body = Bytes::from(vec![b'.'; bytes]);
+        let reply = Reply::document(Persistence::Implied, MediaType::Json, body.clone());
+        (reply, body)
+    }
+
+    #[test]
+    fn what_is_unsent_of_a_document_is_shared_wherever_the_send_stopped() {
+        for (bytes, written) in [(100, 100), (limits::COPY_BYTES + 1, 0)] {
+            let (reply, body) = document(bytes);
+            let out = [&b"head"[..], &body[..written]].concat();
+            for sent in [0, 1, 4, out.len()] {
+                let [head, rest] = unsent(&out, sent, reply.clone());
+                assert_eq!(head, out[sent.min(4)..4]);
+                assert_eq!(rest, body[sent.saturating_sub(4)..]);
+                assert!(rest.is_empty() || body.as_ptr_range().contains(&rest.as_ptr()));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_unsent_of_any_other_reply_is_what_was_written() {
+        let refused = Reply::refuse(Persistence::Implied, &Refusal::NOT_IN_USE);
+        let (document, _) = document(100);
+        let head_only = Reply {
+            head_only: true,
+            ..document
+        };
+        for reply in [refused, head_only] {
+            assert_eq!(unsent(b"written", 2, reply), [&b"itten"[..], b""]);
+        }
+    }
 }

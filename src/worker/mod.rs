@@ -15,11 +15,12 @@ use std::{
 
 use crate::{
     exchange::matching,
-    handle::own_share::own_share,
+    handle::{documents, own_share::own_share},
     io::{eventfd, fd::AsyncFd, runtime, socket::Transport},
     observe::log,
     shard::{
         Shard,
+        listings::Asker,
         mesh::{Handover, Message, Question},
         session::Session,
         shared::Shared,
@@ -89,6 +90,11 @@ impl Worker {
         let shard = &self.shard;
         match message {
             Message::HandOver(handover) => take_over(shard, *handover),
+            Message::Ask {
+                from,
+                ticket,
+                question: Question::Document(subject),
+            } => documents::order(shard, subject, Asker { from, ticket }),
             Message::Ask {
                 from,
                 ticket,
