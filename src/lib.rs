@@ -95,7 +95,7 @@
 //! | `observe/process.rs`, `observe/throttle.rs` | the process, throttled lines |
 //! | `model/registry.rs`, `model/channel.rs` | **Registry**: the channels that one shard owns |
 //! | `model/queue.rs`, `model/key.rs` | **Queue** of one side of a channel; **Key** and its hash |
-//! | `model/names.rs` | **Names** of channels, packed for a listing |
+//! | `model/namespaces.rs`, `model/names.rs` | **Namespaces**: the channels of each; **Names**, packed for a listing |
 //! | `model/route.rs`, `model/audience.rs` | **Route**: what a request asks for; **Audience**: which routes a listener has |
 //! | `model/request.rs` | requests that are kept: **ProducerRequest**, **ConsumerRequest** |
 //! | `model/refusal.rs`, `model/reply.rs` | **Refusal**: an error response; **Reply**: any of our own |

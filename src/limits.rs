@@ -260,6 +260,17 @@ pub const FILES_WARNED_BELOW: usize = 2048;
 /// Channels that a listing looks at in one turn.
 pub const LISTED_AT_ONCE: usize = 1024;
 
+/// Channels of a shard that are not sorted into their namespaces yet. A question about a namespace has
+/// to sort them in, in one turn; as many channels can be open for a moment at no such cost.
+pub const NEW_CHANNELS_MAX: usize = 1024;
+
+/// Channels of a namespace that are deleted before the next ones are looked for.
+pub const DELETED_AT_ONCE: usize = 64;
+
+/// Waiting requests of a deleted channel that leave their queues in one turn. They are answered in
+/// later turns, [`SENT_AWAY_AT_ONCE`].
+pub const EVICTED_AT_ONCE: usize = 512;
+
 /// Longest listing, in bytes, that is sorted and written within a turn. A longer one goes to the thread
 /// of the pool and back, which costs as much as to write this.
 pub const LISTING_BYTES_IN_A_TURN: usize = 8 * 1024;

@@ -1,11 +1,12 @@
 //! What each path and method does, which are refused and how, which names are valid, and what the
 //! listings contain.
 
-use crate::support::Side;
 use crate::support::connection::Reply;
-use crate::support::request::{chunk, chunked, get, post_head, request};
+use crate::support::request::{chunk, chunked, get, post, post_head, request};
 use crate::support::server::Server;
+use crate::support::{Side, until};
 use serde_json::json;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The reply to a request given as its first line without the version.
 fn ask(server: &Server, start: &str) -> Reply {
@@ -684,6 +685,50 @@ fn deleting_a_namespace_answers_all_its_waiting_requests_and_no_others() {
         assert_eq!(kept.reply().body, b"data");
         producer.reply().assert_status(200);
     }
+}
+
+#[test]
+fn all_who_waited_have_their_reply_before_that_of_delete_even_if_others_come_meanwhile() {
+    const CROWD: usize = 700;
+    const ALONE: usize = 100;
+    let server = Server::start(&["--threads", "2"]);
+    let channel = |n: usize| match n {
+        0..CROWD => "gone/crowd".to_owned(),
+        _ => format!("gone/{n}"),
+    };
+    let mut waiting = Vec::from_iter((0..CROWD + ALONE).map(|n| server.consume(&channel(n))));
+    server.until_waiting(Side::Consumer, waiting.len() as u64);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let others = Vec::from_iter((0..4).map(|nth| {
+            let (server, over) = (&server, &over);
+            scope.spawn(move || {
+                let mut producer = server.connect();
+                for n in (0..CROWD + ALONE).rev().skip(nth).step_by(4) {
+                    if over.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    producer.send(post(&channel(n), b"data"));
+                    let status = producer.reply().status;
+                    assert!(matches!(status, 200 | 410), "{status}");
+                }
+            })
+        }));
+        assert_eq!(server.ask("DELETE", "/channels/gone").status, 204);
+        over.store(true, Ordering::Relaxed);
+        let hanging = waiting.iter().filter(|waiter| !waiter.has_bytes());
+        assert_eq!(hanging.count(), 0);
+        // Those who came meanwhile wait on, or were deleted too.
+        until("the others to end", || {
+            server.ask("DELETE", "/channels/gone");
+            others.iter().all(|other| other.is_finished()).then_some(())
+        });
+    });
+    for waiter in &mut waiting {
+        let reply = waiter.reply();
+        assert!(matches!(reply.status, 200 | 410), "{}", reply.status);
+    }
+    server.until_unused();
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! A failure prints its seed. `HTTPIPE_SEED` runs only that seed, `HTTPIPE_SIM_STEPS` sets the
 //! steps per seed.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Display;
 use std::ops::Range;
 use std::str::FromStr;
@@ -107,6 +107,7 @@ struct Simulation {
     registry: Registry<u32>,
     model: [Channel; NAMES.len()],
     listing: Option<Listing>,
+    listing_of_one: Option<ListingOfOne>,
     waiters: u32,
     seen: BTreeSet<Event>,
 }
@@ -153,6 +154,17 @@ struct Listing {
     shown: Vec<usize>,
 }
 
+/// A listing of one namespace under way.
+struct ListingOfOne {
+    namespace: &'static str,
+    cursor: usize,
+    /// The channels of the namespace that have been in use, with the same id, since the listing began.
+    stayed: Vec<(usize, ChannelId)>,
+    shown: BTreeSet<usize>,
+    /// The channels that the namespace had then: no more are visited.
+    visits_left: usize,
+}
+
 /// Events that must happen at least once: a simulation proves nothing about events that never
 /// happen.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -175,11 +187,13 @@ enum Event {
     BothGoneAtMatch,
     Drained,
     DrainedDuringExchange,
+    DrainedInPart,
     ListedThroughChanges,
+    ListedOneThroughChanges,
 }
 
 impl Event {
-    const ALL: [Event; 19] = [
+    const ALL: [Event; 21] = [
         Event::MatchedOnArrival,
         Event::FinishedAtOnce,
         Event::Waited,
@@ -198,7 +212,9 @@ impl Event {
         Event::BothGoneAtMatch,
         Event::Drained,
         Event::DrainedDuringExchange,
+        Event::DrainedInPart,
         Event::ListedThroughChanges,
+        Event::ListedOneThroughChanges,
     ];
 }
 
@@ -243,6 +259,7 @@ impl Simulation {
             registry: Registry::new(LIMITS),
             model: Default::default(),
             listing: None,
+            listing_of_one: None,
             waiters: 0,
             seen: BTreeSet::new(),
         }
@@ -259,8 +276,11 @@ impl Simulation {
         match self.rng.u32(..20) {
             0..8 => self.give_up(name),
             8..16 if self.chance(self.mood.end) => self.finish(name),
+            16 if self.chance(0.2) => self.delete_in_part(name),
             16 => self.delete(name),
             17 if self.chance(0.2) => self.delete_namespace(NAMES[name].0),
+            18 => self.list_one(NAMES[name].0),
+            19 if self.chance(0.1) => self.check_namespaces(),
             _ => self.list(),
         }
     }
@@ -493,7 +513,8 @@ impl Simulation {
             .drain(..)
             .chain(channel.consumers.drain(..));
         let waited: Vec<u32> = waited.map(|waiter| waiter.number).collect();
-        assert_eq!(self.registry.drain_waiting(id), waited);
+        let all = [usize::MAX; 2];
+        assert_eq!(self.registry.drain_waiting(id, all), waited);
         let exchanging = self.model[name].exchange.is_some();
         self.saw(if exchanging {
             Event::DrainedDuringExchange
@@ -503,18 +524,36 @@ impl Simulation {
         self.close_in_model_if_unused(name);
     }
 
-    /// As the server does: collects the ids with a listing, then deletes the channels one by one.
+    /// Some waiters of each side leave, first come first served.
+    fn delete_in_part(&mut self, name: usize) {
+        let Some(id) = self.model[name].id else {
+            return;
+        };
+        let at_most = [self.rng.usize(..4), self.rng.usize(..4)];
+        let channel = &mut self.model[name];
+        let (producers, consumers) = (&mut channel.producers, &mut channel.consumers);
+        let producers = producers.drain(..at_most[0].min(producers.len()));
+        let consumers = consumers.drain(..at_most[1].min(consumers.len()));
+        let left = Vec::from_iter(producers.chain(consumers).map(|waiter| waiter.number));
+        assert_eq!(self.registry.drain_waiting(id, at_most), left);
+        self.close_in_model_if_unused(name);
+        self.saw(Event::DrainedInPart);
+    }
+
+    /// As the server does: lists a few channels, deletes them, and goes on.
     fn delete_namespace(&mut self, namespace: &str) {
-        let mut ids = Vec::new();
-        let end = self.registry.list_from(0, usize::MAX, |id, of, _| {
-            if of == namespace {
-                ids.push(id);
+        let mut cursor = Some(usize::MAX);
+        while let Some(from) = cursor {
+            let at_most = self.rng.usize(1..4);
+            let mut ids = Vec::new();
+            cursor = self
+                .registry
+                .list_namespace(namespace, from, at_most, |id, _| ids.push(id));
+            assert!(ids.len() <= at_most);
+            for id in ids {
+                let name = self.model.iter().position(|channel| channel.id == Some(id));
+                self.delete(name.expect("a channel that is listed is in use"));
             }
-        });
-        assert_eq!(end, None);
-        for id in ids {
-            let name = self.model.iter().position(|channel| channel.id == Some(id));
-            self.delete(name.expect("a channel that is listed is in use"));
         }
         let left = |name: &usize| NAMES[*name].0 == namespace && self.model[*name].id.is_some();
         let mut left = (0..NAMES.len()).filter(left);
@@ -543,6 +582,79 @@ impl Simulation {
         match next {
             Some(cursor) => self.listing = Some(Listing { cursor, ..listing }),
             None => self.listed(&listing),
+        }
+    }
+
+    /// One step of a listing of a namespace; begins one, of `namespace`, if none is under way.
+    fn list_one(&mut self, namespace: &'static str) {
+        let mut listing = self.listing_of_one.take().unwrap_or_else(|| {
+            let of = |(name, _): &(usize, ChannelId)| NAMES[*name].0 == namespace;
+            let stayed = Vec::from_iter(self.in_use().filter(of));
+            ListingOfOne {
+                namespace,
+                cursor: usize::MAX,
+                visits_left: stayed.len(),
+                stayed,
+                shown: BTreeSet::new(),
+            }
+        });
+        let at_most = self.rng.usize(1..4);
+        let (namespace, mut visits) = (listing.namespace, 0);
+        let (model, shown) = (&self.model, &mut listing.shown);
+        let visit = |id, channel: &str| {
+            let name = NAMES.iter().position(|name| *name == (namespace, channel));
+            let name = name.expect("only names that were opened are listed");
+            assert_eq!(model[name].id, Some(id), "listed, but not in use");
+            shown.insert(name);
+            visits += 1;
+        };
+        let next = self
+            .registry
+            .list_namespace(namespace, listing.cursor, at_most, visit);
+        assert!(visits <= at_most);
+        listing.visits_left = listing
+            .visits_left
+            .checked_sub(visits)
+            .expect("no more channels are visited than there were");
+        if let Some(cursor) = next {
+            self.listing_of_one = Some(ListingOfOne { cursor, ..listing });
+            return;
+        }
+        for (name, _) in &listing.stayed {
+            assert!(
+                listing.shown.contains(name),
+                "{:?} was in use during the whole listing",
+                NAMES[*name]
+            );
+        }
+        if listing.shown.len() != listing.stayed.len() {
+            self.saw(Event::ListedOneThroughChanges);
+        }
+    }
+
+    /// Each namespace has the channels that the model has, and no other is listed.
+    fn check_namespaces(&mut self) {
+        let mut expected = BTreeMap::<&str, BTreeSet<&str>>::new();
+        for (name, _) in self.in_use() {
+            let (namespace, channel) = NAMES[name];
+            expected.entry(namespace).or_default().insert(channel);
+        }
+        let mut listed = Vec::new();
+        let end = self
+            .registry
+            .list_namespaces(0, usize::MAX, |name| listed.push(name.to_owned()));
+        assert_eq!(end, None);
+        listed.sort();
+        assert!(listed.iter().eq(expected.keys()), "{listed:?}");
+        for (namespace, channels) in expected {
+            let mut listed = Vec::new();
+            let push = |_, name: &str| listed.push(name.to_owned());
+            let end = self
+                .registry
+                .list_namespace(namespace, usize::MAX, usize::MAX, push);
+            assert_eq!(end, None);
+            listed.sort();
+            assert!(listed.iter().eq(&channels), "{namespace}: {listed:?}");
         }
     }
 
@@ -591,6 +703,10 @@ impl Simulation {
                 .stayed
                 .retain(|(name, id)| self.model[*name].id == Some(*id));
         }
+        if let Some(listing) = &mut self.listing_of_one {
+            let stays = |(name, id): &(usize, ChannelId)| self.model[*name].id == Some(*id);
+            listing.stayed.retain(stays);
+        }
     }
 
     fn check_counts(&self) {
@@ -621,6 +737,7 @@ impl Simulation {
             self.delete(name);
         }
         self.check();
+        self.check_namespaces();
         assert_eq!(self.registry.channels(), 0);
     }
 

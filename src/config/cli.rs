@@ -65,7 +65,7 @@ pub struct Cli {
     #[arg(long, env = "HEADER_TIMEOUT", value_name = "SECONDS", default_value = "10", value_parser = seconds, allow_negative_numbers = true)]
     pub header_timeout: f64,
 
-    /// How long a connection may be idle between requests
+    /// How long a connection may be idle between requests, and how long it may take to send a listing
     #[arg(long, env = "KEEP_ALIVE_TIMEOUT", value_name = "SECONDS", default_value = "75", value_parser = seconds, allow_negative_numbers = true)]
     pub keep_alive_timeout: f64,
 

@@ -15,7 +15,7 @@ use crate::{
     limits,
     model::{
         refusal::Refusal,
-        registry::{ChannelId, Registry},
+        registry::{ChannelId, Registry, Side},
         reply::Reply,
         request::{ConsumerRequest, ProducerRequest},
         verdict::{Cause, Close, Fate, Stage, rule},
@@ -135,42 +135,66 @@ fn turn_away_as(session: &Session, why: impl FnOnce(&Registry<ConnId>, &Waiting)
     }
 }
 
-/// The waiters of deleted channels that have not been answered yet.
-#[must_use = "the waiters hang unless they are answered"]
-pub struct Evicted(VecDeque<(Session, Option<Party>)>);
-
-/// Deletes these channels: stops their exchanges and removes their waiters.
-pub fn destroy(shard: &Rc<Shard>, channels: &[ChannelId]) -> Evicted {
-    let mut evicted = VecDeque::new();
-    for &channel in channels {
+/// Deletes a channel of this shard: stops its exchange and answers its waiters, a few a turn. When it
+/// returns, every request that waited on the channel when it was called has its reply, or is in an
+/// exchange that was stopped. `told`: how many were answered in earlier turns or this one.
+///
+/// Where more waiters than [`limits::EVICTED_AT_ONCE`] have to leave, other tasks run before all of them
+/// have left. A request that arrives meanwhile queues behind those of its side, so as many leave as
+/// there were, first come first served; it may leave in the place of one that has left by itself, and
+/// it may be matched with one that has yet to leave: that exchange is stopped in the next turn.
+pub async fn delete(shard: &Rc<Shard>, namespace: &str, name: &str, told: &mut usize) {
+    let hash = shard.shared.mesh.hash(namespace, name);
+    let mut left = [usize::MAX; 2];
+    while left != [0; 2] {
+        // By name: an id may be another channel's once other tasks have run.
+        let found = shard.registry.borrow().find(hash, namespace, name);
+        let Some(channel) = found else { return };
         let driver = shard.registry.borrow().driver(channel);
         if let Some(driver) = driver {
             shard.connections.get(driver).signal.stop(Cause::Deleted);
         }
-        let drained = shard.registry.borrow_mut().drain_waiting(channel);
-        evicted.extend(drained.into_iter().map(|id| {
-            let session = Session::new(shard, shard.connections.get(id));
-            let waiting = session.conn.take_waiting();
-            session.conn.deadline.lift();
-            let waiting = waiting.expect("a connection in a queue is waiting");
-            (session, Some(waiting.party))
-        }));
+        evict(shard, channel, &mut left).tell(shard, told).await;
     }
-    Evicted(evicted)
 }
 
+/// Takes the first of at most `left` waiters on each side of a deleted channel out of their queues;
+/// `left` counts the others then.
+fn evict(shard: &Rc<Shard>, channel: ChannelId, left: &mut [usize; 2]) -> Evicted {
+    let mut registry = shard.registry.borrow_mut();
+    let (mut at_most, mut room) = ([0; 2], limits::EVICTED_AT_ONCE);
+    for side in [Side::Producer, Side::Consumer] {
+        let waiting = registry.waiting_on(channel, side).min(left[side as usize]);
+        at_most[side as usize] = waiting.min(room);
+        room -= at_most[side as usize];
+        left[side as usize] = waiting - at_most[side as usize];
+    }
+    let drained = registry.drain_waiting(channel, at_most);
+    let evicted = drained.into_iter().map(|id| {
+        let session = Session::new(shard, shard.connections.get(id));
+        let waiting = session.conn.take_waiting();
+        session.conn.deadline.lift();
+        let waiting = waiting.expect("a connection in a queue is waiting");
+        (session, Some(waiting.party))
+    });
+    Evicted(evicted.collect())
+}
+
+/// The waiters of deleted channels that have not been answered yet.
+#[must_use = "they hang unless they are told"]
+struct Evicted(VecDeque<(Session, Option<Party>)>);
+
 impl Evicted {
-    /// Answers all of them, a few per turn.
-    pub async fn tell(mut self, shard: &Rc<Shard>) {
-        let mut told = 0;
+    /// Answers all of them, a few per turn; `told` counts them.
+    async fn tell(mut self, shard: &Rc<Shard>, told: &mut usize) {
         while let Some((session, party)) = self.0.front_mut() {
             if let Some(party) = party.take() {
                 answer_waiting(session, party, Cause::Deleted);
             }
             // Not held while other tasks run: the connection may go to another shard.
             self.0.pop_front();
-            told += 1;
-            if told % limits::SENT_AWAY_AT_ONCE == 0 {
+            *told += 1;
+            if told.is_multiple_of(limits::SENT_AWAY_AT_ONCE) {
                 shard.yield_now().await;
             }
         }

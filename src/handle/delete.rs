@@ -19,15 +19,15 @@ pub fn channel(target: &Target<'_>, hash: u64, name: &ChannelName<'_>) -> Step {
         .registry
         .borrow()
         .find(hash, &name.namespace, &name.channel);
-    let Some(channel) = found else {
+    if found.is_none() {
         return target.refuse(&Refusal::NOT_IN_USE);
-    };
+    }
     target.keep_rest();
-    let evicted = waiting::destroy(shard, &[channel]);
     let (session, asked) = (target.session.clone(), target.persistence());
     session.conn.deadline.lift();
+    let (namespace, name) = (name.namespace.to_string(), name.channel.to_string());
     Step::work(async move {
-        evicted.tell(&session.shard).await;
+        waiting::delete(&session.shard, &namespace, &name, &mut 0).await;
         Step::Reply(Reply::no_content(asked, None))
     })
 }

@@ -11,12 +11,30 @@ pub enum Side {
     Consumer,
 }
 
+/// Identifies a channel of one registry while the channel exists. A waiter and the driver of an
+/// exchange keep the channel open, so their id stays valid; any other id is valid only until the next
+/// `await`, because slots are reused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct ChannelId(pub(super) u32);
+
 pub(super) struct Channel<W> {
     pub(super) key: Key,
     pub(super) hash: u64,
     pub(super) queues: [Queue; 2],
     pub(super) busy: Busy<W>,
+    pub(super) membership: Membership,
 }
+
+/// Where a channel stands in the index by namespace.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Membership {
+    /// The slot of the namespace's list, or [`NEW`].
+    pub(super) list: u32,
+    pub(super) position: u32,
+}
+
+/// The list of channels that are not sorted into their namespaces yet.
+pub(super) const NEW: u32 = u32::MAX;
 
 /// Whether arrivals must wait even if a counterpart waits already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,14 +56,21 @@ impl Side {
     }
 }
 
+impl ChannelId {
+    pub(super) fn slot(self) -> usize {
+        self.0 as usize
+    }
+}
+
 impl<W: Eq> Channel<W> {
-    pub(super) fn new(hash: u64, namespace: &str, name: &str) -> Self {
+    pub(super) fn new(hash: u64, namespace: &str, name: &str, membership: Membership) -> Self {
         let key = Key::new(namespace, name);
         Channel {
             key,
             hash,
             queues: Default::default(),
             busy: Busy::No,
+            membership,
         }
     }
 

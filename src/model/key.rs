@@ -63,6 +63,11 @@ impl Key {
     }
 
     #[must_use]
+    pub fn namespace(&self) -> &str {
+        self.names().0
+    }
+
+    #[must_use]
     pub fn names(&self) -> (&str, &str) {
         self.0
             .split_once('\0')

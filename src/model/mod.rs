@@ -5,6 +5,7 @@ pub mod audience;
 pub mod channel;
 pub mod key;
 pub mod names;
+mod namespaces;
 pub mod queue;
 pub mod refusal;
 pub mod registry;

@@ -1,8 +1,8 @@
 //! The channels that one shard owns. A channel is created by its first request and closed when unused.
 //! Pure.
 //!
-//! Owns: the index from namespace and name to channel; each channel's two queues and whether it is
-//! busy; the counts. Every request passes here, so [`Registry::open`], [`Registry::arrive`],
+//! Owns: the indexes by namespace and name, and by namespace; each channel's two queues and whether it
+//! is busy; the counts. Every request passes here, so [`Registry::open`], [`Registry::arrive`],
 //! [`Registry::leave`] and [`Registry::next_match`] are O(1), and unless a table grows only a new
 //! channel allocates, once: its key.
 //!
@@ -26,9 +26,10 @@ use hashbrown::hash_table::Entry;
 use slab::Slab;
 use smallvec::{SmallVec, smallvec};
 
-pub use crate::model::channel::Side;
+pub use crate::model::channel::{ChannelId, Side};
 use crate::model::{
     channel::{Busy, Channel},
+    namespaces::Namespaces,
     queue::{Place, Places, Queue},
 };
 
@@ -48,12 +49,6 @@ pub enum Arrival<W> {
     /// It waits at this place, for [`Registry::leave`]. The place is spent when the waiter is matched.
     Waits(Place),
 }
-
-/// Identifies a channel of one registry while the channel exists. A waiter and the driver of an
-/// exchange keep the channel open, so their id stays valid; any other id is valid only until the next
-/// `await`, because slots are reused.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub struct ChannelId(u32);
 
 /// The limits of a registry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,6 +76,7 @@ pub enum Full {
 pub struct Registry<W: Copy + Eq> {
     limits: Limits,
     index: HashTable<ChannelId>,
+    namespaces: Namespaces,
     channels: Slab<Channel<W>>,
     places: Places<W>,
     waiting: [usize; 2],
@@ -104,6 +100,7 @@ impl<W: Copy + Eq> Registry<W> {
         Registry {
             limits,
             index: HashTable::new(),
+            namespaces: Namespaces::default(),
             channels: Slab::new(),
             places: Places::default(),
             waiting: [0; 2],
@@ -130,9 +127,12 @@ impl<W: Copy + Eq> Registry<W> {
             Entry::Occupied(found) => Ok(*found.get()),
             Entry::Vacant(_) if channels.len() >= self.limits.channels_max => Err(Full::Channels),
             Entry::Vacant(vacant) => {
-                let slot = self.channels.insert(Channel::new(hash, namespace, name));
+                let membership = self.namespaces.next();
+                let channel = Channel::new(hash, namespace, name, membership);
+                let slot = self.channels.insert(channel);
                 let slot = u32::try_from(slot).expect("a shard has fewer than 2^32 channels");
                 vacant.insert(ChannelId(slot));
+                self.namespaces.add(&mut self.channels, ChannelId(slot));
                 Ok(ChannelId(slot))
             }
         }
@@ -301,22 +301,31 @@ impl<W: Copy + Eq> Registry<W> {
         else {
             return;
         };
+        let membership = unused.membership;
         let entry = self.index.find_entry(unused.hash, |id| *id == channel);
         entry.expect("every channel is in the index").remove();
         self.channels.remove(channel.slot());
+        self.namespaces.remove(&mut self.channels, membership);
     }
 
-    /// Removes all waiters of a deleted channel, producers first, each side in its order. An exchange
-    /// under way stays until its driver ends it; without one the channel is closed. O(waiters on the
-    /// channel).
+    /// Removes waiters of a deleted channel, at most so many of each side: producers first, each side
+    /// in its order. An exchange under way stays until its driver ends it; without one the channel is
+    /// closed with its last waiter. O(waiters removed).
     #[must_use = "the waiters hang unless they are answered"]
-    pub fn drain_waiting(&mut self, channel: ChannelId) -> Vec<W> {
-        let mut drained = Vec::with_capacity(self.channel(channel).waiting());
-        for side in [Side::Producer, Side::Consumer] {
-            drained.extend(std::iter::from_fn(|| self.take(channel, side)));
+    pub fn drain_waiting(&mut self, channel: ChannelId, at_most: [usize; 2]) -> Vec<W> {
+        let mut drained = Vec::new();
+        for (side, at_most) in [Side::Producer, Side::Consumer].into_iter().zip(at_most) {
+            let waiters = std::iter::from_fn(|| self.take(channel, side));
+            drained.extend(waiters.take(at_most));
         }
         self.close_if_unused(channel);
         drained
+    }
+
+    /// Waiters on one side of a channel. O(1).
+    #[must_use]
+    pub fn waiting_on(&self, channel: ChannelId, side: Side) -> usize {
+        self.channel(channel).queue(side).len()
     }
 
     /// The waiters of one side of a channel, first to last.
@@ -372,6 +381,47 @@ impl<W: Copy + Eq> Registry<W> {
         (next < slots).then_some(next)
     }
 
+    /// As [`Registry::list_from`], for the channels of one namespace: a step looks at no others, but for
+    /// at most [`limits::NEW_CHANNELS_MAX`] new ones, which no later step looks at again. The first
+    /// cursor is [`usize::MAX`].
+    ///
+    /// If other calls happen between the steps, a channel in use from the first step to the last may be
+    /// visited several times. The steps end however many channels open meanwhile: those are visited only
+    /// in the place of others.
+    pub fn list_namespace(
+        &mut self,
+        namespace: &str,
+        cursor: usize,
+        at_most: usize,
+        mut visit: impl FnMut(ChannelId, &str),
+    ) -> Option<usize> {
+        debug_assert!(at_most > 0, "a step of no channels never ends");
+        self.namespaces.sort_in(&mut self.channels);
+        let of = self.namespaces.channels_of(&self.channels, namespace);
+        // From the end: when a channel closes, the last one takes its place, and was visited.
+        let end = cursor.min(of.len());
+        let next = end.saturating_sub(at_most);
+        for &id in &of[next..end] {
+            visit(id, self.channel(id).key.names().1);
+        }
+        (next > 0).then_some(next)
+    }
+
+    /// As [`Registry::list_from`], for the namespaces that have channels in use. If other calls happen
+    /// between the steps, a namespace is visited at least once that has a channel which is in use from
+    /// the first step to the last.
+    pub fn list_namespaces(
+        &mut self,
+        cursor: usize,
+        at_most: usize,
+        visit: impl FnMut(&str),
+    ) -> Option<usize> {
+        debug_assert!(at_most > 0, "a step of no slots never ends");
+        self.namespaces.sort_in(&mut self.channels);
+        self.namespaces
+            .list_from(&self.channels, cursor, at_most, visit)
+    }
+
     fn room_on(&self, channel: ChannelId) -> Result<(), Full> {
         if self.channel(channel).waiting() >= self.limits.waiting_per_channel_max {
             return Err(Full::WaitingOnChannel);
@@ -394,15 +444,10 @@ impl<W: Copy + Eq> Registry<W> {
     }
 }
 
-impl ChannelId {
-    fn slot(self) -> usize {
-        self.0 as usize
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits;
     use Side::{Consumer, Producer};
 
     const ROOMY: Limits = Limits {
@@ -629,7 +674,8 @@ mod tests {
         for (side, waiter) in [(Consumer, 4), (Producer, 2), (Consumer, 5), (Producer, 3)] {
             join(&mut registry, channel, side, waiter);
         }
-        assert_eq!(registry.drain_waiting(channel), [2, 3, 4, 5]);
+        assert_eq!(registry.drain_waiting(channel, [1, 1]), [2, 4]);
+        assert_eq!(registry.drain_waiting(channel, [9, 9]), [3, 5]);
         assert_eq!(
             (registry.waiting(Producer), registry.waiting(Consumer)),
             (0, 0)
@@ -644,8 +690,87 @@ mod tests {
         let mut registry = roomy();
         let channel = open(&mut registry, "a");
         join(&mut registry, channel, Consumer, 1);
-        assert_eq!(registry.drain_waiting(channel), [1]);
+        assert_eq!(registry.drain_waiting(channel, [9, 9]), [1]);
         assert_eq!(registry.channels(), 0);
+    }
+
+    /// The names of the channels of one namespace, and in how many steps they were visited.
+    fn listed_in(
+        registry: &mut Registry<u32>,
+        namespace: &str,
+        at_most: usize,
+    ) -> (Vec<String>, u32) {
+        let (mut names, mut steps) = (Vec::new(), 0);
+        let mut cursor = Some(usize::MAX);
+        while let Some(from) = cursor {
+            steps += 1;
+            cursor = registry.list_namespace(namespace, from, at_most, |_, name| {
+                names.push(name.to_owned());
+            });
+        }
+        names.sort();
+        (names, steps)
+    }
+
+    fn namespaces(registry: &mut Registry<u32>) -> Vec<String> {
+        let mut names = Vec::new();
+        let mut cursor = Some(0);
+        while let Some(from) = cursor {
+            cursor = registry.list_namespaces(from, 2, |name| names.push(name.to_owned()));
+        }
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_question_about_one_namespace_visits_no_channel_of_another() {
+        let mut registry = Registry::new(Limits {
+            channels_max: 10_000,
+            ..ROOMY
+        });
+        for nth in 0..5_000 {
+            let channel = registry.open(nth, "crowded", &nth.to_string()).unwrap();
+            registry.begin_exchange(channel, 0);
+        }
+        for name in ["a", "b", "c"] {
+            let channel = open(&mut registry, name);
+            registry.begin_exchange(channel, 0);
+        }
+        let all = ["a", "b", "c"].map(str::to_owned).to_vec();
+        assert_eq!(listed_in(&mut registry, "ns", 3), (all, 1));
+        assert_eq!(listed_in(&mut registry, "crowd", 1), (vec![], 1));
+        assert_eq!(listed_in(&mut registry, "crowded", 1_000).1, 5);
+        assert_eq!(namespaces(&mut registry), ["crowded", "ns"]);
+    }
+
+    #[test]
+    fn a_channel_is_found_by_its_namespace_until_it_closes_however_long_it_was_open() {
+        let mut registry = Registry::new(Limits {
+            channels_max: 10_000,
+            waiting_max: 10_000,
+            ..ROOMY
+        });
+        let mut waiting = Vec::new();
+        // Some are sorted in because there are many, some because of the question, some not at all.
+        for nth in 0..limits::NEW_CHANNELS_MAX as u64 + 10 {
+            let channel = registry.open(nth, "ns", &nth.to_string()).unwrap();
+            waiting.push((channel, join(&mut registry, channel, Producer, 0)));
+        }
+        assert_eq!(listed_in(&mut registry, "ns", 7).0.len(), waiting.len());
+        let last = open(&mut registry, "last");
+        waiting.push((last, join(&mut registry, last, Producer, 0)));
+        // The first, the last, and from the middle.
+        while !waiting.is_empty() {
+            for at in [0, waiting.len() / 2, waiting.len()] {
+                if at < waiting.len() {
+                    let (channel, place) = waiting.swap_remove(at);
+                    registry.leave(channel, Producer, place);
+                }
+            }
+            let (names, _) = listed_in(&mut registry, "ns", 100);
+            assert_eq!(names.len(), waiting.len());
+        }
+        assert_eq!(namespaces(&mut registry), Vec::<String>::new());
     }
 
     #[test]

@@ -244,7 +244,7 @@ impl Server {
             if let Some(driver) = self.registry.driver(channel) {
                 self.conns[driver as usize].stop(Cause::Deleted);
             }
-            let drained = self.registry.drain_waiting(channel);
+            let drained = self.registry.drain_waiting(channel, [usize::MAX; 2]);
             let conns = &self.conns;
             let started = |id: Id| !conns[id as usize].client.got.borrow().is_empty();
             assert_eq!(drained, self.ledger.deleted(name, started));
