@@ -842,3 +842,26 @@ fn check_one_segment(received: &[u8], body: &[u8]) {
         "no whole body: {text}"
     );
 }
+
+/// A client that reads chunk by chunk waits for the end of a chunk before it gives its payload on.
+#[test]
+fn a_chunk_ends_for_the_consumer_while_its_producer_pauses() {
+    let server = Server::start(&[]);
+    // Copied, and spliced.
+    for bytes in [100, 100 << 10] {
+        let mut consumer = server.consume("paused/chunk");
+        server.until_waiting(Side::Consumer, 1);
+        let mut producer = server.connect_and_send(&post_chunked_head("paused/chunk"));
+        for nth in 0..3 {
+            producer.send(chunk(vec![b'a' + nth; bytes]));
+            if nth == 0 {
+                consumer.head().assert_status(200);
+            }
+            assert_eq!(consumer.body_bytes(bytes), vec![b'a' + nth; bytes]);
+            consumer.expect_chunk_end();
+        }
+        producer.send(b"0\r\n\r\n");
+        assert_eq!(consumer.rest_of_body().expect("a whole body"), b"");
+        producer.reply().assert_status(200);
+    }
+}

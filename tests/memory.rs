@@ -2,9 +2,10 @@
 
 use crate::support::connection::Connection;
 use crate::support::process::resident_bytes;
-use crate::support::request::{get, post, post_head};
+use crate::support::request::{chunks, get, post, post_chunked_head, post_head};
 use crate::support::server::Server;
 use crate::support::{Side, until, within_bound};
+use std::io::Write;
 
 const CROWD: usize = 2000;
 
@@ -96,4 +97,59 @@ fn producers_that_stay_after_their_exchanges_leave_no_memory_behind() {
         producer.reply().assert_status(200);
     }
     until_given_back(&server, before, CROWD);
+}
+
+#[test]
+fn a_stalled_exchange_that_is_copied_holds_one_piece_however_fast_it_was() {
+    const EXCHANGES: usize = 64;
+    /// A piece ([`limits::COPY_BYTES`] in the server) and what belongs to two connections.
+    const EACH_BYTES_MAX: u64 = (64 + 24) << 10;
+    /// A shard's buffer, which is touched for the first time.
+    const BUFFER_BYTES: u64 = 512 << 10;
+    let server = Server::start(&["--threads", "1"]);
+    server.barrier();
+    let before = resident_bytes(server.pid());
+    let consumers = Vec::from_iter((0..EXCHANGES).map(|nth| {
+        let consumer = server.connect();
+        consumer.narrow();
+        (nth, consumer)
+    }));
+    let consumers = Vec::from_iter(consumers.into_iter().map(|(nth, mut consumer)| {
+        consumer.send(get(&format!("stalled/{nth}")));
+        consumer
+    }));
+    server.until_waiting(Side::Consumer, EXCHANGES as u64);
+    let chunks = chunks(&[b'x'; 256 << 10], 16 << 10);
+    let producers = Vec::from_iter((0..EXCHANGES).map(|nth| {
+        let head = post_chunked_head(&format!("stalled/{nth}"));
+        server.connect_and_send(&head)
+    }));
+    send_until_all_stall(&server, &producers, &chunks);
+    let held = resident_bytes(server.pid()).saturating_sub(before + BUFFER_BYTES);
+    let each = held / EXCHANGES as u64;
+    assert!(each < EACH_BYTES_MAX, "{each} bytes for each exchange");
+    drop((producers, consumers));
+    server.until_unused();
+}
+
+/// Sends `chunks` again and again to all of them, until none takes a byte after the server had its turn.
+fn send_until_all_stall(server: &Server, producers: &[Connection], chunks: &[u8]) {
+    let mut streams = Vec::from_iter(producers.iter().map(|producer| {
+        let stream = producer.sender();
+        stream.set_nonblocking(true).expect("a socket option");
+        (stream, 0)
+    }));
+    let mut quiet_rounds = 0;
+    until("all producers stall", || {
+        let mut moved = false;
+        for (stream, sent) in &mut streams {
+            while let Ok(bytes) = stream.write(&chunks[*sent..]) {
+                *sent = (*sent + bytes) % chunks.len();
+                moved = true;
+            }
+        }
+        server.barrier();
+        quiet_rounds = if moved { 0 } else { quiet_rounds + 1 };
+        (quiet_rounds == 20).then_some(())
+    });
 }

@@ -8,7 +8,7 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes};
 
 use crate::{
-    http::encode::{Encoder, Frame},
+    http::encode::Encoder,
     io::socket::{Sent, Transport},
 };
 
@@ -69,20 +69,18 @@ impl Outbox {
         }
     }
 
-    /// Sends `payload` in its `frame`; keeps what the kernel does not take. `more`: further bytes
+    /// Sends `parts` one after the other; keeps what the kernel does not take. `more`: further bytes
     /// follow at once. Call only while nothing is unsent.
     ///
     /// # Errors
     /// The connection is broken.
-    pub fn send_framed(
+    pub fn send_parts(
         &mut self,
         to: &Transport,
-        frame: &Frame,
-        payload: &[u8],
+        parts: [&[u8]; 3],
         more: bool,
     ) -> Result<(), PeerGone> {
         debug_assert!(self.unsent.is_empty(), "earlier bytes go first");
-        let parts = [frame.front(), payload, frame.back];
         if parts.iter().all(|part| part.is_empty()) {
             return Ok(());
         }

@@ -3,7 +3,15 @@
 use std::rc::Rc;
 
 use super::Exchange;
-use crate::{io::socket::Received, model::verdict::Cause, observe::counters::Path};
+use crate::{
+    http::{
+        encode::Framing,
+        reframe::{Reframed, reframe},
+    },
+    io::socket::Received,
+    model::verdict::Cause,
+    observe::counters::Path,
+};
 
 impl Exchange {
     /// Receives one piece of the body, at most `bytes_max` long, as soon as there is one, and sends its
@@ -21,23 +29,50 @@ impl Exchange {
             Received::End | Received::PeerGone => Err(Cause::ProducerLeft),
             Received::Bytes(bytes) => {
                 self.source.budget.spend(bytes, bytes_max);
+                self.source.adjust_low_water();
                 self.pass_on(&mut buffer[..bytes])
             }
         }
     }
 
-    /// Sends on the payload of what was received.
+    /// Sends on the payload of what was received, framed for the consumer.
     fn pass_on(&mut self, received: &mut [u8]) -> Result<(), Cause> {
+        let encoder = &mut self.sinks[0].out.encoder;
         let request = &mut self.source.request;
-        let stripped = request.decoder.strip(received).map_err(Cause::BadBody)?;
-        request.keep_rest(&received[stripped.rest..]);
-        let payload = &received[..stripped.payload];
-        self.count(Path::Copied, payload.len() as u64);
-        self.send_payload(payload)?;
-        let framing = received.len() - payload.len();
+        let reframed = reframe(&mut request.decoder, encoder, received).map_err(Cause::BadBody)?;
+        request.keep_rest(&received[reframed.rest..]);
         let splices = self.source.get_pipe(&self.session.shard.pipes);
+        self.count(Path::Copied, reframed.payload as u64);
+        self.send_reframed(&reframed, &received[reframed.piece.clone()], splices)?;
+        let framing = received.len() - reframed.payload;
         self.source
-            .learn_chunk_head(framing, payload.len(), splices);
+            .learn_chunk_head(framing, reframed.payload, splices);
+        Ok(())
+    }
+
+    /// `splices`: payload to splice follows. Its chunk's head brings the end of the chunk before it.
+    fn send_reframed(
+        &mut self,
+        reframed: &Reframed,
+        piece: &[u8],
+        splices: bool,
+    ) -> Result<(), Cause> {
+        let decoder = &self.source.request.decoder;
+        let (last, behind_payload) = (decoder.is_end(), decoder.is_behind_payload());
+        let sink = self.sink();
+        let back = if splices || behind_payload {
+            b""
+        } else {
+            sink.out.encoder.close(last)
+        };
+        let more = splices && sink.framing() == Framing::Chunked;
+        let to = &sink.session.conn.transport;
+        sink.out
+            .send_parts(to, [reframed.front.front(), piece, back], more)?;
+        // Framing from the producer without payload is no progress.
+        if reframed.payload > 0 || last {
+            self.progressed();
+        }
         Ok(())
     }
 }

@@ -27,7 +27,7 @@ use crate::{
         outbox::PeerGone,
         step::{Next, Step, Work, close_behind},
     },
-    http::{encode::Framing, reply::Persistence},
+    http::reply::Persistence,
     io::clock::Reading,
     model::{
         registry::{ChannelId, Side},
@@ -177,7 +177,8 @@ impl Exchange {
         } else if self.source.request.is_whole() {
             Plan::Done
         } else {
-            Plan::Copy(self.source.copy_bytes())
+            let to = &self.sinks[0].session.conn.transport;
+            Plan::Copy(self.source.copy_bytes(|| to.room()))
         }
     }
 
@@ -222,28 +223,6 @@ impl Exchange {
     fn count(&mut self, path: Path, bytes: u64) {
         self.moved += bytes;
         self.session.shard.counters.moved(path, bytes);
-    }
-
-    /// Sends payload, framed for the consumer; if it is the last, with the end of the body. If payload
-    /// to splice follows, the framing announces it.
-    fn send_payload(&mut self, payload: &[u8]) -> Result<(), Cause> {
-        let last = self.source.request.is_whole();
-        let promised = if self.source.get_pipe(&self.session.shard.pipes) {
-            self.source.request.decoder.payload_left()
-        } else {
-            0
-        };
-        // Framing from the producer without payload is no progress.
-        if payload.is_empty() && promised == 0 && !last {
-            return Ok(());
-        }
-        let sink = self.sink();
-        let frame = sink.out.encoder.frame(payload.len(), promised, last);
-        let more = promised > 0 && sink.framing() == Framing::Chunked;
-        let to = &sink.session.conn.transport;
-        sink.out.send_framed(to, &frame, payload, more)?;
-        self.progressed();
-        Ok(())
     }
 
     async fn send_unsent(&mut self) -> Result<(), Cause> {

@@ -37,6 +37,8 @@ pub struct Budget {
     /// The last read gave all that was asked of it, or there was none yet.
     full: bool,
     bytes: usize,
+    /// Received since the last wait.
+    received: usize,
 }
 
 /// The estimated length of the next chunk head, with the end of the chunk before it: that of the last
@@ -50,7 +52,11 @@ struct ChunkHeadLength {
 
 impl Budget {
     const fn new(bytes: usize) -> Self {
-        Self { full: true, bytes }
+        Self {
+            full: true,
+            bytes,
+            received: 0,
+        }
     }
 
     /// Whether the socket is read without waiting for it.
@@ -69,6 +75,7 @@ impl Budget {
     pub const fn spend(&mut self, bytes: usize, asked: usize) {
         self.full = bytes == asked;
         self.bytes = self.bytes.saturating_sub(bytes);
+        self.received += bytes;
     }
 }
 
@@ -104,9 +111,7 @@ impl Source {
     /// Whether the payload that is known to follow is long enough to be spliced and has a pipe. Gets a
     /// pipe if needed.
     pub fn get_pipe(&mut self, pipes: &Pipes) -> bool {
-        if self.request.decoder.payload_left() < limits::SPLICE_BYTES_MIN
-            || !self.conn.transport.can_splice()
-        {
+        if !self.pays_to_splice() || !self.conn.transport.can_splice() {
             return false;
         }
         if self.pipe.is_none() {
@@ -115,9 +120,19 @@ impl Source {
         self.pipe.is_some()
     }
 
-    /// Most bytes to receive at once into the shard's buffer.
+    fn pays_to_splice(&self) -> bool {
+        let decoder = &self.request.decoder;
+        let is_large = match decoder {
+            BodyDecoder::Length(_) => true,
+            BodyDecoder::Chunked(decoder) => decoder.is_chunk_large(),
+        };
+        is_large && decoder.payload_left() >= limits::SPLICE_BYTES_MIN
+    }
+
+    /// Most bytes to receive at once into the shard's buffer; `room`: how many the consumer's socket
+    /// takes at once, asked for if the flow is fast.
     #[must_use]
-    pub fn copy_bytes(&self) -> usize {
+    pub fn copy_bytes(&self, room: impl FnOnce() -> usize) -> usize {
         let wanted = match self.request.decoder {
             // With a declared length, never read into the next request.
             BodyDecoder::Length(left) => usize::try_from(left).unwrap_or(usize::MAX),
@@ -125,7 +140,26 @@ impl Source {
             BodyDecoder::Chunked(_) if self.pipe.is_some() => self.chunk_head.expected,
             BodyDecoder::Chunked(_) => usize::MAX,
         };
-        wanted.min(limits::COPY_BYTES)
+        if wanted <= limits::COPY_BYTES || self.budget.received < limits::COPY_BYTES {
+            return wanted.min(limits::COPY_BYTES);
+        }
+        wanted.min(room().clamp(limits::COPY_BYTES, limits::COPY_BYTES_MAX))
+    }
+
+    /// Sets or lifts the low-water mark by how fast the flow is.
+    pub fn adjust_low_water(&mut self) {
+        if !self.conn.transport.has_low_water() {
+            return;
+        }
+        let left = match self.request.decoder {
+            BodyDecoder::Length(left) => left,
+            // Unknown; the mark may delay the end by `limits::LOW_WATER_TIME`.
+            BodyDecoder::Chunked(decoder) if !decoder.is_end() => u64::MAX,
+            BodyDecoder::Chunked(_) => 0,
+        };
+        let conn = &self.conn;
+        self.low_water
+            .adjust(|| Rc::clone(conn), self.budget.received, left);
     }
 
     /// Learns from a read of `framing` and `payload` bytes how long chunk heads are; `splices`: the rest
@@ -151,6 +185,7 @@ impl Source {
         self.budget = Budget {
             full: false,
             bytes: shard.pipes.budget_bytes(),
+            received: 0,
         };
         let transport = &self.conn.transport;
         self.conn.ready_or_stopped(|| transport.readable()).await

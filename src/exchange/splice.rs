@@ -7,7 +7,6 @@ use std::rc::Rc;
 
 use super::Exchange;
 use crate::{
-    http::encode::Frame,
     io::{
         pipe::{Pipe, Spliced},
         socket::Received,
@@ -21,7 +20,7 @@ impl Exchange {
     /// Moves all payload that is known to follow through the pipe.
     pub(super) async fn splice(&mut self) -> Result<(), Cause> {
         if !self.sink().out.encoder.takes_unframed() {
-            self.send_payload(b"")?;
+            self.announce_chunk()?;
             self.send_unsent().await?;
         }
         // Held here, so that a pipe with bytes in it is not kept if this ends early.
@@ -34,21 +33,25 @@ impl Exchange {
             if filled == 0 && waits {
                 self.copy_unspliced().await?;
             }
-            self.adjust_low_water(filled);
+            self.source.adjust_low_water();
             self.drain(&mut pipe).await?;
         }
-        self.source.low_water.lift();
+        if self.source.request.is_whole() {
+            self.source.low_water.lift();
+        }
         self.source.pipe = Some(pipe);
         Ok(())
     }
 
-    fn adjust_low_water(&mut self, filled: usize) {
-        let source = &mut self.source;
-        if source.conn.transport.has_low_water() {
-            let left = source.request.decoder.payload_left();
-            let conn = &source.conn;
-            source.low_water.adjust(|| Rc::clone(conn), filled, left);
-        }
+    /// Sends the head of a chunk with all payload that is known to follow.
+    fn announce_chunk(&mut self) -> Result<(), Cause> {
+        let follows = self.source.request.decoder.payload_left();
+        let sink = self.sink();
+        let frame = sink.out.encoder.frame(0, follows, false);
+        let to = &sink.session.conn.transport;
+        sink.out.send_parts(to, [frame.front(), b"", b""], true)?;
+        self.progressed();
+        Ok(())
     }
 
     /// Fills the pipe with what the producer's socket has, and returns how many bytes that is: 0 also at
@@ -97,7 +100,7 @@ impl Exchange {
                 let sink = self.sink();
                 sink.out.encoder.passed(bytes as u64);
                 let (payload, to) = (&buffer[..bytes], &sink.session.conn.transport);
-                sink.out.send_framed(to, &Frame::NONE, payload, false)?;
+                sink.out.send_parts(to, [b"", payload, b""], false)?;
                 self.progressed();
                 Ok(())
             }

@@ -5,7 +5,9 @@
 //! splices it without reading it), never read past the end of the body, and accept CRLF only as the end
 //! of a line.
 
-use crate::limits::{CHUNK_LINE_BYTES_MAX, TRAILER_BYTES_MAX, TRAILER_FIELDS_MAX};
+use crate::limits::{
+    CHUNK_LINE_BYTES_MAX, SPLICE_CHUNK_BYTES_MIN, TRAILER_BYTES_MAX, TRAILER_FIELDS_MAX,
+};
 
 /// Decodes one body incrementally. State only: 16 bytes, `Copy`.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +21,8 @@ pub struct ChunkedDecoder {
     section_bytes: u16,
     /// In the size line: the size read so far. In the payload: bytes not yet reported.
     left: u64,
+    /// The last chunk that has begun is worth splicing.
+    large: bool,
 }
 
 const _: () = assert!(
@@ -98,6 +102,7 @@ impl ChunkedDecoder {
             trailer_fields: 0,
             section_bytes: 0,
             left: 0,
+            large: false,
         }
     }
 
@@ -153,6 +158,12 @@ impl ChunkedDecoder {
         }
     }
 
+    /// Whether the last chunk that has begun has at least [`SPLICE_CHUNK_BYTES_MIN`] bytes.
+    #[must_use]
+    pub const fn is_chunk_large(&self) -> bool {
+        self.large
+    }
+
     /// Records that the caller moved `bytes` of payload without decoding them.
     ///
     /// # Panics
@@ -169,6 +180,13 @@ impl ChunkedDecoder {
         if self.left == 0 {
             self.state = State::PayloadCr;
         }
+    }
+
+    /// Whether the payload of a chunk has been reported, but not all of the CRLF that ends the chunk
+    /// been read.
+    #[must_use]
+    pub const fn is_behind_payload(&self) -> bool {
+        matches!(self.state, State::PayloadCr | State::PayloadLf)
     }
 
     /// Whether the body has ended, trailers included.
@@ -233,6 +251,7 @@ impl ChunkedDecoder {
     /// The trailer section follows the last chunk, whose size is 0.
     fn after_line(&mut self) -> State {
         if self.left > 0 {
+            self.large = self.left >= SPLICE_CHUNK_BYTES_MIN;
             return State::Payload;
         }
         self.section_bytes = 0;

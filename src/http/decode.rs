@@ -79,6 +79,15 @@ impl BodyDecoder {
         }
     }
 
+    /// Whether a chunk's payload was received, but its end was not.
+    #[must_use]
+    pub fn is_behind_payload(&self) -> bool {
+        match self {
+            Self::Length(_) => false,
+            Self::Chunked(decoder) => decoder.is_behind_payload(),
+        }
+    }
+
     /// Whether the body has ended.
     #[must_use]
     pub fn is_end(&self) -> bool {

@@ -154,6 +154,27 @@ impl Encoder {
         }
     }
 
+    /// Ends the chunk whose payload is sent, and with `last` the body: the bytes to send for it.
+    ///
+    /// # Panics
+    /// `last`, but a promise is open: a bug of the caller.
+    pub fn close(&mut self, last: bool) -> &'static [u8] {
+        let Self::Chunked(gap) = self else {
+            return b"";
+        };
+        let closed = if last { Gap::Ended } else { Gap::Closed };
+        match (std::mem::replace(gap, closed), last) {
+            (Gap::Owed, true) => CHUNK_END_AND_LAST,
+            (Gap::Owed, false) => CHUNK_END,
+            (Gap::Closed, true) => LAST_CHUNK,
+            (Gap::Promised(_), true) => unreachable!("the last chunk is not inside another"),
+            (open, _) => {
+                *gap = open;
+                b""
+            }
+        }
+    }
+
     /// Checks that the body is complete.
     ///
     /// # Errors

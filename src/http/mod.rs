@@ -15,6 +15,7 @@ pub mod head_error;
 pub mod host;
 pub mod method;
 pub mod range;
+pub mod reframe;
 pub mod reply;
 pub mod span;
 pub mod status;

@@ -18,7 +18,7 @@ use rustix::{
     },
 };
 
-use crate::limits;
+use crate::{io::sys, limits};
 
 /// The address that a socket is bound to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +115,8 @@ pub fn set_tcp_options(fd: &OwnedFd, detection: PeerDetection) -> io::Result<()>
     sockopt::set_tcp_keepidle(fd, detection.idle)?;
     sockopt::set_tcp_keepintvl(fd, detection.interval)?;
     sockopt::set_tcp_keepcnt(fd, limits::KEEPALIVE_PROBES)?;
+    // Otherwise a consumer that takes nothing lets megabytes gather in the kernel.
+    sys::set_unsent_max(fd, limits::UNSENT_BYTES_MAX as i32)?;
     if let Some(limit) = detection.user_timeout {
         let millis = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
         sockopt::set_tcp_user_timeout(fd, millis)?;

@@ -80,14 +80,14 @@ impl<S: AsFd> LowWater<S> {
         }
     }
 
-    /// Call it after `filled` bytes were received from `socket`; at least `left` bytes follow. Sets the
-    /// mark if the flow is fast, lifts it near the end.
-    pub fn adjust(&mut self, socket: impl FnOnce() -> S, filled: usize, left: u64) {
+    /// Call it after bytes were received from `socket`, `received` of them since the last wait; `left`
+    /// follow. Sets the mark if the flow is fast, lifts it near the end.
+    pub fn adjust(&mut self, socket: impl FnOnce() -> S, received: usize, left: u64) {
         let near_end = left < limits::LOW_WATER_BYTES as u64;
         match &self.set {
             Some((_, flow)) if flow.lifted.get() || near_end => self.lift(),
             Some((_, flow)) => flow.moved.set(true),
-            None if near_end || filled < limits::LOW_WATER_BYTES => {}
+            None if near_end || received < limits::LOW_WATER_BYTES => {}
             None => {
                 let flow = Rc::new(Flow {
                     socket: socket(),

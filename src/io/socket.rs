@@ -286,6 +286,19 @@ impl Transport {
         }
     }
 
+    /// How many bytes the kernel takes at once, or a few more.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        let free = sys::send_buffer_free(self);
+        match self.kind {
+            Kind::Tcp => {
+                let unsent = sys::tcp_peer(self).unsent;
+                free.min(limits::UNSENT_BYTES_MAX.saturating_sub(unsent))
+            }
+            Kind::Unix => free,
+        }
+    }
+
     /// Half-closes: the peer reads everything sent, then the end of the stream.
     pub fn end_sending(&self) {
         // Fails only on a broken connection, which the next receive reports.

@@ -59,19 +59,29 @@ pub fn trim_heap() {
 /// Sets how many received bytes, or the end of the stream, make `socket` readable (`SO_RCVLOWAT`,
 /// `socket(7)`). Lowering it wakes a wait that is ready then.
 pub fn set_low_water(socket: &impl AsFd, bytes: i32) {
-    let value = std::ptr::from_ref(&bytes);
-    // SAFETY: the borrow keeps the descriptor open, and the kernel reads `size_of::<i32>()` bytes of an
-    // `i32` that lives through the call.
-    let refused = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_RCVLOWAT,
-            value.cast(),
-            size_of::<i32>() as libc::socklen_t,
-        )
-    };
-    debug_assert_eq!(refused, 0, "every stream socket takes a low-water mark");
+    let set = set_option(socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT, bytes);
+    debug_assert!(set.is_ok(), "every stream socket takes a low-water mark");
+}
+
+/// Sets how many bytes that were not sent yet fill the send buffer of a TCP socket, and of those that are
+/// accepted from it (`TCP_NOTSENT_LOWAT`, `tcp(7)`).
+///
+/// # Errors
+/// Those of `setsockopt(2)`.
+pub fn set_unsent_max(socket: &impl AsFd, bytes: i32) -> io::Result<()> {
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, bytes)
+}
+
+fn set_option(socket: &impl AsFd, level: i32, name: i32, value: i32) -> io::Result<()> {
+    let from = std::ptr::from_ref(&value).cast();
+    let size = size_of::<i32>() as libc::socklen_t;
+    // SAFETY: the borrow keeps the descriptor open, and the kernel reads `size` bytes of an `i32` that
+    // lives through the call.
+    let result = unsafe { libc::setsockopt(socket.as_fd().as_raw_fd(), level, name, from, size) };
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// What TCP knows about a peer (`tcp(7)`, `TCP_INFO`).
@@ -85,6 +95,8 @@ pub struct TcpPeer {
     pub acked: u64,
     /// The last of them was acknowledged at least so long ago.
     pub acked_ago: Duration,
+    /// Bytes in the send buffer that were not sent yet.
+    pub unsent: usize,
 }
 
 /// What TCP knows about the peer of `socket`; zeroes if the socket is not TCP.
@@ -110,6 +122,7 @@ pub fn tcp_peer(socket: &impl AsFd) -> TcpPeer {
         unanswered: info.tcpi_retransmits.max(info.tcpi_probes),
         acked: info.tcpi_bytes_acked,
         acked_ago: acked.max(sent),
+        unsent: info.tcpi_notsent_bytes as usize,
     }
 }
 
@@ -122,3 +135,24 @@ pub fn unread_by_peer(socket: &impl AsFd) -> u64 {
     unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     u64::try_from(bytes).unwrap_or(0)
 }
+
+/// How much of the send buffer of `socket` is free, in bytes (`SO_MEMINFO`, `socket(7)`); 0 if the kernel
+/// does not tell.
+pub fn send_buffer_free(socket: &impl AsFd) -> usize {
+    let mut memory = [0_u32; SEND_BUFFER_FIELDS];
+    let mut size = size_of_val(&memory) as libc::socklen_t;
+    // SAFETY: the borrow keeps the descriptor open, and the kernel writes at most `size` bytes, the size
+    // of `memory`, which lives through the call.
+    unsafe {
+        let fd = socket.as_fd().as_raw_fd();
+        let to = memory.as_mut_ptr().cast();
+        libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_MEMINFO, to, &raw mut size);
+    }
+    let field = |index: libc::c_int| memory[index as usize] as usize;
+    // A Unix socket has no queue of its own: what was sent is allocated until it is read.
+    let used = field(libc::SK_MEMINFO_WMEM_QUEUED).max(field(libc::SK_MEMINFO_WMEM_ALLOC));
+    field(libc::SK_MEMINFO_SNDBUF).saturating_sub(used)
+}
+
+/// As many fields of `SO_MEMINFO` as are looked at.
+const SEND_BUFFER_FIELDS: usize = libc::SK_MEMINFO_WMEM_QUEUED as usize + 1;

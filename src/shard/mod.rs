@@ -108,7 +108,7 @@ impl Shard {
             peer_watch: PeerWatch::new()?,
             registry: RefCell::new(Registry::new(limits)),
             backlog: Backlog::default(),
-            scratch: RefCell::new(vec![0; limits::COPY_BYTES].into()),
+            scratch: RefCell::new(vec![0; limits::COPY_BYTES_MAX].into()),
             out: RefCell::new(Vec::with_capacity(limits::COPY_BYTES)),
             pipes: Pipes::new(pipes_max),
             low_waters: Rc::new(LowWaters::new()?),

@@ -384,6 +384,19 @@ impl Connection {
         body
     }
 
+    /// The line end behind the chunk whose payload was read. It is not consumed.
+    #[track_caller]
+    pub fn expect_chunk_end(&mut self) {
+        assert!(
+            matches!(self.reading, Reading::Chunked { left: 0, .. }),
+            "a chunk is still to be read"
+        );
+        while self.unread.len() < 2 {
+            self.fill().expect("the end of a chunk");
+        }
+        assert!(self.unread.starts_with(b"\r\n"), "the end of a chunk");
+    }
+
     /// The body that [`Self::head`] began, to its end: whole, or cut by the end of the stream.
     #[track_caller]
     pub fn rest_of_body(&mut self) -> Result<Vec<u8>, Cut> {
