@@ -28,12 +28,29 @@ impl Inside {
         server.until_exchanging(1);
         producer.send(b"da");
         consumer.head().assert_status(200);
-        Self {
+        let mut inside = Self {
             waiting: server.consumer_waiting("inside/waiting", 1),
             producer,
             consumer,
             looking,
-        }
+        };
+        // Those that asked for metrics take no seat any more.
+        inside.until_connections(4);
+        inside
+    }
+
+    /// Asks on a connection from before the crowd.
+    fn metrics(&mut self) -> Metrics {
+        self.looking.send(request("GET", "/metrics"));
+        Metrics::parse(&self.looking.reply().text())
+    }
+
+    /// Waits until the server has so many connections.
+    #[track_caller]
+    fn until_connections(&mut self, connections: u64) {
+        until(&format!("{connections} connections"), || {
+            (self.metrics().value("httpipe_connections") == connections).then_some(())
+        });
     }
 
     /// Both go on as if there were no crowd.
@@ -62,8 +79,7 @@ fn crowd(
     until("every client to be admitted or refused", || {
         let answered = all.iter().filter(|(_, consumer)| consumer.has_bytes());
         let all_others_answered = answered.count() + waiting == CROWD;
-        inside.looking.send(request("GET", "/metrics"));
-        let seen = Metrics::parse(&inside.looking.reply().text());
+        let seen = inside.metrics();
         // The consumer that waited before counts too.
         let let_in = seen.value("httpipe_waiting{side=\"consumer\"}") == waiting as u64 + 1;
         (let_in && all_others_answered).then_some(())
@@ -151,20 +167,22 @@ fn at_the_limit_of_connections_new_ones_are_refused_and_open_ones_served() {
         newcomer.last_reply().assert_turned_away();
     }
     inside.go_on();
-    drop((inside, seated, silent));
-    until("a seat", || {
-        (server.ask("GET", "/healthz").status == 200).then_some(())
-    });
+    drop((seated, silent));
+    inside.until_connections(4);
+    server.ask("GET", "/healthz").assert_status(200);
+    drop(inside);
     server.until_unused();
 }
 
 #[test]
 fn incomplete_heads_hold_their_connections_no_longer_than_the_header_timeout() {
-    let seats = ["--max-connections", "24", "--header-timeout", "1"];
+    // Enough time to take all seats before the first is free again.
+    let seats = ["--max-connections", "24", "--header-timeout", "4"];
     let server = Server::start(&[&["--threads", "2"], &seats[..]].concat());
     let mut inside = Inside::enter(&server);
     let head = get("never/ends");
     let mut slow = Vec::from_iter((0..20).map(|_| server.connect_and_send(&head[..9])));
+    inside.until_connections(24);
     server
         .connect_and_send(&request("GET", "/healthz"))
         .last_reply()
@@ -182,16 +200,15 @@ fn incomplete_heads_hold_their_connections_no_longer_than_the_header_timeout() {
         slow.last_reply().assert_status(408);
     });
     assert_eq!(ends.count(), 20);
-    until("a seat", || {
-        (server.ask("GET", "/healthz").status == 200).then_some(())
-    });
+    inside.until_connections(4);
+    server.ask("GET", "/healthz").assert_status(200);
     inside.go_on();
     server.until_waiting(Side::Consumer, 0);
 }
 
 #[test]
 fn hundreds_of_timeouts_in_one_sweep_are_all_answered_and_other_requests_go_on() {
-    let server = Server::start(&["--threads", "2", "--request-timeout", "2"]);
+    let server = Server::start(&["--threads", "2", "--request-timeout", "4"]);
     let mut waiting = Vec::from_iter((0..400).map(|n| server.consume(&format!("in/vain{n}"))));
     server.until_waiting(Side::Consumer, 400);
     let (mut consumer, mut producer) = (server.connect(), server.connect());
