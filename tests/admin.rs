@@ -138,7 +138,11 @@ fn operators_are_served_until_the_drain_has_ended() {
     // A connection from before the drain stays open until its next reply.
     kept.send(request("GET", "/readyz"));
     kept.last_reply().assert_status(503);
-    assert!(std::net::TcpStream::connect(server.address()).is_err());
+    // Each shard stops listening when it learns of the drain.
+    let address = server.address();
+    until("connections to be refused", || {
+        std::net::TcpStream::connect(address).err()
+    });
     // An open and idle connection does not delay the end.
     let idle = Connection::open(server.admin_address());
     producer.send("bcde");

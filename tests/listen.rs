@@ -4,6 +4,7 @@
 use crate::support::connection::{Connection, End};
 use crate::support::pattern::{assert_same_bytes, pattern};
 use crate::support::program::{curl, run};
+use crate::support::proxy::lasting_port;
 use crate::support::request::{chunk, chunked, get, post, post_chunked_head, post_head, request};
 use crate::support::server::{Server, executable};
 use crate::support::{Side, until};
@@ -74,12 +75,6 @@ impl Mixed {
 
 fn unix(path: &std::path::Path) -> String {
     format!("unix:{}", path.display())
-}
-
-/// A port that was free a moment ago, on IPv4 and IPv6.
-fn free_port() -> u16 {
-    let any = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    any.local_addr().expect("bound").port()
 }
 
 fn has_ipv6() -> bool {
@@ -168,7 +163,7 @@ fn an_ipv6_wildcard_is_ipv6_only_and_works_together_with_the_ipv4_wildcard() {
     if !has_ipv6() {
         return;
     }
-    let port = free_port();
+    let port = lasting_port();
     let both = [format!("[::]:{port}"), format!("0.0.0.0:{port}")];
     let server = Server::start(&["--listen", &both[0], "--listen", &both[1]]);
     for host in ["[::1]", "127.0.0.1"] {
@@ -509,10 +504,9 @@ fn a_draining_server_refuses_or_serves_clients_on_a_unix_socket() {
     let refused = waiting.last_reply();
     refused.assert_status(503);
     assert!(refused.value("Retry-After").is_some());
-    assert!(
-        UnixStream::connect(&mixed.path).is_err(),
-        "new clients are refused"
-    );
+    until("new clients to be refused", || {
+        UnixStream::connect(&mixed.path).err()
+    });
     producer.send("yyyy");
     assert_eq!(consumer.rest_of_body().expect("whole"), b"yyyy");
     producer.reply().assert_status(200);
