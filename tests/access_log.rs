@@ -3,13 +3,14 @@
 
 use crate::support::connection::Connection;
 use crate::support::pattern::{assert_same_bytes, pattern};
+use crate::support::proxy::lasting_port;
 use crate::support::request::{get, post_head, request};
 use crate::support::server::{Server, executable};
 use crate::support::{until, within_bound};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::io::Read;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Stdio;
 
 /// A server that logs every request as JSON.
@@ -479,9 +480,7 @@ fn the_variable_of_the_access_log_takes_every_usual_word() {
 #[test]
 fn a_log_that_is_off_is_empty() {
     // Without a log, a test cannot learn which port the kernel chose.
-    let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    let port = free.local_addr().expect("bound").port();
-    drop(free);
+    let port = lasting_port();
     let mut command = executable();
     command.args([
         "--log",

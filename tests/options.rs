@@ -3,6 +3,7 @@
 
 use crate::support::connection::Connection;
 use crate::support::program::{Finished, run};
+use crate::support::proxy::lasting_port;
 use crate::support::request::request;
 use crate::support::seccomp::without_io_uring;
 use crate::support::server::{Server, executable};
@@ -339,9 +340,7 @@ fn the_environment_is_read_and_the_command_line_overrides_it() {
 
 #[test]
 fn the_port_and_the_request_timeout_have_short_names() {
-    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let port = free.local_addr().expect("bound").port().to_string();
-    drop(free);
+    let port = lasting_port().to_string();
     let server = Server::start_with(&["-p", &port, "-r", "1"], &[("PORT", "1")]);
     assert_eq!(server.address().port().to_string(), port);
     assert_eq!(server.consume("short/names").reply().status, 408);

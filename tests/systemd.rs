@@ -3,6 +3,7 @@
 
 use crate::support::connection::Connection;
 use crate::support::program::{Running, run};
+use crate::support::proxy::lasting_port;
 use crate::support::request::{get, post_head, request};
 use crate::support::server::{Server, executable};
 use crate::support::{FAILURE_BOUND, Side, until};
@@ -263,9 +264,7 @@ fn while_one_instance_drains_the_next_one_serves_the_same_socket() {
 
 #[test]
 fn systemds_own_tool_starts_the_server_on_its_socket() {
-    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = free.local_addr().expect("bound");
-    drop(free);
+    let address = SocketAddr::from(([127, 0, 0, 1], lasting_port()));
     let mut tool = Command::new("systemd-socket-activate");
     tool.args(["-l", &address.to_string()])
         .arg(executable().get_program());
