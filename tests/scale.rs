@@ -428,6 +428,23 @@ fn a_client_that_leaves_during_an_exchange_ends_it_for_the_other_side_too() {
     });
 }
 
+/// Sends until nothing is taken any more, although the proxy and the nodes have done all that they can do
+/// at once.
+fn fill_the_way(cluster: &Cluster, producer: &mut TcpStream) {
+    producer.set_nonblocking(true).expect("a socket option");
+    let mut refused = 0;
+    until("the way to be full", || {
+        refused = match producer.write(pattern(0, 1 << 20)) {
+            Ok(_) => 0,
+            Err(_) => refused + 1,
+        };
+        // Round trips through all of them.
+        cluster.proxy.ask("GET", "/");
+        cluster.nodes().for_each(Server::barrier);
+        (refused == 10).then_some(())
+    });
+}
+
 /// Neither proxy watches a client while it cannot forward its bytes. The node is then matched with
 /// the bytes that were on the way.
 #[test]
@@ -438,10 +455,7 @@ fn a_producer_that_left_with_its_body_stuck_gives_one_consumer_a_cut_body() {
             .write_all(&post_head("stuck/body", STUCK_BYTES as u64))
             .expect("taken");
         cluster.until_waiting(Side::Producer, 1);
-        producer.set_nonblocking(true).expect("a socket option");
-        until("the way to be full", || {
-            producer.write(pattern(0, 1 << 20)).is_err().then_some(())
-        });
+        fill_the_way(cluster, &mut producer);
         drop(producer);
         let mut consumer = cluster.proxy.consume("stuck/body");
         consumer.head().assert_status(200);
@@ -518,6 +532,10 @@ fn restart_first(program: Program, end: impl Fn(&mut Server, &mut Busy)) {
     let mut first = cluster.take(0);
     end(&mut first, &mut busy[0]);
     first.exit();
+    // On io_uring the kernel holds the port for some ms longer than the process lives.
+    until("the node's port to be closed", || {
+        TcpStream::connect(first.address()).err()
+    });
 
     let target = format!("/channels/{}/waiting", namespaces[0]);
     for _ in 0..3 {
