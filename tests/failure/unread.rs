@@ -1,6 +1,7 @@
 //! Replies before the body is read: they reach a client in the middle of sending, even if it reads
 //! only when it can send no more. A client that never stops holds resources for a short time only.
 
+use super::SEEN;
 use crate::support::connection::{Connection, Reply};
 use crate::support::request::{post_chunked_head, post_head, post_head_with, request};
 use crate::support::server::Server;
@@ -143,7 +144,7 @@ fn send_and_wait(server: &Server, channel: &str) -> Vec<Sending> {
 
 #[test]
 fn a_producer_that_times_out_receives_408_while_it_sends() {
-    let server = Server::start(&["--request-timeout", "1"]);
+    let server = Server::start(&["--request-timeout", SEEN]);
     let descriptors = server.descriptors().len();
     let sending = send_and_wait(&server, "unread/in-vain");
     check(&server, sending, 408, descriptors);
