@@ -130,7 +130,7 @@ fn every_byte_of_a_body_is_counted_once() {
 
 #[test]
 fn exchanges_are_counted_by_outcome() {
-    let server = Server::start(&["--idle-timeout", "1"]);
+    let server = Server::start(&["--idle-timeout", "2"]);
     exchange(&server, b"data");
     exchange(&server, pattern(1, 100_000));
     assert_eq!(outcomes(&server, "delivered"), 2);

@@ -12,18 +12,18 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Long enough that no limit of a second could have been kept by chance.
-const SEVERAL_LIMITS: Duration = Duration::from_millis(3500);
-
-/// The server's time limit, in seconds, in the tests that pause it: under it a test on a busy machine
-/// still pauses the server before the limit strikes.
+/// The server's time limit, in seconds: long enough that on a busy machine a test moves bytes, or pauses
+/// the server, before the limit strikes.
 const LIMIT: &str = "2";
+
+/// Long enough that no [`LIMIT`] could have been kept by chance.
+const SEVERAL_LIMITS: Duration = Duration::from_millis(6500);
 
 /// More than the sockets on the way hold, whatever the kernel grows them to.
 const BODY_BYTES: usize = 24 << 20;
 
-/// A consumer of a long body reads so many bytes a second for several times the `--idle-timeout` of one
-/// second, then the rest at once.
+/// A consumer of a long body reads so many bytes a second for several times the `--idle-timeout`,
+/// then the rest at once.
 fn read_steadily(mut consumer: Connection, mut producer: Connection, bytes_a_second: f64) {
     let body = pattern(1, BODY_BYTES);
     std::thread::scope(|scope| {
@@ -48,7 +48,7 @@ fn read_steadily(mut consumer: Connection, mut producer: Connection, bytes_a_sec
 #[test]
 fn a_consumer_that_reads_slowly_and_never_pauses_is_not_idle() {
     for options in [&["--no-splice"][..], &[]] {
-        let server = Server::start(&[&["--idle-timeout", "1"], options].concat());
+        let server = Server::start(&[&["--idle-timeout", LIMIT], options].concat());
         let mut consumer = server.connect();
         // Its TCP acknowledges in steps of a part of its buffer.
         consumer.narrow();
@@ -66,7 +66,7 @@ fn on_a_unix_socket_neither() {
     let path = folder.path().join("socket");
     let server = Server::start(&[
         "--idle-timeout",
-        "1",
+        LIMIT,
         "--listen",
         "127.0.0.1:0",
         "--listen",

@@ -243,7 +243,7 @@ fn a_request_that_waited_past_the_time_of_its_head_does_not_hold_up_the_drain() 
 
 #[test]
 fn chunk_framing_alone_does_not_keep_an_exchange_alive() {
-    let server = Server::start(&["--idle-timeout", "1"]);
+    let server = Server::start(&["--idle-timeout", "2"]);
     let mut consumer = server.connect_and_send(&get("drip/chunks"));
     server.until_waiting(Side::Consumer, 1);
     let mut producer = server.connect_and_send(&post_chunked_head("drip/chunks"));

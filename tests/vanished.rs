@@ -93,7 +93,7 @@ fn a_body_whose_producer_vanished_is_cut() {
 #[test]
 fn an_exchange_whose_consumer_vanished_ends_at_the_idle_timeout() {
     in_network_of_its_own(|network: &Network| {
-        let server = start(&["--idle-timeout", "1"]);
+        let server = start(&["--idle-timeout", "2"]);
         // The idle timeout, shorter than the keepalive, does not apply to waiting.
         let mut waiting = server.consumer_waiting("vanished/waiting", 1);
         let mut consumer = mortal(&server, &get("vanished/idle"));

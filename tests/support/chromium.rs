@@ -6,9 +6,13 @@ use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 use tempfile::TempDir;
 
 const PROGRAM: &str = "chromium";
+
+/// The most time for an answer. Until the first, Chromium starts half a dozen processes.
+const ANSWER_BOUND: Duration = FAILURE_BOUND.saturating_mul(6);
 
 pub struct Chromium {
     child: Child,
@@ -103,7 +107,7 @@ impl Chromium {
         let sent = pipe.write_all(format!("{message}\0").as_bytes());
         sent.unwrap_or_else(|error| panic!("Chromium ended: {error}"));
         loop {
-            let Ok(mut answer) = self.messages.recv_timeout(FAILURE_BOUND) else {
+            let Ok(mut answer) = self.messages.recv_timeout(ANSWER_BOUND) else {
                 panic!("Chromium does not answer {message}");
             };
             if answer["id"] == self.calls {
