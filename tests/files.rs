@@ -273,11 +273,15 @@ fn a_connection_that_cannot_move_to_its_channels_shard_receives_503_and_is_kept(
         }
     }
     assert!(!turned_away.is_empty(), "all 64 names have the same owner");
-    assert_eq!(lines(&server, "cannot hand"), 1, "{}", server.stderr());
     server.set_descriptor_limit(limit);
     for n in turned_away {
         delete(&mut connection, n).assert_status(404);
     }
+    // The line follows the reply: a thread of its own writes the log.
+    until("a line in the log", || {
+        (lines(&server, "cannot hand") > 0).then_some(())
+    });
+    assert_eq!(lines(&server, "cannot hand"), 1, "{}", server.stderr());
 }
 
 #[test]

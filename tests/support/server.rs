@@ -474,14 +474,22 @@ impl Server {
         self.child.try_wait().expect("it is our child").is_none()
     }
 
-    /// Waits until the process ends.
+    /// Waits until the process has ended and its standard error is read to the end.
     pub fn exit(&mut self) -> ExitStatus {
         let child = &mut self.child;
         let status = until("the server to exit", || {
             child.try_wait().expect("it is our child")
         });
         self.ended = true;
+        self.read_to_end();
         status
+    }
+
+    fn read_to_end(&mut self) {
+        self.stall.set(false);
+        if let Some(reader) = self.stderr_reader.take() {
+            let _ = reader.join();
+        }
     }
 
     fn end(&mut self) -> Result<(), String> {
@@ -513,10 +521,7 @@ impl Drop for Server {
                 Ok(())
             }
         };
-        self.stall.set(false);
-        if let Some(reader) = self.stderr_reader.take() {
-            let _ = reader.join();
-        }
+        self.read_to_end();
         let stderr = self.stderr();
         if stderr.contains("panicked at") {
             end = Err("a task of it panicked".to_owned());
