@@ -588,15 +588,18 @@ fn a_producer_that_stalls_in_an_exchange_receives_504_and_the_body_is_cut() {
 
 #[test]
 fn a_consumer_that_stalls_in_an_exchange_ends_it() {
-    let server = Server::start(&["--idle-timeout", "1"]);
+    let server = Server::start(&["--idle-timeout", SEEN]);
+    let body = pattern(1, 32 << 20);
     let mut consumer = server.connect();
     consumer.narrow();
     consumer.send(get("idle/consumer"));
     server.until_waiting(Side::Consumer, 1);
-    let mut producer = server.connect_and_send(&post_head("idle/consumer", 32 << 20));
+    // The first byte comes with the head: without one the consumer would wait on.
+    let front = [&post_head("idle/consumer", 32 << 20)[..], &body[..1]].concat();
+    let mut producer = server.connect_and_send(&front);
     let mut sender = producer.sender();
     std::thread::scope(|scope| {
-        scope.spawn(move || sender.write_all(pattern(1, 32 << 20)));
+        scope.spawn(move || sender.write_all(&body[1..]));
         let reply = producer.reply();
         assert_eq!((reply.status, reply.closes()), (504, true));
         producer.until_end();

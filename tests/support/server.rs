@@ -4,7 +4,7 @@
 use super::connection::{Connection, Reply};
 use super::metrics::Metrics;
 use super::request::{get, post, request};
-use super::{FAILURE_BOUND, Side, until, within_bound};
+use super::{FAILURE_BOUND, Side, pattern, until, within_bound};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -196,6 +196,7 @@ impl Server {
     /// Runs `command` and waits until it accepts connections, at least on TCP; with `admin`,
     /// operators' connections too.
     fn run(command: &mut Command, admin: bool) -> Self {
+        pattern::prepare();
         command.stderr(Stdio::piped());
         let mut child = command.spawn().expect("the executable starts");
         let stderr = Arc::new(Mutex::new(String::new()));
