@@ -4,6 +4,7 @@
 use crate::support::connection::Connection;
 use crate::support::network::{SERVER, in_network_of_its_own};
 use crate::support::process::resident_bytes;
+use crate::support::proxy::lasting_port;
 use crate::support::request::{get, post, post_head, request};
 use crate::support::server::Server;
 use crate::support::{Side, until};
@@ -120,7 +121,9 @@ fn operators_beyond_the_limit_wait_until_one_leaves() {
 
 #[test]
 fn operators_are_served_until_the_drain_has_ended() {
-    let mut server = start(&["--threads", "2"]);
+    // No other server listens there once this one does not.
+    let port = lasting_port().to_string();
+    let mut server = start(&["--threads", "2", "--port", &port]);
     let mut producer = server.connect_and_send(&post_head("admin/drain", 5));
     producer.send("a");
     let mut consumer = server.consume("admin/drain");

@@ -7,6 +7,7 @@ mod unread;
 
 use crate::support::connection::{Connection, End};
 use crate::support::pattern::{assert_same_bytes, pattern};
+use crate::support::proxy::lasting_port;
 use crate::support::request::{chunk, get, post, post_chunked_head, post_head, request};
 use crate::support::server::Server;
 use crate::support::{Side, until};
@@ -704,7 +705,9 @@ fn a_draining_server_serves_its_exchanges_to_the_end() {
 
 #[test]
 fn a_draining_server_closes_idle_connections_and_accepts_no_new_ones() {
-    let mut server = Server::start(&["--threads", "2"]);
+    // No other server listens there once this one does not.
+    let port = lasting_port().to_string();
+    let mut server = Server::start(&["--threads", "2", "--port", &port]);
     let mut idle = server.connect_and_send(&request("GET", "/healthz"));
     idle.reply().assert_status(200);
     let (producer, mut consumer) = under_way(&server, &post_head("drain/hold", 5), HTTP_11);

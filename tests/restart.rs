@@ -3,6 +3,7 @@
 
 use crate::support::connection::Connection;
 use crate::support::pattern::pattern;
+use crate::support::proxy::lasting_port;
 use crate::support::request::{post_head, request};
 use crate::support::server::Server;
 use crate::support::{Side, until};
@@ -10,7 +11,7 @@ use rustix::process::Signal;
 use std::io::Write;
 use std::net::TcpStream;
 
-/// A server on this port, which must be free at once.
+/// A server on this port, which must be free at once, and which no other test may get meanwhile.
 fn start_at(port: u16, options: &[&str]) -> Server {
     Server::start(&[&["--port", &port.to_string()], options].concat())
 }
@@ -29,8 +30,8 @@ fn stalled(server: &Server) -> (Connection, Connection) {
 
 #[test]
 fn a_killed_server_is_replaced_on_its_port_at_once() {
-    let mut server = Server::start(&["--threads", "2"]);
-    let port = server.address().port();
+    let port = lasting_port();
+    let mut server = start_at(port, &["--threads", "2"]);
     for _ in 0..3 {
         let mut idle = server.connect_and_send(&request("GET", "/healthz"));
         idle.reply().assert_status(200);
@@ -67,7 +68,7 @@ fn a_killed_server_is_replaced_on_its_port_at_once() {
 
 #[test]
 fn a_draining_server_frees_its_port_for_the_next_one() {
-    let mut old = Server::start(&["--threads", "2"]);
+    let mut old = start_at(lasting_port(), &["--threads", "2"]);
     let address = old.address();
     let (mut producer, mut consumer) = stalled(&old);
     old.terminate();

@@ -3,6 +3,7 @@
 
 use super::connection::{Connection, Reply};
 use super::metrics::Metrics;
+use super::process::descriptor_targets;
 use super::request::{get, post, request};
 use super::{FAILURE_BOUND, Side, pattern, until, within_bound};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
@@ -497,9 +498,12 @@ impl Server {
         self.terminate();
         let child = &mut self.child;
         let Some(status) = within_bound(|| child.try_wait().expect("it is our child")) else {
+            let open = descriptor_targets(child.id());
             let _ = child.kill();
             let _ = child.wait();
-            return Err("it did not end after SIGTERM and had to be killed".to_owned());
+            return Err(format!(
+                "it did not end after SIGTERM and had to be killed, with these open: {open:?}"
+            ));
         };
         match status.code() {
             Some(0) => Ok(()),
