@@ -182,8 +182,9 @@ pub const SENT_AWAY_AT_ONCE: usize = 2;
 /// Pairs matched in one turn after an exchange ends. Each pair is two sends.
 pub const MATCHED_AT_ONCE: usize = 16;
 
-/// Departures of peers with unread bytes that are reported in one turn.
-pub const PEERS_AT_ONCE: usize = 64;
+/// Events of watched sockets that are reported in one turn: peers that leave, and peers that take bytes
+/// again.
+pub const EVENTS_AT_ONCE: usize = 64;
 
 /// Peers whose TCP state is asked for in one turn: a system call each.
 pub const LOST_ASKED_AT_ONCE: usize = 32;
@@ -263,11 +264,11 @@ pub const UNIX_PATH_BYTES_MAX: usize = 107;
 
 /// Descriptors kept for what is neither a connection nor a shard's: standard streams, the listener,
 /// signals (6 in all), and room for short-lived ones: the duplicate of a connection that is handed
-/// over, the watch on a consumer that has half-closed.
+/// over, the kernel's files about this process.
 pub const RESERVED_FILES: usize = 32;
 
-/// Descriptors that each shard needs for itself: ring, listener, eventfds, timers, the watch on peers
-/// (9 in all), and nearly as many again for more listeners and what a runtime may open.
+/// Descriptors that each shard needs for itself: ring, listener, eventfds, timers, the watches on
+/// sockets (10 in all), and nearly as many again for more listeners and what a runtime may open.
 pub const RESERVED_FILES_PER_SHARD: usize = 16;
 
 /// Fewest connections that the server starts for. A handful of clients on each side; with fewer it

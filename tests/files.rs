@@ -3,7 +3,7 @@
 
 use crate::support::connection::Connection;
 use crate::support::metrics::Metrics;
-use crate::support::pattern::{assert_same_bytes, pattern};
+use crate::support::pattern::{PATTERN_BYTES_MAX, assert_same_bytes, pattern};
 use crate::support::program::run;
 use crate::support::request::{get, post, post_head, request};
 use crate::support::server::{Server, executable_with_descriptors};
@@ -93,10 +93,7 @@ fn few_descriptors_are_logged_at_the_start_with_figures_and_advice() {
 fn every_announced_connection_is_served_and_the_next_one_receives_503() {
     for (descriptors, threads) in [("256", "4"), ("1024", "16")] {
         let server = Server::start_with_descriptors(descriptors, &["--threads", threads]);
-        let said = server.stderr();
-        let (before, _) = said.split_once(" connections and").expect("a figure");
-        let (_, promised) = before.rsplit_once(' ').expect("a figure");
-        let promised: usize = promised.parse().expect("a figure");
+        let promised = promised(&server);
         assert!(promised >= descriptors.parse::<usize>().expect("a number") / 4);
         let mut crowd = Vec::from_iter((0..promised).map(|_| inside(&server)));
         let mut one_too_many = server.connect_and_send(&request("GET", "/healthz"));
@@ -110,6 +107,25 @@ fn every_announced_connection_is_served_and_the_next_one_receives_503() {
         let spliced = metrics(&mut crowd[2]).value("httpipe_bytes_total{path=\"spliced\"}");
         assert!(spliced > 0, "with few pipes, some bodies are spliced");
     }
+}
+
+/// How many connections the server says that it can serve.
+fn promised(server: &Server) -> usize {
+    let said = server.stderr();
+    let (before, _) = said.split_once(" connections and").expect("a figure");
+    let (_, promised) = before.rsplit_once(' ').expect("a figure");
+    promised.parse().expect("a figure")
+}
+
+/// Waits until what `look` returns does not change any more.
+fn standstill(mut look: impl FnMut() -> u64) {
+    let (mut last, mut same) = (0, 0);
+    until("nothing to move any more", || {
+        let seen = look();
+        same = if last == seen { same + 1 } else { 0 };
+        last = seen;
+        (same == 10).then_some(())
+    });
 }
 
 /// Passes `body` from one open connection to another.
@@ -126,6 +142,109 @@ fn deliver(producer: &mut Connection, consumer: &mut Connection, body: &'static 
         assert_same_bytes(&consumer.reply().body, body);
         producer.reply().assert_status(200);
     });
+}
+
+/// The connections beyond the limit that are answered, at the limits of descriptors below.
+const OVER_LIMIT: usize = 12;
+
+/// Newcomers to a full server, all at once: each hears 503.
+fn turn_newcomers_away(server: &Server) -> Vec<Connection> {
+    let connect = || server.connect_and_send(&request("GET", "/healthz"));
+    let mut newcomers = Vec::from_iter((0..OVER_LIMIT).map(|_| connect()));
+    for newcomer in &mut newcomers {
+        newcomer.last_reply().assert_turned_away();
+    }
+    newcomers
+}
+
+#[test]
+fn half_closed_consumers_that_take_nothing_need_one_descriptor_each() {
+    const OPERATORS: usize = 64;
+    let server = Server::start_with_descriptors("256", &["--admin", "127.0.0.1:0"]);
+    let own = server.descriptors().len();
+    let pairs = promised(&server) / 2;
+    let operator = || Connection::open(server.admin_address());
+    let mut looking = operator();
+    std::thread::scope(|scope| {
+        let mut crowd = Vec::new();
+        for n in 0..pairs {
+            let channel = format!("half/{n}");
+            let producer = server.connect_and_send(&post_head(&channel, 1 << 40));
+            let mut consumer = server.connect();
+            consumer.narrow();
+            let mut sender = producer.sender();
+            // Ends with the connection.
+            scope.spawn(move || sender.write_all(pattern(n, PATTERN_BYTES_MAX)));
+            consumer.send(get(&channel));
+            consumer.head().assert_status(200);
+            consumer.half_close();
+            crowd.push((producer, consumer));
+        }
+        standstill(|| metrics(&mut looking).sum("httpipe_bytes_total"));
+        let rest = promised(&server) - 2 * pairs;
+        let mut rest = Vec::from_iter((0..rest).map(|_| inside(&server)));
+        let newcomers = turn_newcomers_away(&server);
+        let mut operators = Vec::from_iter((1..OPERATORS).map(|_| operator()));
+        for operator in &mut operators {
+            ask(operator, "/healthz");
+            metrics(operator);
+        }
+        let seen = metrics(&mut looking);
+        assert_eq!(seen.value("httpipe_exchanging"), pairs as u64);
+        let connections = 2 * pairs + rest.len() + newcomers.len() + OPERATORS;
+        let reckoned = own + connections + 2 * seen.value("httpipe_pipes") as usize;
+        let descriptors = server.descriptors().len();
+        assert!(descriptors <= reckoned, "{descriptors} and not {reckoned}");
+        assert_eq!(lines(&server, "cannot"), 0, "{}", server.stderr());
+        rest.iter_mut().for_each(|connection| {
+            ask(connection, "/healthz");
+        });
+        drop((rest, newcomers, operators));
+        for (producer, consumer) in crowd {
+            consumer.reset();
+            producer.reset();
+        }
+        until("the descriptors to be free", || {
+            let pipes = metrics(&mut looking).value("httpipe_pipes") as usize;
+            (server.descriptors().len() == own + 2 * pipes + 1).then_some(())
+        });
+    });
+    server.ask("GET", "/healthz").assert_status(200);
+}
+
+#[test]
+fn half_closed_clients_that_take_no_replies_need_one_descriptor_each() {
+    let options = ["--request-timeout", PATIENCE];
+    let server = Server::start_with_descriptors("150", &options);
+    let own = server.descriptors().len();
+    let mut looking = inside(&server);
+    // More replies than the buffers of a connection hold.
+    let requests = request("GET", "/metrics").repeat(600);
+    let crowd = Vec::from_iter((1..promised(&server)).map(|_| {
+        let mut client = server.connect();
+        client.narrow();
+        client.send(&requests);
+        client.half_close();
+        client
+    }));
+    let mut asked = 0;
+    standstill(|| {
+        asked += 1;
+        metrics(&mut looking).value("httpipe_requests_total") - asked
+    });
+    let newcomers = turn_newcomers_away(&server);
+    let descriptors = server.descriptors().len();
+    let reckoned = own + 1 + crowd.len() + newcomers.len();
+    assert!(descriptors <= reckoned, "{descriptors} and not {reckoned}");
+    assert_eq!(lines(&server, "cannot"), 0, "{}", server.stderr());
+    drop(newcomers);
+    let ticks = ticks_of_patience(&server, &mut looking);
+    assert!(ticks < CALM_TICKS, "{ticks} ticks of CPU");
+    crowd.into_iter().for_each(Connection::reset);
+    until("the descriptors to be free", || {
+        (server.descriptors().len() == own + 1).then_some(())
+    });
+    server.ask("GET", "/healthz").assert_status(200);
 }
 
 #[test]

@@ -268,8 +268,12 @@ impl Exchange {
     async fn writable(&mut self) -> Result<(), Cause> {
         self.uncork();
         let transport = &self.sinks[0].session.conn.transport;
+        let watch = &self.session.shard.write_watch;
         loop {
-            let writable = self.source.conn.ready_or_stopped(|| transport.writable());
+            let writable = self
+                .source
+                .conn
+                .ready_or_stopped(|| watch.writable(transport));
             match writable.await {
                 Err(Cause::Expired) if self.goes_on() => {}
                 Err(Cause::Expired) => return Err(Cause::ConsumerStalled),

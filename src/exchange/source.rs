@@ -101,7 +101,7 @@ impl Source {
     /// # Errors
     /// Why there is none.
     pub async fn first_payload(&mut self, session: &Session) -> Result<(), Cause> {
-        ask_for_body(&self.conn, &mut self.request).await?;
+        ask_for_body(session, &mut self.request).await?;
         while self.request.payload().is_empty() && !self.request.is_whole() {
             read_more(session, &mut self.request).await?;
         }
@@ -197,7 +197,8 @@ impl Source {
 ///
 /// # Errors
 /// The client left, or its task was stopped.
-pub async fn ask_for_body(conn: &Conn, request: &mut ProducerRequest) -> Result<(), Cause> {
+pub async fn ask_for_body(session: &Session, request: &mut ProducerRequest) -> Result<(), Cause> {
+    let Session { shard, conn } = session;
     if !request.head.expect_continue || request.continued || request.is_begun() {
         return Ok(());
     }
@@ -212,7 +213,8 @@ pub async fn ask_for_body(conn: &Conn, request: &mut ProducerRequest) -> Result<
         if ask.is_empty() {
             return Ok(());
         }
-        conn.ready_or_stopped(|| conn.transport.writable()).await?;
+        let writable = || shard.write_watch.writable(&conn.transport);
+        conn.ready_or_stopped(writable).await?;
     }
 }
 

@@ -52,9 +52,7 @@ async fn read_and_drop(
 
 async fn read_body(session: &Session, request: &mut ProducerRequest) -> Result<(), Refusal> {
     let mut dropped = 0;
-    ask_for_body(&session.conn, request)
-        .await
-        .map_err(refusal)?;
+    ask_for_body(session, request).await.map_err(refusal)?;
     loop {
         dropped += request.payload().len() as u64;
         request.drop_payload();

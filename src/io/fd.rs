@@ -7,17 +7,16 @@
 //! lowest to highest of three rounds; nginx 11.5 to 14.7).
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     future::{Future, poll_fn},
-    io, mem,
+    io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     pin::{Pin, pin},
-    task::{Poll, Waker},
 };
 
 use monoio::net::TcpStream;
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, epoll, poll},
+    event::{PollFd, PollFlags, Timespec, poll},
     io::fcntl_dupfd_cloexec,
 };
 
@@ -75,22 +74,13 @@ impl AsyncFd {
         self.unsettled.set(self.unsettled.get() - 1);
     }
 
-    /// As [`Self::readable`], until a write would not block.
-    pub async fn writable(&self) {
+    /// As [`Self::readable`], until a write would not block. On the ring it also returns if the peer has
+    /// half-closed: [`crate::io::write_watch::WriteWatch`] is for everyone else.
+    pub async fn writable_or_half_closed(&self) {
         self.unsettled.set(self.unsettled.get() + 1);
         let writable = pin!(self.stream.writable(false));
         after_others(writable).await;
         self.unsettled.set(self.unsettled.get() - 1);
-        // The ring also completes the wait if the peer has half-closed (monoio adds `POLLRDHUP` to every
-        // poll). Without this check the caller would spin.
-        if self.is_writable() {
-            return;
-        }
-        match self.watch_writable() {
-            Ok(watch) => watch.readable().await,
-            // No descriptor is free. The caller would spin if this returned.
-            Err(_) => next_retry().await,
-        }
     }
 
     /// Whether a read would return bytes or the end of the stream.
@@ -99,26 +89,15 @@ impl AsyncFd {
         self.is_ready(PollFlags::IN)
     }
 
-    fn is_writable(&self) -> bool {
+    /// Whether a write would not block.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
         self.is_ready(PollFlags::OUT)
     }
 
     fn is_ready(&self, events: PollFlags) -> bool {
         let mut fds = [PollFd::new(self, events)];
         matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1..))
-    }
-
-    /// A descriptor that is readable when this one is writable or broken, but not when its peer has
-    /// only half-closed (`epoll(7)`).
-    fn watch_writable(&self) -> io::Result<Self> {
-        let watch = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(
-            &watch,
-            self,
-            epoll::EventData::new_u64(0),
-            epoll::EventFlags::OUT,
-        )?;
-        Self::new(watch)
     }
 }
 
@@ -143,29 +122,4 @@ async fn after_others<F: Future>(mut ready: Pin<&mut F>) {
     if !waited {
         monoio::spawn(async {}).await;
     }
-}
-
-thread_local! {
-    /// Waits of this thread that only [`retry_waits`] ends: at most one per connection.
-    static RETRIES: RefCell<Vec<Waker>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Wakes the waits that found no free descriptor, so that they try again. Called once per sweep.
-pub fn retry_waits() {
-    for waiting in RETRIES.with_borrow_mut(mem::take) {
-        waiting.wake();
-    }
-}
-
-/// Waits for [`retry_waits`]. Cancel-safe.
-async fn next_retry() {
-    let mut registered = false;
-    poll_fn(|context| {
-        if mem::replace(&mut registered, true) {
-            return Poll::Ready(());
-        }
-        RETRIES.with_borrow_mut(|waiting| waiting.push(context.waker().clone()));
-        Poll::Pending
-    })
-    .await;
 }

@@ -4,6 +4,7 @@
 
 pub mod bind;
 pub mod clock;
+pub mod epoll;
 pub mod eventfd;
 pub mod fd;
 pub mod listen;
@@ -16,3 +17,4 @@ pub mod socket;
 pub mod stderr;
 pub mod sys;
 pub mod timer;
+pub mod write_watch;

@@ -182,9 +182,15 @@ impl Transport {
         self.fd.readable()
     }
 
-    /// Waits until a send would not block. Cancel-safe.
-    pub fn writable(&self) -> impl Future<Output = ()> {
-        self.fd.writable()
+    /// See [`AsyncFd::writable_or_half_closed`].
+    pub fn writable_or_half_closed(&self) -> impl Future<Output = ()> {
+        self.fd.writable_or_half_closed()
+    }
+
+    /// Whether a send would not block.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.fd.is_writable()
     }
 
     /// Whether a receive would return bytes or the end of the stream.

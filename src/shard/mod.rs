@@ -26,7 +26,7 @@ use crate::{
     conn::{Conn, ConnId, deadline::Due},
     io::{
         clock::Clock, eventfd::EventFd, fd::AsyncFd, low_water::LowWaters, peer_watch::PeerWatch,
-        pipe::Pipes, socket::Transport,
+        pipe::Pipes, socket::Transport, write_watch::WriteWatch,
     },
     limits,
     model::{
@@ -55,6 +55,8 @@ pub struct Shard {
     pub deadlines: Deadlines,
     /// Detects departures that readability does not show.
     pub peer_watch: PeerWatch,
+    /// Waits until sockets take more bytes.
+    pub write_watch: WriteWatch,
     /// The channels it owns. A waiter is the id of its connection.
     pub registry: RefCell<Registry<ConnId>>,
     pub backlog: Backlog,
@@ -106,6 +108,7 @@ impl Shard {
             connections: Connections::default(),
             deadlines: Deadlines::default(),
             peer_watch: PeerWatch::new()?,
+            write_watch: WriteWatch::new()?,
             registry: RefCell::new(Registry::new(limits)),
             backlog: Backlog::default(),
             scratch: RefCell::new(vec![0; limits::COPY_BYTES_MAX].into()),

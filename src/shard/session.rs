@@ -256,10 +256,10 @@ impl Session {
     /// # Errors
     /// The client left, or the time is over: how the connection ends.
     async fn send_all(&self, bytes: &[u8]) -> Result<(), Next> {
-        let conn = &self.conn;
+        let Self { shard, conn } = self;
         let mut sent = 0;
         while sent < bytes.len() {
-            let writable = pin!(conn.transport.writable());
+            let writable = pin!(shard.write_watch.writable(&conn.transport));
             let poked = conn.signal.poked_or(writable).await.is_none();
             if poked && conn.signal.take_stop().is_some() {
                 return Err(self.unheard());

@@ -59,6 +59,7 @@ pub async fn run(
     runtime::spawn(Rc::clone(&worker).read_mail(news));
     runtime::spawn(lift_low_waters(Rc::clone(&shard)));
     runtime::spawn(watch_peers(Rc::clone(&shard)));
+    runtime::spawn(watch_writes(Rc::clone(&shard)));
     runtime::spawn(match_backlog(Rc::clone(&shard)));
     if let Some(window) = shard.config().busy_poll {
         runtime::spawn(async move { shard.busy_poll(window).await });
@@ -184,6 +185,11 @@ async fn watch_peers(shard: Rc<Shard>) {
             }
         }
     }
+}
+
+/// Wakes tasks whose half-closed peers take more bytes.
+async fn watch_writes(shard: Rc<Shard>) {
+    shard.write_watch.run().await;
 }
 
 /// Matches the waiters of channels with a backlog, a part per turn.

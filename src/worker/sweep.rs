@@ -7,7 +7,7 @@ use std::{cell::Cell, io, rc::Rc, sync::atomic::Ordering};
 
 use crate::{
     conn::{Conn, ConnId, Doing, step::Next},
-    io::{clock::Moment, fd, runtime, socket::Peer, sys, timer::TimerFd},
+    io::{clock::Moment, runtime, socket::Peer, sys, timer::TimerFd},
     limits,
     model::{
         registry::Side,
@@ -160,7 +160,7 @@ impl Sweep {
         let shard = &self.shard;
         shard.pipes.try_again();
         shard.connections.shrink();
-        fd::retry_waits();
+        shard.write_watch.retry_refused();
         shard.ticks.wake_all();
         self.retry_peer_watch();
         self.tighten_heap().await;
