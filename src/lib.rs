@@ -108,7 +108,7 @@
 //! | `io/peer_watch.rs` | **PeerWatch**: detects that peers with unread bytes leave |
 //! | `io/write_watch.rs` | **WriteWatch**: waits until sockets take more bytes, half-closed or not |
 //! | `io/timer.rs`, `io/clock.rs`, `io/eventfd.rs` | **TimerFd**, **Clock**, **EventFd** |
-//! | `io/runtime.rs`, `io/machine.rs`, `io/stderr.rs` | the runtime; the machine; **StandardError** |
+//! | `io/runtime.rs`, `io/machine.rs`, `io/stderr.rs` | **Runtime**, **Ring**; the machine; **StandardError** |
 //! | `io/sys.rs` | system calls with `unsafe` |
 //! | `http/head.rs`, `http/head_error.rs` | **RequestHead**: parsed and validated; **HeadError** |
 //! | `http/method.rs`, `http/host.rs` | **Method**; the syntax of a Host field |

@@ -18,6 +18,39 @@ fn io_uring_is_used_where_the_kernel_allows_it() {
 }
 
 #[test]
+fn each_shard_logs_its_driver_and_the_flags_of_its_ring_at_debug_level() {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("proc(5)");
+    let ring = format!("io_uring ({})", ring_flags(&release));
+    for (driver, on) in [("auto", &*ring), ("epoll", "epoll")] {
+        let options = ["--threads", "2", "--driver", driver];
+        let server = Server::start_with(&options, &[("RUST_LOG", "httpipe=debug")]);
+        let said = server.stderr();
+        for shard in 0..2 {
+            let line = format!("DEBUG shard {shard} runs on {on}");
+            assert!(
+                said.lines().any(|said| said.ends_with(&line)),
+                "{line}: {said}"
+            );
+        }
+        let quiet = Server::start(&options).stderr();
+        assert!(!quiet.contains("runs on"), "{quiet}");
+    }
+}
+
+/// The flags of a shard's ring on this kernel (`io_uring_setup(2)` names the version of each).
+fn ring_flags(release: &str) -> &'static str {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    let mut number = || numbers.next().and_then(|number| number.parse::<u32>().ok());
+    match (number(), number()) {
+        version if version >= (Some(6), Some(1)) => {
+            "IORING_SETUP_SINGLE_ISSUER, IORING_SETUP_DEFER_TASKRUN"
+        }
+        version if version >= (Some(5), Some(19)) => "IORING_SETUP_COOP_TASKRUN",
+        _ => "no setup flags",
+    }
+}
+
+#[test]
 fn if_the_kernel_refuses_io_uring_one_warning_says_what_that_costs_and_how_to_allow_it() {
     let server = without_io_uring(|| Server::start(&["--driver", "auto"]));
     let said = server.stderr();

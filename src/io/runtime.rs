@@ -67,18 +67,53 @@ impl Pool {
     }
 }
 
-/// Runs `future`, and the tasks it spawns, on the calling thread until it ends.
-///
-/// # Errors
-/// The kernel refuses every kind of ring, or an epoll descriptor.
-pub fn run<F: Future>(driver: Driver, pool: Pool, future: F) -> io::Result<F::Output> {
-    match driver {
-        Driver::IoUring => Ok(ring(&pool)?.block_on(future)),
-        Driver::Epoll => {
-            let mut runtime = RuntimeBuilder::<LegacyDriver>::new()
-                .attach_thread_pool(Box::new(pool.0))
-                .build()?;
-            Ok(runtime.block_on(future))
+/// A shard's runtime. Build it on the thread that runs it.
+pub struct Runtime(Kind);
+
+enum Kind {
+    IoUring(monoio::Runtime<IoUringDriver>, Ring),
+    Epoll(monoio::Runtime<LegacyDriver>),
+}
+
+impl Runtime {
+    /// # Errors
+    /// The kernel refuses every kind of ring, or an epoll descriptor.
+    pub fn new(driver: Driver, pool: &Pool) -> io::Result<Self> {
+        let pool = || Box::new(pool.0.clone());
+        let kind = match driver {
+            Driver::IoUring => {
+                let (ring, runtime) = Ring::best(|ring| {
+                    RuntimeBuilder::<IoUringDriver>::new()
+                        .uring_builder(ring.builder())
+                        .attach_thread_pool(pool())
+                        .build()
+                })?;
+                Kind::IoUring(runtime, ring)
+            }
+            Driver::Epoll => Kind::Epoll(
+                RuntimeBuilder::<LegacyDriver>::new()
+                    .attach_thread_pool(pool())
+                    .build()?,
+            ),
+        };
+        Ok(Self(kind))
+    }
+
+    /// Runs `future`, and the tasks it spawns, on the calling thread until it ends.
+    pub fn run<F: Future>(self, future: F) -> F::Output {
+        match self.0 {
+            Kind::IoUring(mut runtime, _) => runtime.block_on(future),
+            Kind::Epoll(mut runtime) => runtime.block_on(future),
+        }
+    }
+}
+
+/// The driver, and the flags of its ring.
+impl fmt::Display for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::IoUring(_, ring) => write!(f, "{} ({})", Driver::IoUring, ring.flags()),
+            Kind::Epoll(_) => Driver::Epoll.fmt(f),
         }
     }
 }
@@ -97,21 +132,96 @@ pub fn spawn(task: impl Future<Output = ()> + 'static) {
     monoio::spawn(task);
 }
 
-/// A runtime whose ring processes completions only on this thread, and only when it waits for them
-/// (`SINGLE_ISSUER`, `DEFER_TASKRUN`; Linux 6.1). Older kernels get the flags that they support.
-fn ring(pool: &Pool) -> io::Result<monoio::Runtime<IoUringDriver>> {
-    let mut deferred = io_uring::IoUring::builder();
-    deferred.setup_single_issuer().setup_defer_taskrun();
-    let mut cooperative = io_uring::IoUring::builder();
-    cooperative.setup_coop_taskrun();
-    let plain = io_uring::IoUring::builder();
-    let build = |rings| {
-        RuntimeBuilder::<IoUringDriver>::new()
-            .uring_builder(rings)
-            .attach_thread_pool(Box::new(pool.0.clone()))
-            .build()
-    };
-    build(deferred)
-        .or_else(|_| build(cooperative))
-        .or_else(|_| build(plain))
+/// The flags that a ring is set up with (`io_uring_setup(2)`). A kernel refuses flags that it does not
+/// know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ring {
+    /// Completions are processed only on the shard's thread, and only when it waits for them: Linux 6.1.
+    Deferred,
+    /// The kernel does not interrupt the shard's thread to process completions: Linux 5.19.
+    Cooperative,
+    Plain,
+}
+
+impl Ring {
+    /// The best ring that `build` accepts, and what it built.
+    ///
+    /// # Errors
+    /// It refuses every ring; this is why it refuses the plain one.
+    fn best<T>(mut build: impl FnMut(Self) -> io::Result<T>) -> io::Result<(Self, T)> {
+        for ring in [Self::Deferred, Self::Cooperative] {
+            if let Ok(built) = build(ring) {
+                return Ok((ring, built));
+            }
+        }
+        Ok((Self::Plain, build(Self::Plain)?))
+    }
+
+    fn builder(self) -> io_uring::Builder {
+        let mut builder = io_uring::IoUring::builder();
+        match self {
+            Self::Deferred => builder.setup_single_issuer().setup_defer_taskrun(),
+            Self::Cooperative => builder.setup_coop_taskrun(),
+            Self::Plain => &mut builder,
+        };
+        builder
+    }
+
+    const fn flags(self) -> &'static str {
+        match self {
+            Self::Deferred => "IORING_SETUP_SINGLE_ISSUER, IORING_SETUP_DEFER_TASKRUN",
+            Self::Cooperative => "IORING_SETUP_COOP_TASKRUN",
+            Self::Plain => "no setup flags",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A kernel that knows the flags of these rings only.
+    fn kernel_with(known: &[Ring]) -> impl FnMut(Ring) -> io::Result<&'static str> {
+        move |ring| match known.contains(&ring) {
+            true => Ok(ring.flags()),
+            false => Err(Errno::INVAL.into()),
+        }
+    }
+
+    #[test]
+    fn each_kernel_gets_the_best_ring_that_it_knows() {
+        use Ring::{Cooperative, Deferred, Plain};
+        let kernels: [(&str, &[Ring], Ring); 3] = [
+            ("6.1", &[Deferred, Cooperative, Plain], Deferred),
+            ("5.19", &[Cooperative, Plain], Cooperative),
+            ("5.11", &[Plain], Plain),
+        ];
+        for (kernel, known, expected) in kernels {
+            let (ring, built) = Ring::best(kernel_with(known)).expect("a plain ring");
+            assert_eq!(
+                (ring, built),
+                (expected, expected.flags()),
+                "Linux {kernel}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_kernel_that_refuses_every_ring_says_why() {
+        let refused = Ring::best(|_| Err::<(), _>(Errno::NOMEM.into()));
+        let error = refused.expect_err("none was built");
+        assert_eq!(Errno::from_io_error(&error), Some(Errno::NOMEM));
+    }
+
+    #[test]
+    fn a_ring_has_the_flags_that_it_names() {
+        for ring in [Ring::Deferred, Ring::Cooperative, Ring::Plain] {
+            let built: io::Result<io_uring::IoUring> = ring.builder().build(8);
+            // The kernel may not know the flags, or refuse io_uring.
+            if let Ok(built) = built {
+                let single_issuer = ring.flags().contains("SINGLE_ISSUER");
+                assert_eq!(built.params().is_setup_single_issuer(), single_issuer);
+            }
+        }
+    }
 }

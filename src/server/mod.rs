@@ -16,7 +16,7 @@ use signal_hook::iterator::Signals;
 
 use crate::{
     config::Config,
-    io::runtime::{self, Driver, Pool, RingRefused},
+    io::runtime::{self, Driver, Pool, RingRefused, Runtime},
     model::audience::Audience,
     observe::{log, process},
     shard::shared::Shared,
@@ -189,11 +189,11 @@ impl ShardStart {
             // As in `spawn`.
             let _ = self.ready.send(());
         };
+        let runtime = Runtime::new(self.driver, &self.pool).map_err(|error| error.to_string())?;
+        tracing::debug!("shard {} runs on {runtime}", self.index);
         let shard = worker::run(self.index, self.shared, self.listeners, ready);
         // When this returns and drops the runtime, all connections are closed. Only the shard's loops
         // are left, and they have lent no memory to the kernel.
-        runtime::run(self.driver, self.pool, shard)
-            .and_then(|ended| ended)
-            .map_err(|error| error.to_string())
+        runtime.run(shard).map_err(|error| error.to_string())
     }
 }

@@ -301,7 +301,7 @@ mod tests {
     use crate::{
         config::{Config, cli::Cli},
         io::{
-            runtime::{Driver, Pool},
+            runtime::{Driver, Pool, Runtime},
             socket::{Kind, Transport},
         },
         model::{audience::Audience, registry::Side},
@@ -345,11 +345,12 @@ mod tests {
             .with_writer(move || writer.clone())
             .finish();
         tracing::subscriber::with_default(subscriber, || {
-            let ran = runtime::run(driver, Pool::start(), async {
+            let runtime = Runtime::new(driver, &Pool::start());
+            let runtime = runtime.expect("the kernel gives what it said it would");
+            runtime.run(async {
                 let shard = Shard::new(0, Arc::new(shared)).expect("descriptors");
                 test(Rc::new(shard)).await;
             });
-            ran.expect("the kernel gives what it said it would");
         });
         let logged = log.0.lock().expect("no panic").clone();
         String::from_utf8(logged).expect("text")
