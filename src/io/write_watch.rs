@@ -128,7 +128,7 @@ mod tests {
 
     use super::*;
     use crate::io::{
-        runtime::{self, Driver, Pool},
+        runtime::{self, Driver, Pool, Runtime},
         socket::{Kind, Sent},
     };
 
@@ -136,10 +136,12 @@ mod tests {
     fn on_every_driver<F: Future<Output = ()>>(test: impl Fn(WriteWatch) -> F) {
         let ring = runtime::probe().is_ok().then_some(Driver::IoUring);
         for driver in ring.into_iter().chain([Driver::Epoll]) {
-            let ran = runtime::run(driver, Pool::start(), async {
-                test(WriteWatch::new().expect("a descriptor")).await;
-            });
-            ran.expect("the kernel gives what it said it would");
+            let runtime = Runtime::new(driver, &Pool::start());
+            runtime
+                .expect("the kernel gives what it said it would")
+                .run(async {
+                    test(WriteWatch::new().expect("a descriptor")).await;
+                });
         }
     }
 
