@@ -57,6 +57,7 @@
 //! | `worker/accept.rs` | **Acceptor**: one listener of one shard |
 //! | `worker/task.rs` | the life of a connection |
 //! | `worker/heads.rs` | the reading of heads |
+//! | `worker/linger.rs` | **Linger**: how long a client is read after its last reply |
 //! | `worker/sweep.rs` | **Sweep**: what a shard does periodically |
 //! | `handle/target.rs` | **Target**: a request and its connection |
 //! | `handle/guard.rs` | what is refused whatever it asks for |

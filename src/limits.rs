@@ -96,7 +96,11 @@ pub const DROPPED_BODY_BYTES_MAX: u64 = 64 * 1024;
 /// Most bytes read and dropped after a last reply, so that the close does not destroy the reply on its
 /// way (RFC 9112 §9.6). Beyond it the server reads no more, and the client blocks until it reads the
 /// reply or the server closes.
-pub const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
+///
+/// Many clients read no reply before they have sent their whole body (Python's `http.client`), and lose
+/// it if the server closes before that. Few bodies are longer, and no client should have to send the
+/// whole of one that is, in vain.
+pub const LINGER_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 /// Shortest payload that is spliced, in bytes; less is copied.
 ///
@@ -189,8 +193,21 @@ pub const EVENTS_AT_ONCE: usize = 64;
 /// Peers whose TCP state is asked for in one turn: a system call each.
 pub const LOST_ASKED_AT_ONCE: usize = 32;
 
-/// How long a client has to close after a last reply; then the server closes.
-pub const LINGER_TIME: Duration = Duration::from_secs(2);
+/// How long a client may be silent after a last reply; then the server closes. Also how long it may send
+/// in all while connections are scarce, or when `--drain-timeout` is over.
+///
+/// Room for three lost segments in a row; nginx grants 5 s (`lingering_timeout`).
+pub const LINGER_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long a client may send after a last reply.
+///
+/// 64 MiB take 270 s at 2 Mbit/s. nginx grants 30 s (`lingering_time`), but by default it takes bodies of
+/// 1 MiB at most; here long bodies are what clients come for.
+pub const LINGER_TIME_MAX: Duration = Duration::from_secs(300);
+
+/// Connections are scarce if more than one of this many is taken: then a client may send only for
+/// [`LINGER_PAUSE`] after a last reply, so that clients who never stop keep nobody out for long.
+pub const LINGER_PART: usize = 2;
 
 /// How long a connection that has sent nothing yet is kept open when a drain begins: its client
 /// connected before that and is about to send, and learns more from a reply than from a close.
@@ -362,3 +379,4 @@ const _: () = assert!(TICK_MIN.as_millis() > 0 && TICK_MIN.as_millis() <= SWEEP_
 const _: () = assert!((UNANSWERED_MIN as u32) < KEEPALIVE_PROBES);
 const _: () = assert!(KEEPALIVE_IDLE_SECONDS <= KEEPALIVE_IDLE_SECONDS_MAX);
 const _: () = assert!(ACCEPT_BATCH <= LISTEN_BACKLOG as usize);
+const _: () = assert!(LINGER_PAUSE.as_millis() < LINGER_TIME_MAX.as_millis());

@@ -190,6 +190,42 @@ fn node_produces_for_every_client() {
     produce_for_all(Client::Node);
 }
 
+/// Sends so many MiB, reads the reply only then, and prints its status.
+const PYTHON_UPLOAD: &str = r#"
+import http.client, sys
+host, target, size = sys.argv[1:]
+connection = http.client.HTTPConnection(host, timeout=20)
+connection.request("POST", target, body=b"x" * (int(size) << 20))
+print(connection.getresponse().status, end="")
+"#;
+
+fn python_upload(server: &Server, target: &str, size: &str) -> Command {
+    let mut command = Command::new("python3");
+    command.args([
+        "-c",
+        PYTHON_UPLOAD,
+        &server.address().to_string(),
+        target,
+        size,
+    ]);
+    command
+}
+
+#[test]
+fn python_hears_why_a_long_upload_is_refused() {
+    let server = Server::start(&["--threads", "2", "--max-waiting", "1"]);
+    for size in ["1", "20", "64"] {
+        let refused = run(python_upload(&server, "/nosuch/x", size)).succeeded();
+        assert_eq!(refused.stdout, b"404", "{size} MiB");
+        let waiting = Running::start(python_upload(&server, "/channels/real/gone", size));
+        server.until_waiting(Side::Producer, 1);
+        let refused = run(python_upload(&server, "/channels/real/gone", size)).succeeded();
+        assert_eq!(refused.stdout, b"503", "{size} MiB");
+        server.ask("DELETE", "/channels/real/gone");
+        assert_eq!(waiting.finish().succeeded().stdout, b"410", "{size} MiB");
+    }
+}
+
 // ---------------------------------------------------------------- curl, as in its manual
 
 #[test]

@@ -334,6 +334,23 @@ fn bodies_of_all_sizes_and_framings_pass_between_both_kinds_of_socket() {
     assert!(spliced > 7 * LARGE_BYTES as u64, "{spliced}");
 }
 
+#[test]
+fn a_refusal_reaches_a_client_that_reads_it_behind_a_long_body_on_any_kind_of_socket() {
+    let mixed = Mixed::start(&[]);
+    let body = vec![b'x'; 64 << 20];
+    for kind in KINDS {
+        for head in [post_head("", body.len() as u64), post_chunked_head("")] {
+            let mut client = mixed.connect_and_send(kind, &head);
+            if head == post_chunked_head("") {
+                client.send(chunked(&body, 100_000));
+            } else {
+                client.send(&body);
+            }
+            client.last_reply().assert_status(404);
+        }
+    }
+}
+
 /// Connections of a server with `--max-connections 1`: one, and those that receive 503.
 const SEATS: usize = 1 + 64;
 

@@ -43,6 +43,7 @@ fn every_family_is_declared_from_the_start() {
         "httpipe_requests_total",
         "httpipe_exchanges_total",
         "httpipe_bytes_total",
+        "httpipe_discarded_bytes_total",
         "httpipe_replies_total",
         "httpipe_panics_total",
         "httpipe_connections",

@@ -19,7 +19,7 @@ pub enum Due {
     /// A reply that takes more than a turn, to its last byte, however steadily the client reads
     /// (`--keep-alive-timeout`). A listing's begins with its request.
     Reply,
-    /// The time for a client to close after its last reply.
+    /// How long a client is read after its last reply.
     Linger,
 }
 

@@ -201,8 +201,18 @@ impl Transport {
 
     /// Receives the available bytes into `buffer`.
     pub fn receive(&self, buffer: &mut [u8]) -> Received {
+        self.receive_as(buffer, RecvFlags::DONTWAIT)
+    }
+
+    /// Drops the available bytes, at most as many as `scratch` has room for. On TCP the kernel drops them
+    /// without a copy (`MSG_TRUNC`, `tcp(7)`); a Unix socket does not know the flag and fills `scratch`.
+    pub fn discard(&self, scratch: &mut [u8]) -> Received {
+        self.receive_as(scratch, RecvFlags::DONTWAIT | RecvFlags::TRUNC)
+    }
+
+    fn receive_as(&self, buffer: &mut [u8], flags: RecvFlags) -> Received {
         loop {
-            return match rustix::net::recv(self, &mut *buffer, RecvFlags::DONTWAIT) {
+            return match rustix::net::recv(self, &mut *buffer, flags) {
                 Ok((_, 0)) => Received::End,
                 Ok((_, bytes)) => Received::Bytes(bytes),
                 Err(Errno::INTR) => continue,

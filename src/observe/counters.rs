@@ -41,6 +41,8 @@ pub struct Counters {
     /// Connections handed over to another shard.
     pub handovers: Counter,
     pub panics: Counter,
+    /// Bytes that clients sent after their last reply.
+    pub discarded_bytes: Counter,
     exchanges: [Counter; Outcome::COUNT],
     bytes: [Counter; Path::COUNT],
     replies: [Counter; Status::COUNT],
@@ -118,6 +120,7 @@ pub struct Snapshot {
     requests: u64,
     handovers: u64,
     panics: u64,
+    discarded_bytes: u64,
     exchanges: [u64; Outcome::COUNT],
     bytes: [u64; Path::COUNT],
     replies: [u64; Status::COUNT],
@@ -153,6 +156,7 @@ impl Snapshot {
             requests: share.requests,
             handovers: share.handovers,
             panics: counters.panics.get(),
+            discarded_bytes: counters.discarded_bytes.get(),
             exchanges: counters.exchanges.each_ref().map(Counter::get),
             bytes: counters.bytes.each_ref().map(Counter::get),
             replies: counters.replies.each_ref().map(Counter::get),
@@ -169,6 +173,7 @@ impl Snapshot {
         self.requests += other.requests;
         self.handovers += other.handovers;
         self.panics += other.panics;
+        self.discarded_bytes += other.discarded_bytes;
         add_each(&mut self.exchanges, &other.exchanges);
         add_each(&mut self.bytes, &other.bytes);
         add_each(&mut self.replies, &other.replies);
@@ -247,6 +252,12 @@ impl Snapshot {
             "Payload bytes sent on, by path: spliced, copied, or with the head",
             "path",
             paths.zip(self.bytes),
+        )?;
+        counter(
+            to,
+            "httpipe_discarded_bytes",
+            "Bytes read and dropped after the last reply on a connection",
+            self.discarded_bytes,
         )?;
         let statuses = Status::iter().map(Status::code);
         family(

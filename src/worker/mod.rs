@@ -3,6 +3,7 @@
 
 pub mod accept;
 mod heads;
+mod linger;
 mod sweep;
 mod task;
 

@@ -16,10 +16,7 @@ use crate::{
     exchange::waiting,
     handle::{self, target::Target},
     http::reply::Persistence,
-    io::{
-        runtime,
-        socket::{Peer, Received},
-    },
+    io::{runtime, socket::Peer},
     limits,
     model::{
         refusal::Refusal,
@@ -32,7 +29,7 @@ use crate::{
         mesh::{Handover, Message},
         session::Session,
     },
-    worker::heads,
+    worker::{heads, linger::linger},
 };
 
 /// How a connection's task ended.
@@ -222,31 +219,8 @@ pub fn is_idle(conn: &Conn, grace: bool) -> bool {
 async fn close(session: &Session, how: Close) {
     match how {
         Close::Now => {}
-        Close::Linger => linger(session).await,
-    }
-}
-
-/// Ends the sending direction and drops what the client still sends, for a bounded time and amount.
-async fn linger(session: &Session) {
-    let Session { shard, conn } = session;
-    conn.begin_work();
-    conn.transport.end_sending();
-    session.limit(Due::Linger, limits::LINGER_TIME);
-    let mut dropped = 0;
-    while conn.signal.take_stop() != Some(Cause::Expired) {
-        if dropped >= limits::LINGER_BYTES_MAX {
-            conn.signal.poked().await;
-            continue;
-        }
-        let readable = pin!(conn.transport.readable());
-        if conn.signal.poked_or(readable).await.is_none() {
-            continue;
-        }
-        match conn.transport.receive(&mut shard.scratch.borrow_mut()) {
-            Received::Bytes(bytes) => dropped += bytes,
-            Received::Nothing => {}
-            Received::End | Received::PeerGone => return,
-        }
+        // Boxed, so that the tasks of all connections have no room for it.
+        Close::Linger => Box::pin(linger(session)).await,
     }
 }
 
