@@ -68,7 +68,7 @@ impl Exchange {
         let more = splices && sink.framing() == Framing::Chunked;
         let to = &sink.session.conn.transport;
         sink.out
-            .send_parts(to, [reframed.front.front(), piece, back], more)?;
+            .send_parts(to, [reframed.front.as_bytes(), piece, back], more)?;
         // Framing from the producer without payload is no progress.
         if reframed.payload > 0 || last {
             self.progressed();

@@ -47,9 +47,10 @@ impl Exchange {
     fn announce_chunk(&mut self) -> Result<(), Cause> {
         let follows = self.source.request.decoder.payload_left();
         let sink = self.sink();
-        let frame = sink.out.encoder.frame(0, follows, false);
+        let front = sink.out.encoder.open(follows);
         let to = &sink.session.conn.transport;
-        sink.out.send_parts(to, [frame.front(), b"", b""], true)?;
+        sink.out
+            .send_parts(to, [front.as_bytes(), b"", b""], true)?;
         self.progressed();
         Ok(())
     }

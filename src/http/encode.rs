@@ -51,38 +51,33 @@ impl fmt::Display for Short {
     }
 }
 
-/// The framing around a piece of payload.
-#[derive(Clone, Copy, Debug)]
-pub struct Frame {
-    front: [u8; Self::FRONT_BYTES_MAX],
-    front_bytes: u8,
-    /// The bytes to send after the payload.
-    pub back: &'static [u8],
-}
-
 /// Ends the body after the payload of a chunk.
 const CHUNK_END_AND_LAST: &[u8] = b"\r\n0\r\n\r\n";
 
-impl Frame {
-    /// The end of the previous chunk and the head of this one.
-    const FRONT_BYTES_MAX: usize = CHUNK_END.len() + ChunkHead::BYTES_MAX;
+/// The framing in front of a chunk's payload: the end of the chunk before it, and its head.
+#[derive(Clone, Copy, Debug)]
+pub struct Front {
+    bytes: [u8; Self::BYTES_MAX],
+    length: u8,
+}
+
+impl Front {
+    const BYTES_MAX: usize = CHUNK_END.len() + ChunkHead::BYTES_MAX;
 
     pub const NONE: Self = Self {
-        front: [0; Self::FRONT_BYTES_MAX],
-        front_bytes: 0,
-        back: b"",
+        bytes: [0; Self::BYTES_MAX],
+        length: 0,
     };
 
-    /// The bytes to send before the payload.
     #[must_use]
-    pub fn front(&self) -> &[u8] {
-        &self.front[..usize::from(self.front_bytes)]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
     }
 
-    fn push_front(&mut self, bytes: &[u8]) {
-        let begin = usize::from(self.front_bytes);
-        self.front[begin..begin + bytes.len()].copy_from_slice(bytes);
-        self.front_bytes += bytes.len() as u8;
+    fn push(&mut self, bytes: &[u8]) {
+        let begin = usize::from(self.length);
+        self.bytes[begin..begin + bytes.len()].copy_from_slice(bytes);
+        self.length += bytes.len() as u8;
     }
 }
 
@@ -106,23 +101,23 @@ impl Encoder {
         }
     }
 
-    /// Frames `payload` bytes that are sent now.
-    ///
-    /// `promised` more bytes of payload follow unframed in the same chunk; report them to
-    /// [`Self::passed`]. `last`: the body ends with this piece, and `promised` is 0.
+    /// Opens a chunk of `payload` bytes: what to send in front of them. They follow unframed; report them
+    /// to [`Self::passed`]. A framing without chunks has nothing to open.
     ///
     /// # Panics
-    /// An earlier promise is open, or the declared length is exceeded: bugs of the caller.
-    pub fn frame(&mut self, payload: usize, promised: u64, last: bool) -> Frame {
-        debug_assert!(!last || promised == 0, "nothing follows the last piece");
-        match self {
-            Self::Length(_) => {
-                self.passed(payload as u64);
-                Frame::NONE
-            }
-            Self::Chunked(gap) => gap.frame(payload as u64, promised, last),
-            Self::Close => Frame::NONE,
+    /// A chunk is open, the body has ended, or `payload` is 0: bugs of the caller.
+    pub fn open(&mut self, payload: u64) -> Front {
+        let mut front = Front::NONE;
+        let Self::Chunked(gap) = self else {
+            return front;
+        };
+        match std::mem::replace(gap, Gap::Promised(payload)) {
+            Gap::Closed => {}
+            Gap::Owed => front.push(CHUNK_END),
+            Gap::Promised(_) | Gap::Ended => panic!("a chunk begins only where none is open"),
         }
+        front.push(ChunkHead::new(payload).as_bytes());
+        front
     }
 
     /// Records that `bytes` of payload were sent unframed.
@@ -187,47 +182,17 @@ impl Encoder {
         }
     }
 
-    /// Appends `payload`, framed, to `out`; `last` as in [`Self::frame`].
+    /// Appends `payload` to `out`, in a chunk of its own where there are chunks; none if it is empty: a
+    /// chunk of size 0 would end the body. `last`: the body ends with it.
     pub fn write(&mut self, out: &mut Vec<u8>, payload: &[u8], last: bool) {
-        if let Self::Chunked(gap) = self {
-            let frame = gap.frame(payload.len() as u64, 0, last);
-            out.extend_from_slice(frame.front());
-            out.extend_from_slice(payload);
-            out.extend_from_slice(frame.back);
-        } else {
+        if !payload.is_empty() {
+            out.extend_from_slice(self.open(payload.len() as u64).as_bytes());
             self.passed(payload.len() as u64);
             out.extend_from_slice(payload);
         }
-    }
-}
-
-impl Gap {
-    /// `[ CRLF ] [ chunk-size CRLF ]` before the payload, and the end of the chunk or of the body after
-    /// it (RFC 9112 §7.1). A piece without payload and promise has no framing, unless it is the last: a
-    /// chunk of size 0 would end the body.
-    fn frame(&mut self, payload: u64, promised: u64, last: bool) -> Frame {
-        assert!(
-            matches!(self, Self::Closed | Self::Owed),
-            "a chunk begins only where none is open"
-        );
-        let mut frame = Frame::NONE;
-        let chunk = payload + promised;
-        if chunk == 0 && !last {
-            return frame;
+        if last || !payload.is_empty() {
+            out.extend_from_slice(self.close(last));
         }
-        if *self == Self::Owed {
-            frame.push_front(CHUNK_END);
-        }
-        if chunk > 0 {
-            frame.push_front(ChunkHead::new(chunk).as_bytes());
-        }
-        (*self, frame.back) = match (last, payload, promised) {
-            (true, 0, _) => (Self::Ended, LAST_CHUNK),
-            (true, _, _) => (Self::Ended, CHUNK_END_AND_LAST),
-            (false, _, 0) => (Self::Closed, CHUNK_END),
-            (false, _, _) => (Self::Promised(promised), b"".as_slice()),
-        };
-        frame
     }
 }
 
@@ -257,30 +222,32 @@ mod tests {
     #[test]
     #[should_panic(expected = "within the declared length")]
     fn more_than_the_declared_length_is_a_fault() {
-        Encoder::new(BodyLength::Exact(2), Version::Http10).frame(3, 0, true);
+        Encoder::new(BodyLength::Exact(2), Version::Http10).passed(3);
     }
 
     #[test]
     #[should_panic(expected = "within the promise")]
     fn more_than_was_promised_is_a_fault() {
         let mut encoder = Encoder::new(BodyLength::Chunked, Version::Http11);
-        encoder.frame(1, 4, false);
-        encoder.passed(5);
+        encoder.open(5);
+        encoder.passed(6);
     }
 
     #[test]
     #[should_panic(expected = "a chunk begins only where none is open")]
     fn a_chunk_inside_a_promised_one_is_a_fault() {
         let mut encoder = Encoder::new(BodyLength::Chunked, Version::Http11);
-        encoder.frame(1, 4, false);
-        encoder.frame(1, 0, false);
+        encoder.open(5);
+        encoder.passed(1);
+        encoder.open(1);
     }
 
     #[test]
     fn a_promised_chunk_owes_its_end_until_something_follows() {
         let mut encoder = Encoder::new(BodyLength::Chunked, Version::Http11);
-        let frame = encoder.frame(2, 3, false);
-        assert_eq!((frame.front(), frame.back), (b"5\r\n".as_slice(), &b""[..]));
+        assert_eq!(encoder.open(5).as_bytes(), b"5\r\n");
+        encoder.passed(2);
+        assert_eq!(encoder.close(false), b"");
         assert!(encoder.takes_unframed());
         assert_eq!(encoder.end(), Err(Short(3)));
         encoder.passed(3);
@@ -326,13 +293,16 @@ mod tests {
                 Vec::from_iter((0..bytes).map(|_| { next = next.wrapping_add(1); next }))
             };
             for (now, promised) in pieces {
-                let frame = encoder.frame(now, promised, false);
-                let (now, later) = (payload(now), payload(promised as usize));
-                for part in [frame.front(), &now, frame.back, &later] {
-                    wire.extend_from_slice(part);
+                let now = payload(now);
+                encoder.write(&mut wire, &now, false);
+                sent.extend(now);
+                if promised > 0 {
+                    wire.extend_from_slice(encoder.open(promised).as_bytes());
+                    let later = payload(promised as usize);
+                    wire.extend_from_slice(&later);
+                    encoder.passed(promised);
+                    sent.extend(later);
                 }
-                encoder.passed(promised);
-                sent.extend(now.into_iter().chain(later));
             }
             encoder.write(&mut wire, b"", true);
             prop_assert_eq!(encoder.end(), Ok(()));

@@ -9,14 +9,14 @@ use std::ops::Range;
 use super::{
     chunked::{ChunkedDecoder, ChunkedError},
     decode::{BodyDecoder, Stripped},
-    encode::{Encoder, Frame},
+    encode::{Encoder, Front},
 };
 
 /// What to send of a received piece, and what not.
 #[derive(Clone, Debug)]
 pub struct Reframed {
     /// The framing to send before `piece`.
-    pub front: Frame,
+    pub front: Front,
     /// Where the bytes to send are: payload, with the framing between chunks.
     pub piece: Range<usize>,
     /// How many bytes of `piece` are payload.
@@ -42,7 +42,7 @@ pub fn reframe(
     let Stripped { payload, rest } = decoder.strip(received)?;
     encoder.passed(payload as u64);
     Ok(Reframed {
-        front: Frame::NONE,
+        front: Front::NONE,
         piece: 0..payload,
         payload,
         rest,
@@ -54,7 +54,7 @@ fn chunks(
     encoder: &mut Encoder,
     received: &mut [u8],
 ) -> Result<Reframed, ChunkedError> {
-    let mut front = Frame::NONE;
+    let mut front = Front::NONE;
     let (mut piece, mut payload, mut at) = (0..0, 0, 0);
     while at < received.len() && !decoder.is_end() {
         let decoded = decoder.decode(&received[at..])?;
@@ -63,17 +63,16 @@ fn chunks(
         if found.is_empty() {
             continue;
         }
-        let mut head = Frame::NONE;
+        let mut head = Front::NONE;
         if !encoder.takes_unframed() {
-            let chunk = decoded.payload as u64 + decoder.payload_left();
-            head = encoder.frame(0, chunk, false);
+            head = encoder.open(decoded.payload as u64 + decoder.payload_left());
         }
         encoder.passed(decoded.payload as u64);
         payload += decoded.payload;
         if piece.is_empty() {
             (front, piece) = (head, found);
         } else {
-            append(received, &mut piece, head.front(), found);
+            append(received, &mut piece, head.as_bytes(), found);
         }
     }
     Ok(Reframed {
@@ -112,7 +111,7 @@ mod tests {
             let reframed =
                 reframe(&mut decoder, &mut encoder, &mut received).expect("good framing");
             assert_eq!(reframed.rest, received.len());
-            sent.extend_from_slice(reframed.front.front());
+            sent.extend_from_slice(reframed.front.as_bytes());
             sent.extend_from_slice(&received[reframed.piece]);
             if !decoder.is_behind_payload() {
                 sent.extend_from_slice(encoder.close(decoder.is_end()));
@@ -165,7 +164,7 @@ mod tests {
             let mut received = received.as_bytes().to_vec();
             let reframed =
                 reframe(&mut decoder, &mut encoder, &mut received).expect("good framing");
-            assert_eq!(reframed.front.front(), front.as_bytes());
+            assert_eq!(reframed.front.as_bytes(), front.as_bytes());
             assert_eq!(&received[reframed.piece], piece.as_bytes());
             let ends = !decoder.is_behind_payload();
             let closed = if ends { encoder.close(false) } else { b"" };
