@@ -29,8 +29,9 @@ impl Exchange {
             Received::End | Received::PeerGone => Err(Cause::ProducerLeft),
             Received::Bytes(bytes) => {
                 self.source.budget.spend(bytes, bytes_max);
+                self.pass_on(&mut buffer[..bytes])?;
                 self.source.adjust_low_water();
-                self.pass_on(&mut buffer[..bytes])
+                Ok(())
             }
         }
     }

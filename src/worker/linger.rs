@@ -88,7 +88,7 @@ pub async fn linger(session: &Session) {
     }
 }
 
-/// Drops what the client sends, as soon as it sends something, at most a buffer's length in one turn.
+/// Drops what the client sends, as soon as it sends something, at most [`limits::COPY_BYTES`] in one turn.
 ///
 /// # Errors
 /// Why the task was stopped. If `bytes_max` is 0, nothing is read and nothing else ends this: a client
@@ -101,7 +101,7 @@ async fn discard(session: &Session, bytes_max: u64) -> Result<Received, Cause> {
     conn.ready_or_stopped(|| conn.transport.readable()).await?;
     let mut scratch = shard.scratch.borrow_mut();
     let most = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-    let most = most.min(scratch.len());
+    let most = most.min(limits::COPY_BYTES);
     Ok(conn.transport.discard(&mut scratch[..most]))
 }
 
