@@ -118,6 +118,7 @@
 //! | `http/range.rs` | the rule for a `Range` field |
 //! | `http/forwarded.rs` | **Forwarded**: the fields that a consumer receives from its producer |
 //! | `http/chunked.rs`, `http/decode.rs`, `http/encode.rs` | **ChunkedDecoder**, **BodyDecoder**, **Encoder** |
+//! | `http/reframe.rs` | a received piece of a body becomes one to send |
 //! | `http/reply.rs`, `http/status.rs` | how replies are written; **Status** |
 //! | `limits.rs` | every bound |
 //!

@@ -243,11 +243,27 @@ impl Exchange {
         self.session.limit_if(Due::Idle, idle);
     }
 
-    /// `--idle-timeout` is over: whether a consumer has taken something meanwhile.
+    /// `--idle-timeout` is over, during which nothing could be sent: whether a consumer has taken some of
+    /// what was sent before. If so, a new limit is under way, from when that may have been. Without a
+    /// look since something moved, what was taken before counts.
+    ///
+    /// `poll(2)` tells only when a third of a socket's buffer is free again, which may take a slow reader
+    /// longer than the limit.
     fn goes_on(&self) -> bool {
-        let sinks = self.sinks.iter().map(|sink| &sink.session.conn.transport);
-        let idle = self.session.shard.config().timeouts.idle;
-        idle.is_some_and(|idle| self.session.goes_on_taking(sinks, idle, &self.taken))
+        let Some(idle) = self.session.shard.config().timeouts.idle else {
+            return false;
+        };
+        let (mut mark, mut ago) = (0_u64, idle);
+        for sink in &self.sinks {
+            let taken = sink.session.conn.transport.taken();
+            mark = mark.wrapping_add(taken.mark);
+            ago = ago.min(taken.ago);
+        }
+        let goes_on = self.taken.replace(Some(mark)) != Some(mark) && ago < idle;
+        if goes_on {
+            self.session.limit(Due::Idle, idle - ago);
+        }
+        goes_on
     }
 
     /// Waits until the producer's socket is worth trying.

@@ -5,7 +5,7 @@
 //! nothing themselves. A reply for another connection is sent at once by the task that decided it
 //! ([`Session::answer`]); that connection's task is woken only if there is something left for it to do.
 
-use std::{cell::Cell, pin::pin, rc::Rc, time::Duration};
+use std::{pin::pin, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 
@@ -19,10 +19,7 @@ use crate::{
         reply::{self, Announced, Persistence, ReplyBody},
         status::Status,
     },
-    io::{
-        clock::Moment,
-        socket::{Sent, Transport},
-    },
+    io::{clock::Moment, socket::Sent},
     limits,
     model::{
         reply::{Meaning, Reply},
@@ -189,31 +186,6 @@ impl Session {
     /// Puts the connection under a time limit that begins now.
     pub fn limit(&self, due: Due, limit: Duration) {
         self.limit_until(due, self.shard.clock.deadline(limit));
-    }
-
-    /// A time limit of `limit` is over, during which nothing could be sent on any of `sinks`: whether
-    /// their peers have taken some of what was sent before. If so, this connection is under a new limit,
-    /// from when that may have been. `known`: what they had taken at the last call, if nothing was sent
-    /// since; without it, they count as if they had taken something.
-    ///
-    /// `poll(2)` tells only when a third of a socket's buffer is free again, which may take a slow reader
-    /// longer than the limit.
-    pub fn goes_on_taking<'a>(
-        &self,
-        sinks: impl Iterator<Item = &'a Transport>,
-        limit: Duration,
-        known: &Cell<Option<u64>>,
-    ) -> bool {
-        let (mut mark, mut ago) = (0_u64, limit);
-        for taken in sinks.map(Transport::taken) {
-            mark = mark.wrapping_add(taken.mark);
-            ago = ago.min(taken.ago);
-        }
-        let goes_on = known.replace(Some(mark)) != Some(mark) && ago < limit;
-        if goes_on {
-            self.limit(Due::Idle, limit - ago);
-        }
-        goes_on
     }
 
     /// As [`Self::limit`], where `None` means no limit.
