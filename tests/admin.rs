@@ -7,7 +7,7 @@ use crate::support::process::resident_bytes;
 use crate::support::proxy::lasting_port;
 use crate::support::request::{get, post, post_head, request};
 use crate::support::server::Server;
-use crate::support::{Side, until};
+use crate::support::{EndOnDrop, Side, until};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const ADMIN: [&str; 2] = ["--admin", "127.0.0.1:0"];
@@ -274,13 +274,4 @@ fn a_listing_has_every_channel_that_was_in_use_before_it_was_asked_for() {
             );
         }
     });
-}
-
-/// Ends the other clients even if the test fails.
-struct EndOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for EndOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }

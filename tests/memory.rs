@@ -1,4 +1,4 @@
-//! What a crowd leaves behind in the server's memory when it has gone.
+//! What the server and the kernel hold: for a crowd that has gone, and for exchanges that stand still.
 
 use crate::support::connection::Connection;
 use crate::support::process::resident_bytes;
@@ -6,6 +6,7 @@ use crate::support::request::{chunks, get, post, post_chunked_head, post_head};
 use crate::support::server::Server;
 use crate::support::{Side, until, within_bound};
 use std::io::Write;
+use std::net::SocketAddr;
 
 const CROWD: usize = 2000;
 
@@ -109,27 +110,69 @@ fn a_stalled_exchange_that_is_copied_holds_one_piece_however_fast_it_was() {
     let server = Server::start(&["--threads", "1"]);
     server.barrier();
     let before = resident_bytes(server.pid());
-    let consumers = Vec::from_iter((0..EXCHANGES).map(|nth| {
-        let consumer = server.connect();
-        consumer.narrow();
-        (nth, consumer)
-    }));
-    let consumers = Vec::from_iter(consumers.into_iter().map(|(nth, mut consumer)| {
-        consumer.send(get(&format!("stalled/{nth}")));
-        consumer
-    }));
-    server.until_waiting(Side::Consumer, EXCHANGES as u64);
-    let chunks = chunks(&[b'x'; 256 << 10], 16 << 10);
-    let producers = Vec::from_iter((0..EXCHANGES).map(|nth| {
-        let head = post_chunked_head(&format!("stalled/{nth}"));
-        server.connect_and_send(&head)
-    }));
-    send_until_all_stall(&server, &producers, &chunks);
+    let (producers, consumers) = stalled(&server, EXCHANGES, 16 << 10);
     let held = resident_bytes(server.pid()).saturating_sub(before + BUFFER_BYTES);
     let each = held / EXCHANGES as u64;
     assert!(each < EACH_BYTES_MAX, "{each} bytes for each exchange");
     drop((producers, consumers));
     server.until_unused();
+}
+
+#[test]
+fn a_consumer_that_takes_nothing_has_a_bounded_part_of_its_body_in_the_kernel() {
+    /// `limits::UNSENT_BYTES_MAX` in the server, and what it sends before the kernel looks again.
+    const QUEUED_BYTES_MAX: u64 = (512 + 128) << 10;
+    let server = Server::start(&["--threads", "1"]);
+    // Copied, and spliced.
+    for chunk_bytes in [16 << 10, 128 << 10] {
+        let (producers, consumers) = stalled(&server, 4, chunk_bytes);
+        for consumer in &consumers {
+            let queued = queued_bytes(&server, consumer);
+            assert!(queued < QUEUED_BYTES_MAX, "{queued} bytes, {chunk_bytes}");
+            assert!(queued > 64 << 10, "{queued} bytes: it does not stall");
+        }
+        drop((producers, consumers));
+        server.until_unused();
+    }
+}
+
+/// What the kernel has for this client of what the server has sent: not yet on its way, or not yet
+/// acknowledged (`tx_queue` in `/proc/net/tcp`, `proc_net_tcp.txt` of the kernel's documentation).
+fn queued_bytes(server: &Server, client: &Connection) -> u64 {
+    let of = |address: SocketAddr| format!(":{:04X}", address.port());
+    let client = client.sender().local_addr().expect("connected");
+    let (from, to) = (of(server.address()), of(client));
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel's table");
+    let mut lines = table
+        .lines()
+        .map(|line| Vec::from_iter(line.split_whitespace()));
+    let line = lines.find(|line| line[1].ends_with(&from) && line[2].ends_with(&to));
+    let line = line.expect("the server's end of the connection");
+    let (queued, _) = line[4].split_once(':').expect("two queues");
+    u64::from_str_radix(queued, 16).expect("a number")
+}
+
+/// Exchanges of bodies in such chunks, whose consumers take nothing and whose producers can send no
+/// more.
+fn stalled(
+    server: &Server,
+    exchanges: usize,
+    chunk_bytes: usize,
+) -> (Vec<Connection>, Vec<Connection>) {
+    let channel = |nth| format!("stalled/{nth}");
+    let consumers = Vec::from_iter((0..exchanges).map(|nth| {
+        let mut consumer = server.connect();
+        consumer.narrow();
+        consumer.send(get(&channel(nth)));
+        consumer
+    }));
+    server.until_waiting(Side::Consumer, exchanges as u64);
+    let producers = Vec::from_iter(
+        (0..exchanges).map(|nth| server.connect_and_send(&post_chunked_head(&channel(nth)))),
+    );
+    let chunks = chunks(&[b'x'; 256 << 10], chunk_bytes);
+    send_until_all_stall(server, &producers, &chunks);
+    (producers, consumers)
 }
 
 /// Sends `chunks` again and again to all of them, until none takes a byte after the server had its turn.

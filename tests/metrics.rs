@@ -5,7 +5,7 @@ use crate::support::metrics::Metrics;
 use crate::support::pattern::{assert_same_bytes, pattern};
 use crate::support::request::{chunked, post_chunked_head, post_head, request};
 use crate::support::server::Server;
-use crate::support::{Side, until};
+use crate::support::{EndOnDrop, Side, until};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -228,15 +228,6 @@ fn with_listings_asked_for(server: &Server, then: impl FnOnce()) {
         then();
     });
     drop(unread);
-}
-
-/// The clients end even if the test fails.
-struct EndOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for EndOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 #[test]

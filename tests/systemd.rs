@@ -6,7 +6,7 @@ use crate::support::program::{Running, run};
 use crate::support::proxy::lasting_port;
 use crate::support::request::{get, post_head, request};
 use crate::support::server::{Server, executable};
-use crate::support::{FAILURE_BOUND, Side, until};
+use crate::support::{EndOnDrop, FAILURE_BOUND, Side, until};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
@@ -200,7 +200,7 @@ fn a_restart_on_an_inherited_socket_loses_no_connection() {
     let (over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         let mut server = Server::start_inheriting(&sockets, "web", &[]);
-        let ends = Ends(&over);
+        let ends = EndOnDrop(&over);
         let client = || {
             while !over.load(Ordering::Relaxed) {
                 assert_eq!(ask(address, "/healthz"), 200);
@@ -223,15 +223,6 @@ fn a_restart_on_an_inherited_socket_loses_no_connection() {
         }
         drop(server);
     });
-}
-
-/// Stops the clients of a test however the test ends.
-struct Ends<'a>(&'a AtomicBool);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ pub mod shipped;
 pub mod transcript;
 
 use std::io::{Write, stderr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// The most time for anything before a test fails. It is generous, because a passing test never
@@ -67,6 +68,15 @@ pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     match within_bound(look) {
         Some(value) => value,
         None => panic!("waited {FAILURE_BOUND:?} for {what}"),
+    }
+}
+
+/// Tells other threads of a test that it is over, also if it fails.
+pub struct EndOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
