@@ -5,8 +5,9 @@ use crate::support::process::resident_bytes;
 use crate::support::request::{chunks, get, post, post_chunked_head, post_head};
 use crate::support::server::Server;
 use crate::support::{Side, until, within_bound};
+use rustix::process::Signal;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 
 const CROWD: usize = 2000;
 
@@ -171,28 +172,55 @@ fn stalled(
         (0..exchanges).map(|nth| server.connect_and_send(&post_chunked_head(&channel(nth)))),
     );
     let chunks = chunks(&[b'x'; 256 << 10], chunk_bytes);
-    send_until_all_stall(server, &producers, &chunks);
-    (producers, consumers)
-}
-
-/// Sends `chunks` again and again to all of them, until none takes a byte after the server had its turn.
-fn send_until_all_stall(server: &Server, producers: &[Connection], chunks: &[u8]) {
-    let mut streams = Vec::from_iter(producers.iter().map(|producer| {
-        let stream = producer.sender();
-        stream.set_nonblocking(true).expect("a socket option");
-        (stream, 0)
-    }));
+    let mut senders = Vec::from_iter(
+        producers
+            .iter()
+            .map(|producer| Sender::new(producer, &chunks)),
+    );
+    // So much has arrived when the server looks that it reads as fast as it can.
+    server.signal(Signal::STOP);
+    senders
+        .iter_mut()
+        .for_each(|sender| assert!(sender.sends()));
+    server.signal(Signal::CONT);
     let mut quiet_rounds = 0;
     until("all producers stall", || {
-        let mut moved = false;
-        for (stream, sent) in &mut streams {
-            while let Ok(bytes) = stream.write(&chunks[*sent..]) {
-                *sent = (*sent + bytes) % chunks.len();
-                moved = true;
-            }
-        }
         server.barrier();
+        let moved = senders
+            .iter_mut()
+            .fold(false, |moved, sender| moved | sender.sends());
         quiet_rounds = if moved { 0 } else { quiet_rounds + 1 };
         (quiet_rounds == 20).then_some(())
     });
+    (producers, consumers)
+}
+
+/// Sends chunks again and again.
+struct Sender<'a> {
+    stream: TcpStream,
+    chunks: &'a [u8],
+    /// Of `chunks`.
+    sent: usize,
+}
+
+impl<'a> Sender<'a> {
+    fn new(producer: &Connection, chunks: &'a [u8]) -> Self {
+        let stream = producer.sender();
+        stream.set_nonblocking(true).expect("a socket option");
+        Self {
+            stream,
+            chunks,
+            sent: 0,
+        }
+    }
+
+    /// Sends as much as the kernel takes; whether it took something.
+    fn sends(&mut self) -> bool {
+        let mut sends = false;
+        while let Ok(bytes) = self.stream.write(&self.chunks[self.sent..]) {
+            self.sent = (self.sent + bytes) % self.chunks.len();
+            sends = true;
+        }
+        sends
+    }
 }
