@@ -132,16 +132,9 @@ fn standstill(mut look: impl FnMut() -> u64) {
 #[track_caller]
 fn deliver(producer: &mut Connection, consumer: &mut Connection, body: &'static [u8]) {
     consumer.send(get("few/descriptors"));
-    std::thread::scope(|scope| {
-        let mut sender = producer.sender();
-        scope.spawn(move || {
-            sender
-                .write_all(&post("few/descriptors", body))
-                .expect("it is read")
-        });
-        assert_same_bytes(&consumer.reply().body, body);
-        producer.reply().assert_status(200);
-    });
+    let received = producer.send_while(post("few/descriptors", body), || consumer.reply());
+    assert_same_bytes(&received.body, body);
+    producer.reply().assert_status(200);
 }
 
 /// The connections beyond the limit that are answered, at the limits of descriptors below.

@@ -3,7 +3,7 @@
 
 use crate::support::metrics::Metrics;
 use crate::support::pattern::{assert_same_bytes, pattern};
-use crate::support::request::{chunked, post_chunked_head, post_head, request};
+use crate::support::request::{chunked, post, post_chunked_head, post_head, request};
 use crate::support::server::Server;
 use crate::support::{EndOnDrop, Side, until};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,14 +12,10 @@ use std::time::{Duration, SystemTime};
 /// One whole exchange.
 fn exchange(server: &Server, body: &[u8]) {
     let mut consumer = server.consumer_waiting("count/me", 1);
-    std::thread::scope(|scope| {
-        let producer = scope.spawn(|| server.produce("count/me", body).reply());
-        assert_same_bytes(&consumer.reply().body, body);
-        producer
-            .join()
-            .expect("the producer is served")
-            .assert_status(200);
-    });
+    let mut producer = server.connect();
+    let received = producer.send_while(post("count/me", body), || consumer.reply());
+    assert_same_bytes(&received.body, body);
+    producer.reply().assert_status(200);
 }
 
 fn outcomes(server: &Server, outcome: &str) -> u64 {

@@ -37,16 +37,15 @@ fn bodies_pass_whole_between_clients_behind_a_proxy_over_connections_that_are_ke
             let body = pattern(round, bytes);
             consumer.send(get("behind/proxy"));
             server.until_waiting(Side::Consumer, 1);
-            producer.send(post("behind/proxy", body));
-            let reply = consumer.reply();
+            let reply = producer.send_while(post("behind/proxy", body), || consumer.reply());
             assert_eq!(reply.framing, Framing::Length(bytes as u64));
             assert_same_bytes(&reply.body, body);
             producer.reply().assert_status(200);
 
             consumer.send(get("behind/proxy"));
             producer.send(post_chunked_head("behind/proxy"));
-            producer.send(chunked(body, 50_000));
-            assert_same_bytes(&consumer.reply().body, body);
+            let reply = producer.send_while(chunked(body, 50_000), || consumer.reply());
+            assert_same_bytes(&reply.body, body);
             producer.reply().assert_status(200);
         }
         // One for each of the two clients that were open at the same time, and the one that asks.

@@ -194,6 +194,18 @@ impl Connection {
         self.stream.write_all(bytes.as_ref())
     }
 
+    /// Sends bytes while `read` reads at the other end of the exchange: they may be more than the kernel
+    /// holds on the way.
+    #[track_caller]
+    pub fn send_while<T>(&mut self, bytes: impl AsRef<[u8]> + Send, read: impl FnOnce() -> T) -> T {
+        std::thread::scope(|scope| {
+            let sending = scope.spawn(|| self.send(bytes));
+            let outcome = read();
+            sending.join().expect("it is sent");
+            outcome
+        })
+    }
+
     /// A second handle on the same socket, to send from one thread while another reads.
     pub fn sender(&self) -> TcpStream {
         self.stream.try_clone().expect("a second descriptor")
