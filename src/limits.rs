@@ -80,13 +80,16 @@ pub const COPY_BYTES: usize = 64 * 1024;
 
 /// Most bytes received at once while a body is copied: the size of a shard's buffer.
 ///
-/// 1 GiB in chunks of 64 KiB, all copied, CPU seconds a GiB at 64, 128, 256 and 512 KiB: 0.72, 0.52,
-/// 0.47, 0.38 under reno and 0.92, 0.75, 0.66, 0.50 under BBR; medians of 3. A core's second cache
-/// level has 1 MiB or more.
+/// 1 GiB in chunks of 64 KiB, CPU seconds a GiB at 64, 128, 256 and 512 KiB: 0.65, 0.52, 0.39, 0.36 under
+/// reno and 1.06, 0.92, 0.69, 0.58 under BBR; medians of 5. A core's second cache level had 1 MiB.
 pub const COPY_BYTES_MAX: usize = 512 * 1024;
 
 /// Bytes of a TCP connection that wait in the kernel's send buffer before it calls the socket full
 /// (`TCP_NOTSENT_LOWAT`, `tcp(7)`). What was sent and not acknowledged comes on top.
+///
+/// Without it the kernel kept up to 4 MiB for a consumer that took nothing. 1 GiB with a length costs
+/// 0.11 CPU seconds with it and 0.12 without under reno (medians of 5), 0.39 and 0.32 under BBR (medians
+/// of 21); with 2 MiB, which bounds little, 0.34 under BBR.
 pub const UNSENT_BYTES_MAX: usize = 512 * 1024;
 
 /// Longest body of a request that takes none (`GET`, `DELETE`), in bytes: it is read and dropped. A
@@ -104,18 +107,19 @@ pub const LINGER_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 /// Shortest payload that is spliced, in bytes; less is copied.
 ///
-/// CPU per body, spliced and copied, medians of 3: 49.5 and 60.9 µs for 32 KiB, of which half came with
-/// the head; 54.6 and 67.4 µs for 64 KiB; 64.7 and 91.3 µs for 128 KiB.
+/// CPU seconds a GiB, spliced and copied, medians of 5 under reno: 0.93 and 1.30 in bodies of 32 KiB, of
+/// which half comes with the head; 0.57 and 0.69 in bodies of 64 KiB; 0.34 and 0.51 in bodies of 128 KiB.
+/// Under BBR 0.85 and 1.18, 0.71 and 0.81, 0.40 and 0.71.
 pub const SPLICE_BYTES_MIN: u64 = 16 * 1024;
 
 /// Smallest chunk that is spliced, in bytes; smaller ones are copied, many at a time. A spliced chunk
-/// takes four system calls, two of them for its head.
+/// takes two system calls for its head, and each piece of it less than a pipe holds.
 ///
-/// CPU seconds a GiB and GiB/s, spliced and copied, medians of 5. Under reno 0.47 at 1.7 and 0.38 at 1.4
-/// for chunks of 32 KiB, 0.25 at 2.6 and 0.38 at 1.4 for 64 KiB; under BBR 1.13 at 0.9 and 0.48 at 1.5
-/// for 32 KiB, 0.57 at 1.4 and 0.48 at 1.4 for 64 KiB. A little less than 64 KiB, because clients with a
-/// buffer of 64 KiB leave room in it for the chunk's framing.
-pub const SPLICE_CHUNK_BYTES_MIN: u64 = 60 * 1024;
+/// CPU seconds a GiB and GiB/s, spliced and copied, medians of 5. In chunks of 64 KiB under reno 0.32 at
+/// 2.0 and 0.32 at 2.3, under BBR 0.99 at 0.9 and 0.43 at 1.3; of 256 KiB 0.22 at 2.3 and 0.31 at 2.7,
+/// 0.64 at 1.2 and 0.46 at 1.5; of 512 KiB 0.18 at 2.6 and 0.35 at 2.5, 0.60 at 1.2 and 0.53 at 1.4; of
+/// 4 MiB 0.14 at 2.9 and 0.39 at 2.1, 0.51 at 1.3 and 0.57 at 1.4.
+pub const SPLICE_CHUNK_BYTES_MIN: u64 = 512 * 1024;
 
 /// Fewest bytes that an exchange may splice in one turn, however many exchanges are under way.
 ///

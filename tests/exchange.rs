@@ -848,7 +848,7 @@ fn check_one_segment(received: &[u8], body: &[u8]) {
 fn a_chunk_ends_for_the_consumer_while_its_producer_pauses() {
     let server = Server::start(&[]);
     // Copied, and spliced.
-    for bytes in [100, 100 << 10] {
+    for bytes in [100, 1 << 20] {
         let mut consumer = server.consume("paused/chunk");
         server.until_waiting(Side::Consumer, 1);
         let mut producer = server.connect_and_send(&post_chunked_head("paused/chunk"));

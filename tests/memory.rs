@@ -125,7 +125,7 @@ fn a_consumer_that_takes_nothing_has_a_bounded_part_of_its_body_in_the_kernel() 
     const QUEUED_BYTES_MAX: u64 = (512 + 128) << 10;
     let server = Server::start(&["--threads", "1"]);
     // Copied, and spliced.
-    for chunk_bytes in [16 << 10, 128 << 10] {
+    for chunk_bytes in [16 << 10, 1 << 20] {
         let (producers, consumers) = stalled(&server, 4, chunk_bytes);
         for consumer in &consumers {
             let queued = queued_bytes(&server, consumer);
@@ -171,7 +171,7 @@ fn stalled(
     let producers = Vec::from_iter(
         (0..exchanges).map(|nth| server.connect_and_send(&post_chunked_head(&channel(nth)))),
     );
-    let chunks = chunks(&[b'x'; 256 << 10], chunk_bytes);
+    let chunks = chunks(&vec![b'x'; 1 << 20], chunk_bytes);
     let mut senders = Vec::from_iter(
         producers
             .iter()

@@ -1,7 +1,7 @@
 //! Bytes to send that the kernel has not taken yet, and their framing.
 //!
 //! Bounded: nothing is received for a sink that has unsent bytes, so there is at most one piece
-//! ([`crate::limits::COPY_BYTES`]) with its framing.
+//! with its framing: [`crate::limits::COPY_BYTES`], unless the kernel takes less than it had room for.
 
 use std::io::IoSlice;
 
