@@ -135,12 +135,84 @@ pub static ROWS: &[Row] = &[
     },
     Row {
         name: "bulk-chunked",
-        work: "1 GiB bodies in chunks of 64 KiB, ordinary clients",
+        work: "1 GiB bodies in chunks of 64 KiB, four in a write, ordinary clients",
         contestants: &[
             contestant("httpipe", DEFAULT, bulk::chunked),
             contestant("copy loop", COPY_LOOP, bulk::chunked),
         ],
         goals: &[goal(Measure::CpuSecondsPerGib, Bound::AtMost(0.22))],
+        fresh: false,
+        attachable: true,
+    },
+    Row {
+        name: "chunks-8k",
+        work: "1 GiB bodies in chunks of 8 KiB, one in a write, ordinary clients",
+        contestants: &[contestant(
+            "httpipe",
+            DEFAULT,
+            bulk::a_write_a_chunk::<{ 8 << 10 }>,
+        )],
+        goals: &[],
+        fresh: false,
+        attachable: true,
+    },
+    Row {
+        name: "chunks-16k",
+        work: "1 GiB bodies in chunks of 16 KiB, one in a write, ordinary clients",
+        contestants: &[contestant(
+            "httpipe",
+            DEFAULT,
+            bulk::a_write_a_chunk::<{ 16 << 10 }>,
+        )],
+        goals: CHUNKS_GOALS,
+        fresh: false,
+        attachable: true,
+    },
+    Row {
+        name: "chunks-32k",
+        work: "1 GiB bodies in chunks of 32 KiB, one in a write, ordinary clients",
+        contestants: &[contestant(
+            "httpipe",
+            DEFAULT,
+            bulk::a_write_a_chunk::<{ 32 << 10 }>,
+        )],
+        goals: &[],
+        fresh: false,
+        attachable: true,
+    },
+    Row {
+        name: "chunks-64k",
+        work: "1 GiB bodies in chunks of 64 KiB, one in a write, ordinary clients",
+        contestants: &[contestant(
+            "httpipe",
+            DEFAULT,
+            bulk::a_write_a_chunk::<{ 64 << 10 }>,
+        )],
+        goals: CHUNKS_GOALS,
+        fresh: false,
+        attachable: true,
+    },
+    Row {
+        name: "chunks-256k",
+        work: "1 GiB bodies in chunks of 256 KiB, one in a write, ordinary clients",
+        contestants: &[contestant(
+            "httpipe",
+            DEFAULT,
+            bulk::a_write_a_chunk::<{ 256 << 10 }>,
+        )],
+        goals: CHUNKS_GOALS,
+        fresh: false,
+        attachable: true,
+    },
+    Row {
+        name: "chunks-1m",
+        work: "1 GiB bodies in chunks of 1 MiB, one in a write, ordinary clients",
+        contestants: &[contestant(
+            "httpipe",
+            DEFAULT,
+            bulk::a_write_a_chunk::<{ 1 << 20 }>,
+        )],
+        goals: &[],
         fresh: false,
         attachable: true,
     },
@@ -238,6 +310,12 @@ pub static ROWS: &[Row] = &[
         fresh: true,
         attachable: false,
     },
+];
+
+/// Against the first attached server, which the promise wants to be piping-server-rust.
+const CHUNKS_GOALS: &[Goal] = &[
+    goal(Measure::GibPerSecond, Bound::RatioAtLeast(1.2)),
+    goal(Measure::CpuSecondsPerGib, Bound::RatioAtMost(0.7)),
 ];
 
 /// No exchange starves; at most one pipe and 64 KiB of memory per exchange.

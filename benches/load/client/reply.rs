@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use memchr::memmem;
 
+use crate::client::dechunker::Dechunker;
 use crate::error::Result;
 
 /// Framing of the body.
@@ -96,6 +97,22 @@ pub fn small_body(received: &[u8]) -> Result<Option<Range<usize>>> {
         std::cmp::Ordering::Less => Ok(None),
         std::cmp::Ordering::Equal if received.ends_with(tail) => Ok(Some(begin..end)),
         _ => Err("a reply does not end where it says".into()),
+    }
+}
+
+/// Whether `received` is a complete reply, with any body. A piping server answers a producer in several
+/// chunks, of which the first may come long before the last.
+pub fn is_whole(received: &[u8]) -> Result<bool> {
+    let Some(head) = parse_head(received)? else {
+        return Ok(false);
+    };
+    let body = &received[head.bytes..];
+    match head.framing {
+        Framing::Length(length) if body.len() as u64 > length => {
+            Err("a reply is longer than its Content-Length".into())
+        }
+        Framing::Length(length) => Ok(body.len() as u64 == length),
+        Framing::Chunked => Dechunker::new().feed(body, |_| Ok(())),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use crate::error::Result;
 use crate::loads::transfer;
-use crate::loads::transfer::job::{Job, Sending, Taking};
+use crate::loads::transfer::job::{Chunking, Job, Sending, Taking};
 use crate::row::measure::{Measure, Sample};
 use crate::row::run::Run;
 use crate::row::scale::Scale;
@@ -20,9 +20,26 @@ pub fn ordinary(run: &Run) -> Result<Sample> {
     timed(run, one_channel(run.scale, Sending::Writes, Taking::Read))
 }
 
-/// Bodies of 1 GiB in chunks of 64 KiB, ordinary clients.
+/// Bodies of 1 GiB in chunks of 64 KiB, four in a write, ordinary clients.
 pub fn chunked(run: &Run) -> Result<Sample> {
-    timed(run, one_channel(run.scale, Sending::Chunks, Taking::Read))
+    let chunking = Chunking {
+        bytes: 64 << 10,
+        per_write: 4,
+    };
+    timed(run, in_chunks(run.scale, chunking))
+}
+
+/// Bodies of 1 GiB in chunks of `BYTES`, one in a write, ordinary clients.
+pub fn a_write_a_chunk<const BYTES: usize>(run: &Run) -> Result<Sample> {
+    let chunking = Chunking {
+        bytes: BYTES,
+        per_write: 1,
+    };
+    timed(run, in_chunks(run.scale, chunking))
+}
+
+fn in_chunks(scale: &Scale, chunking: Chunking) -> Job<'static> {
+    one_channel(scale, Sending::Chunks(chunking), Taking::Read)
 }
 
 /// Bodies of 64 KiB on four channels, zero-copy clients.

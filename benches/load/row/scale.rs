@@ -6,7 +6,7 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
-/// Bodies are multiples of 64 KiB.
+/// Large bodies are multiples of 1 MiB, the largest chunk; the other bodies of 64 KiB.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
     /// Pairs run this long before counting begins, so that queues and caches fill.

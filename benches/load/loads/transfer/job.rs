@@ -8,7 +8,7 @@ use crate::client::connection;
 use crate::client::target::Target;
 use crate::error::Result;
 
-/// Buffer of an ordinary client; four chunks of a chunked body.
+/// Buffer of an ordinary client.
 pub const BLOCK_BYTES: usize = 256 << 10;
 /// Longest head of a reply.
 pub const HEAD_BYTES_MAX: usize = 1024;
@@ -22,8 +22,16 @@ pub enum Sending {
     File,
     /// Writes of 256 KiB, with Content-Length.
     Writes,
-    /// Writes of four chunks of 64 KiB.
-    Chunks,
+    Chunks(Chunking),
+}
+
+/// Whole chunks of one size: a body is a multiple of `bytes`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Chunking {
+    /// Payload of a chunk.
+    pub bytes: usize,
+    /// Chunks in one write, each with its size line and its line break.
+    pub per_write: usize,
 }
 
 /// What the consumers do with the bytes.

@@ -12,13 +12,10 @@ use crate::client::large_body;
 use crate::client::{connection, reply};
 use crate::error::Result;
 use crate::loads::transfer::job::{
-    BLOCK_BYTES, CALLS_MAX, HEAD_BYTES_MAX, Job, Next, Sending, Taking,
+    BLOCK_BYTES, CALLS_MAX, Chunking, HEAD_BYTES_MAX, Job, Next, Sending, Taking,
 };
 use crate::row::run::Run;
 
-/// Payload of one chunk.
-const CHUNK_BYTES: usize = 64 << 10;
-const CHUNK_HEAD: &[u8] = b"10000\r\n";
 const CHUNK_END: &[u8] = b"\r\n";
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 /// Bytes that a producer sends while the gate is closed.
@@ -58,11 +55,12 @@ impl<'job> Producer<'job> {
     ) -> Result<Self> {
         let framing = match job.sending {
             Sending::File | Sending::Writes => format!("Content-Length: {}", job.bytes),
-            Sending::Chunks => "Transfer-Encoding: chunked".to_owned(),
+            Sending::Chunks(_) => "Transfer-Encoding: chunked".to_owned(),
         };
         let block = match job.sending {
             Sending::File => Vec::new(),
-            Sending::Writes | Sending::Chunks => block(job.sending),
+            Sending::Writes => vec![b'.'; BLOCK_BYTES],
+            Sending::Chunks(chunking) => chunking.block(),
         };
         Ok(Self {
             socket: job.connect(run.target)?,
@@ -151,7 +149,7 @@ impl<'job> Producer<'job> {
 
     fn after_body(&self) -> Producing {
         match self.job.sending {
-            Sending::Chunks => Producing::LastChunk { sent: 0 },
+            Sending::Chunks(_) => Producing::LastChunk { sent: 0 },
             Sending::File | Sending::Writes => Producing::Reply { filled: 0 },
         }
     }
@@ -160,7 +158,7 @@ impl<'job> Producer<'job> {
     fn send_body(&mut self, sent: u64) -> Result<u64> {
         match self.job.sending {
             Sending::File => self.send_file(sent),
-            Sending::Writes | Sending::Chunks => self.write_block(sent),
+            Sending::Writes | Sending::Chunks(_) => self.write_block(sent),
         }
     }
 
@@ -185,13 +183,23 @@ impl<'job> Producer<'job> {
 
     /// Writes more of the current block. Returns its payload when all of it is written, 0 before.
     fn write_block(&mut self, sent: u64) -> Result<u64> {
-        let payload = u64::min(self.job.bytes - sent, BLOCK_BYTES as u64);
-        let end = wire_bytes(self.job.sending, usize::try_from(payload)?);
+        let left = usize::try_from(self.job.bytes - sent)?;
+        let (payload, end) = match self.job.sending {
+            Sending::Chunks(chunking) => {
+                let chunks = chunking.per_write.min(left / chunking.bytes);
+                (
+                    chunks * chunking.bytes,
+                    chunks * self.chunk_wire_bytes(chunking),
+                )
+            }
+            Sending::File | Sending::Writes => (BLOCK_BYTES.min(left), BLOCK_BYTES.min(left)),
+        };
         self.block_sent += (&self.socket).write(&self.block[self.block_sent..end])?;
         if self.block_sent < end {
             return Ok(0);
         }
         self.block_sent = 0;
+        let payload = payload as u64;
         self.fill_block(sent + payload);
         Ok(payload)
     }
@@ -203,15 +211,21 @@ impl<'job> Producer<'job> {
         }
         let first = self.start + position;
         match self.job.sending {
-            Sending::Chunks => {
-                let frame = wire_bytes(Sending::Chunks, CHUNK_BYTES);
-                for (index, chunk) in self.block.chunks_exact_mut(frame).enumerate() {
-                    let payload = &mut chunk[CHUNK_HEAD.len()..][..CHUNK_BYTES];
-                    large_body::fill(payload, first + (index * CHUNK_BYTES) as u64);
+            Sending::Chunks(chunking) => {
+                let (whole, bytes) = (self.chunk_wire_bytes(chunking), chunking.bytes);
+                let begin = whole - CHUNK_END.len() - bytes;
+                for (index, chunk) in self.block.chunks_exact_mut(whole).enumerate() {
+                    let payload = &mut chunk[begin..][..bytes];
+                    large_body::fill(payload, first + (index * bytes) as u64);
                 }
             }
             Sending::File | Sending::Writes => large_body::fill(&mut self.block, first),
         }
+    }
+
+    /// Bytes of one chunk of the block, with its size line and its end.
+    fn chunk_wire_bytes(&self, chunking: Chunking) -> usize {
+        self.block.len() / chunking.per_write
     }
 
     fn receive_reply(&mut self, filled: usize) -> Result<()> {
@@ -221,7 +235,7 @@ impl<'job> Producer<'job> {
         }
         let filled = filled + count;
         self.state = Producing::Reply { filled };
-        if reply::small_body(&self.reply[..filled])?.is_some() {
+        if reply::is_whole(&self.reply[..filled])? {
             self.bodies += 1;
             self.state = if self.bodies == self.job.bodies {
                 Producing::Done
@@ -233,22 +247,13 @@ impl<'job> Producer<'job> {
     }
 }
 
-/// 256 KiB of payload, with framing.
-fn block(sending: Sending) -> Vec<u8> {
-    let payload = vec![b'.'; CHUNK_BYTES];
-    let chunk = match sending {
-        Sending::Chunks => [CHUNK_HEAD, &payload, CHUNK_END].concat(),
-        Sending::File | Sending::Writes => payload,
-    };
-    chunk.repeat(BLOCK_BYTES / CHUNK_BYTES)
-}
-
-/// Bytes on the wire of `payload` bytes, which are whole chunks.
-fn wire_bytes(sending: Sending, payload: usize) -> usize {
-    match sending {
-        Sending::Chunks => {
-            payload / CHUNK_BYTES * (CHUNK_HEAD.len() + CHUNK_BYTES + CHUNK_END.len())
-        }
-        Sending::File | Sending::Writes => payload,
+impl Chunking {
+    /// What one write sends.
+    fn block(self) -> Vec<u8> {
+        let size_line = format!("{:x}\r\n", self.bytes);
+        let payload = vec![b'.'; self.bytes];
+        [size_line.as_bytes(), &payload, CHUNK_END]
+            .concat()
+            .repeat(self.per_write)
     }
 }
