@@ -25,6 +25,7 @@
 //! so they are cheap: few threads, non-blocking sockets, requests formatted in advance; for large
 //! bodies `sendfile` to send and `MSG_TRUNC` to receive. `MSG_TRUNC` discards the body unseen, so such
 //! a row first runs a pass that reads and compares every byte.
+//! The rows `sent-*` are the exception: there curl, Node, Python or Go sends, as its users know it.
 //!
 //! `cargo test` runs this executable too, without `--bench`: that is a smoke run.
 //!

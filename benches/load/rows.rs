@@ -1,7 +1,7 @@
 //! The table of goals. The numbers are promises of the project; a change to one changes a promise.
 
 use crate::error::Result;
-use crate::loads::{backlog, bulk, crowd, idle, latency, mixed, pairs, siege, waiting};
+use crate::loads::{backlog, bulk, crowd, idle, latency, mixed, pairs, programs, siege, waiting};
 use crate::row::goal::{Bound, Goal};
 use crate::row::measure::{Measure, Sample};
 use crate::row::run::Run;
@@ -56,6 +56,7 @@ pub static ROWS: &[Row] = &[
         goals: &[goal(Measure::CpuMicrosEach, Bound::RatioAtMost(0.75))],
         fresh: false,
         attachable: true,
+        needs: None,
     },
     Row {
         name: "pairs-2",
@@ -67,6 +68,7 @@ pub static ROWS: &[Row] = &[
         goals: &[goal(Measure::CpuMicrosEach, Bound::RatioAtMost(1.15))],
         fresh: false,
         attachable: true,
+        needs: None,
     },
     Row {
         name: "pairs-random",
@@ -78,6 +80,7 @@ pub static ROWS: &[Row] = &[
         goals: &[goal(Measure::CpuMicrosEach, Bound::RatioAtMost(1.6))],
         fresh: false,
         attachable: true,
+        needs: None,
     },
     Row {
         name: "access-log",
@@ -92,6 +95,7 @@ pub static ROWS: &[Row] = &[
         goals: &[],
         fresh: false,
         attachable: false,
+        needs: None,
     },
     Row {
         name: "latency",
@@ -103,6 +107,7 @@ pub static ROWS: &[Row] = &[
         goals: &[goal(Measure::MedianMicros, Bound::AtMost(45.0))],
         fresh: false,
         attachable: true,
+        needs: None,
     },
     Row {
         name: "bulk-zero-copy",
@@ -118,6 +123,7 @@ pub static ROWS: &[Row] = &[
         ],
         fresh: false,
         attachable: true,
+        needs: None,
     },
     Row {
         name: "bulk-ordinary",
@@ -132,6 +138,7 @@ pub static ROWS: &[Row] = &[
         ],
         fresh: false,
         attachable: true,
+        needs: None,
     },
     Row {
         name: "bulk-chunked",
@@ -143,6 +150,7 @@ pub static ROWS: &[Row] = &[
         goals: &[goal(Measure::CpuSecondsPerGib, Bound::AtMost(0.22))],
         fresh: false,
         attachable: true,
+        needs: None,
     },
     Row {
         name: "chunks-8k",
@@ -155,6 +163,7 @@ pub static ROWS: &[Row] = &[
         goals: &[],
         fresh: false,
         attachable: true,
+        needs: None,
     },
     Row {
         name: "chunks-16k",
@@ -167,6 +176,7 @@ pub static ROWS: &[Row] = &[
         goals: CHUNKS_GOALS,
         fresh: false,
         attachable: true,
+        needs: None,
     },
     Row {
         name: "chunks-32k",
@@ -179,6 +189,7 @@ pub static ROWS: &[Row] = &[
         goals: &[],
         fresh: false,
         attachable: true,
+        needs: None,
     },
     Row {
         name: "chunks-64k",
@@ -191,6 +202,7 @@ pub static ROWS: &[Row] = &[
         goals: CHUNKS_GOALS,
         fresh: false,
         attachable: true,
+        needs: None,
     },
     Row {
         name: "chunks-256k",
@@ -203,6 +215,7 @@ pub static ROWS: &[Row] = &[
         goals: CHUNKS_GOALS,
         fresh: false,
         attachable: true,
+        needs: None,
     },
     Row {
         name: "chunks-1m",
@@ -215,6 +228,69 @@ pub static ROWS: &[Row] = &[
         goals: &[],
         fresh: false,
         attachable: true,
+        needs: None,
+    },
+    Row {
+        name: "sent-curl",
+        work: "1 GiB that curl -T - sends from a pipe",
+        contestants: &[contestant("httpipe", DEFAULT, programs::curl)],
+        goals: CHUNKS_GOALS,
+        fresh: false,
+        attachable: true,
+        needs: Some("curl"),
+    },
+    Row {
+        name: "sent-node-file",
+        work: "1 GiB that Node sends from a file stream",
+        contestants: &[contestant("httpipe", DEFAULT, programs::node_file)],
+        goals: CHUNKS_GOALS,
+        fresh: false,
+        attachable: true,
+        needs: Some("node"),
+    },
+    Row {
+        name: "sent-node-64k",
+        work: "1 GiB that Node sends in pieces of 64 KiB",
+        contestants: &[contestant("httpipe", DEFAULT, programs::node_pieces)],
+        goals: CHUNKS_GOALS,
+        fresh: false,
+        attachable: true,
+        needs: Some("node"),
+    },
+    Row {
+        name: "sent-python-16k",
+        work: "1 GiB that Python sends in pieces of 16 KiB",
+        contestants: &[contestant(
+            "httpipe",
+            DEFAULT,
+            programs::python::<{ 16 << 10 }>,
+        )],
+        goals: CHUNKS_GOALS,
+        fresh: false,
+        attachable: true,
+        needs: Some("python3"),
+    },
+    Row {
+        name: "sent-python-64k",
+        work: "1 GiB that Python sends in pieces of 64 KiB",
+        contestants: &[contestant(
+            "httpipe",
+            DEFAULT,
+            programs::python::<{ 64 << 10 }>,
+        )],
+        goals: CHUNKS_GOALS,
+        fresh: false,
+        attachable: true,
+        needs: Some("python3"),
+    },
+    Row {
+        name: "sent-go",
+        work: "1 GiB that Go's net/http sends",
+        contestants: &[contestant("httpipe", DEFAULT, programs::go)],
+        goals: CHUNKS_GOALS,
+        fresh: false,
+        attachable: true,
+        needs: Some("go"),
     },
     Row {
         name: "bodies-64k",
@@ -226,6 +302,7 @@ pub static ROWS: &[Row] = &[
         goals: &[goal(Measure::CpuSecondsPerGib, Bound::RatioAtMost(0.5))],
         fresh: false,
         attachable: true,
+        needs: None,
     },
     Row {
         name: "bodies-1m",
@@ -237,6 +314,7 @@ pub static ROWS: &[Row] = &[
         goals: &[goal(Measure::CpuSecondsPerGib, Bound::RatioAtMost(0.5))],
         fresh: false,
         attachable: true,
+        needs: None,
     },
     Row {
         name: "waiting",
@@ -245,6 +323,7 @@ pub static ROWS: &[Row] = &[
         goals: &[goal(Measure::ResidentKibEach, Bound::AtMost(1.5))],
         fresh: true,
         attachable: true,
+        needs: None,
     },
     Row {
         name: "idle",
@@ -253,6 +332,7 @@ pub static ROWS: &[Row] = &[
         goals: &[goal(Measure::IdlePercent, Bound::AtMost(0.2))],
         fresh: true,
         attachable: true,
+        needs: None,
     },
     Row {
         name: "idle-unread",
@@ -261,6 +341,7 @@ pub static ROWS: &[Row] = &[
         goals: &[goal(Measure::IdlePercent, Bound::AtMost(1.0))],
         fresh: true,
         attachable: true,
+        needs: None,
     },
     Row {
         name: "backlog",
@@ -269,6 +350,7 @@ pub static ROWS: &[Row] = &[
         goals: &[goal(Measure::CpuMicrosEach, Bound::BesideAtMost(0.8))],
         fresh: false,
         attachable: false,
+        needs: None,
     },
     Row {
         name: "mixed",
@@ -277,6 +359,7 @@ pub static ROWS: &[Row] = &[
         goals: &[goal(Measure::P99Micros, Bound::AtMost(5000.0))],
         fresh: false,
         attachable: true,
+        needs: None,
     },
     Row {
         name: "siege",
@@ -289,6 +372,7 @@ pub static ROWS: &[Row] = &[
         goals: &[goal(Measure::P99Micros, Bound::RatioAtMost(2.0))],
         fresh: false,
         attachable: false,
+        needs: None,
     },
     Row {
         name: "crowd",
@@ -297,6 +381,7 @@ pub static ROWS: &[Row] = &[
         goals: CROWD_GOALS,
         fresh: true,
         attachable: true,
+        needs: None,
     },
     Row {
         name: "crowd-user",
@@ -309,6 +394,7 @@ pub static ROWS: &[Row] = &[
         goals: CROWD_GOALS,
         fresh: true,
         attachable: false,
+        needs: None,
     },
 ];
 
@@ -340,6 +426,6 @@ pub fn select(names: &[String]) -> Result<Vec<&'static Row>> {
 
 pub fn list() {
     for row in ROWS {
-        println!("{:<15} {}", row.name, row.work);
+        println!("{:<16} {}", row.name, row.work);
     }
 }

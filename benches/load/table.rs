@@ -86,6 +86,10 @@ type Line = [String; COLUMNS];
 
 fn outcome_lines(arena: &Arena, outcome: &Outcome) -> Vec<Line> {
     let mut lines = Vec::new();
+    if let Some(missing) = outcome.missing {
+        let skipped = format!("skipped: no {missing}");
+        lines.push(line(outcome.row.name, &skipped, [""; COLUMNS - 2]));
+    }
     for measured in &outcome.measured {
         let Some(first) = measured.samples.first() else {
             let failed = ["failed", "", "", "", "", "", ""];

@@ -44,6 +44,11 @@ impl Target {
         self.pattern.replace("{channel}", channel)
     }
 
+    /// See [`Target::path`].
+    pub fn url(&self, channel: &str) -> String {
+        format!("http://{}{}", self.address, self.path(channel))
+    }
+
     /// A complete consumer's request.
     pub fn get(&self, channel: &str) -> Vec<u8> {
         format!(

@@ -10,9 +10,9 @@ use crate::contest::outcome::{Measured, Outcome, Place};
 use crate::row::{Host, Row};
 use crate::servers::nginx;
 use crate::servers::running::Running;
-use crate::system::machine;
+use crate::system::{executable, machine};
 
-/// Runs the row, from starting the servers to stopping them. A contestant that fails is recorded in the
+/// Runs the row, from starting the servers to stopping them; not if a program is missing. A contestant that fails is recorded in the
 /// outcome and takes no further turns; the others continue.
 pub fn run(row: &'static Row, arena: &Arena) -> Outcome {
     eprintln!("{}: {}", row.name, row.work);
@@ -20,8 +20,12 @@ pub fn run(row: &'static Row, arena: &Arena) -> Outcome {
         row,
         measured: Vec::new(),
         failures: Vec::new(),
+        missing: row.needs.filter(|name| executable::find(name).is_none()),
         notes: Vec::new(),
     };
+    if outcome.missing.is_some() {
+        return outcome;
+    }
     let mut entrants = entrants(row, arena, &mut outcome.notes);
     for round in 0..arena.rounds {
         let turns: Vec<_> = entrants.iter_mut().collect();

@@ -27,6 +27,8 @@ pub struct Outcome {
     /// In the order of the row; attached servers last.
     pub measured: Vec<Measured>,
     pub failures: Vec<String>,
+    /// The program that the row needs and that is not installed: the row did not run.
+    pub missing: Option<&'static str>,
     /// Why a contestant was left out, which is not a failure.
     pub notes: Vec<String>,
 }

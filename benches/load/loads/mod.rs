@@ -9,6 +9,7 @@ pub mod latency;
 pub mod mixed;
 mod paced;
 pub mod pairs;
+pub mod programs;
 pub mod siege;
 mod transfer;
 mod waiters;

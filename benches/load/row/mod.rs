@@ -45,4 +45,6 @@ pub struct Row {
     pub fresh: bool,
     /// Whether other servers can run this load.
     pub attachable: bool,
+    /// The program that the load starts. Where it is not installed, the row is skipped.
+    pub needs: Option<&'static str>,
 }

@@ -1,6 +1,6 @@
 //! Child processes. They get SIGTERM, then SIGKILL if they do not exit; none outlives the harness.
 
-use std::process::{Child, ChildStderr, Command, ExitStatus};
+use std::process::{Child, ChildStderr, ChildStdin, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -28,6 +28,16 @@ impl Daemon {
     /// Standard error if it is piped; `None` after the first call.
     pub fn take_stderr(&mut self) -> Option<ChildStderr> {
         self.child.stderr.take()
+    }
+
+    /// Standard input if it is piped; `None` after the first call.
+    pub fn take_stdin(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
+    }
+
+    /// The status of a process that has ended by itself.
+    pub fn exited(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
     }
 
     /// Sends SIGTERM and waits. Fails if the process does not exit in time.

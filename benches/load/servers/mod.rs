@@ -1,7 +1,7 @@
 //! Starts and stops the servers that are measured.
 
 pub mod bare_loop;
-mod daemon;
+pub mod daemon;
 pub mod httpipe;
 mod log;
 pub mod nginx;

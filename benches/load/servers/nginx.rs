@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -15,25 +14,18 @@ use crate::error::Result;
 use crate::servers::daemon::Daemon;
 use crate::servers::running::Running;
 use crate::system::cores::Cores;
-use crate::system::process;
+use crate::system::{executable, process};
 
+const NAME: &str = "nginx";
 const START_MAX: Duration = Duration::from_secs(5);
 
 pub fn is_installed() -> bool {
-    executable().is_some()
-}
-
-fn executable() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")])
-        .map(|folder| folder.join("nginx"))
-        .find(|candidate| candidate.is_file())
+    executable::find(NAME).is_some()
 }
 
 /// The target's process is the worker, not the master.
 pub fn start(label: &str, cores: Cores) -> Result<Running> {
-    let executable = executable().ok_or("nginx is not installed")?;
+    let executable = executable::find(NAME).ok_or("nginx is not installed")?;
     let folder = TempDir::new()?;
     let address = free_address()?;
     let config = folder.path().join("nginx.conf");

@@ -2,6 +2,7 @@
 
 pub mod cores;
 pub mod disturbance;
+pub mod executable;
 pub mod machine;
 pub mod process;
 pub mod sys;

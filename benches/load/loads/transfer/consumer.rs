@@ -54,6 +54,8 @@ pub struct Consumer<'job> {
     /// Bytes received of all bodies.
     pub bytes: u64,
     bodies: u64,
+    /// When the first byte of the first body arrived.
+    pub first_byte: Option<Instant>,
     last_byte: Option<Instant>,
     pub longest_pause: Duration,
     state: Consuming,
@@ -77,6 +79,7 @@ impl<'job> Consumer<'job> {
             position: 0,
             bytes: 0,
             bodies: 0,
+            first_byte: None,
             last_byte: None,
             longest_pause: Duration::ZERO,
             state: Consuming::Request,
@@ -212,6 +215,9 @@ impl<'job> Consumer<'job> {
     }
 
     fn skip(&mut self, count: u64) {
+        if count > 0 {
+            self.first_byte.get_or_insert_with(Instant::now);
+        }
         self.position += count;
         self.bytes += count;
     }

@@ -58,6 +58,20 @@ pub fn one_thread(run: &Run, job: Job) -> Result<Moved> {
     Ok(summary(&all, begin))
 }
 
+/// Drives one consumer of bodies that somebody else sends to channel 0, with content from 0 on. The time
+/// begins with the first byte of the first body.
+pub fn one_consumer(run: &Run, job: Job) -> Result<Moved> {
+    let opened = OnceLock::from(Instant::now());
+    let consumer = Consumer::new(run, job, &run.channel(0), 0, &opened)?;
+    let mut consumers = [Client::Consumer(consumer)];
+    drive(&mut consumers, job.stop)?;
+    let [Client::Consumer(consumer)] = &consumers else {
+        return Err("no consumer".into());
+    };
+    let begin = consumer.first_byte.ok_or("stopped before any byte")?;
+    Ok(summary(&consumers, begin))
+}
+
 fn summary(clients: &[Client], begin: Instant) -> Moved {
     let consumers = || {
         clients.iter().filter_map(|client| match client {
