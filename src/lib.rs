@@ -104,7 +104,7 @@
 //! | `config/*.rs` | **Config**, command line, environment, **Address**, **Host**, shares of the **Descriptors** |
 //! | `io/fd.rs`, `io/socket.rs`, `io/listen.rs` | **AsyncFd**, **Transport**, **ListenSocket** |
 //! | `io/bind.rs` | how listening sockets are bound, and what an inherited descriptor is |
-//! | `io/pipe.rs`, `io/low_water.rs` | **Pipes** to splice through; **LowWaters** of fast flows |
+//! | `io/pipe.rs`, `io/low_water.rs` | **Pipes** to splice through, while bodies flow; **LowWaters** of fast flows |
 //! | `io/epoll.rs` | **Epoll**: watches many sockets, each for one event |
 //! | `io/peer_watch.rs` | **PeerWatch**: detects that peers with unread bytes leave |
 //! | `io/write_watch.rs` | **WriteWatch**: waits until sockets take more bytes, half-closed or not |

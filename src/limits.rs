@@ -85,12 +85,19 @@ pub const COPY_BYTES: usize = 64 * 1024;
 pub const COPY_BYTES_MAX: usize = 512 * 1024;
 
 /// Bytes of a TCP connection that wait in the kernel's send buffer before it calls the socket full
-/// (`TCP_NOTSENT_LOWAT`, `tcp(7)`). What was sent and not acknowledged comes on top.
-///
-/// Without it the kernel kept up to 4 MiB for a consumer that took nothing. 1 GiB with a length costs
-/// 0.11 CPU seconds with it and 0.12 without under reno (medians of 5), 0.39 and 0.32 under BBR (medians
-/// of 21); with 2 MiB, which bounds little, 0.34 under BBR.
+/// (`TCP_NOTSENT_LOWAT`, `tcp(7)`). What was sent and not acknowledged comes on top. Without it the kernel
+/// kept up to 4 MiB for a consumer that took nothing.
 pub const UNSENT_BYTES_MAX: usize = 512 * 1024;
+
+/// As [`UNSENT_BYTES_MAX`], for the rest of a body of which [`BULK_BYTES`] have moved.
+///
+/// 1 GiB with a length, CPU seconds with 512 KiB, 1, 2 and 4 MiB, and without a bound: 0.083, 0.063,
+/// 0.055, 0.056 and 0.052 under reno; 0.34, 0.31, 0.29, 0.28 and 0.26 under BBR; medians of 9 to 21.
+pub const UNSENT_BYTES_MAX_BULK: usize = 2 * 1024 * 1024;
+
+/// A consumer that has taken so much of a body, in bytes, reads it; one that takes nothing gets less,
+/// whatever the kernel queues.
+pub const BULK_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Longest body of a request that takes none (`GET`, `DELETE`), in bytes: it is read and dropped. A
 /// longer one is answered with 413 and the connection closes.
@@ -155,6 +162,13 @@ pub const PIPES_PART: usize = 4;
 /// Size of a pipe, in bytes: as much as the kernel gives an ordinary user
 /// (`/proc/sys/fs/pipe-max-size`, `pipe(7)`).
 pub const PIPE_BYTES: usize = 1024 * 1024;
+
+/// How long an exchange that stands still keeps its pipe. What is in it then goes to memory.
+pub const PIPE_STILL_TIME: Duration = Duration::from_secs(1);
+
+/// Most bytes in memory that a shard has emptied its pipes of. At the limit, what stands still keeps its
+/// pipe.
+pub const EMPTIED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Smallest pipe that is spliced through, in bytes. An ordinary user who has 64 MiB in pipes already
 /// gets pipes of two pages, which cost more than a copy.

@@ -32,6 +32,7 @@ mod memory;
 mod metrics;
 mod options;
 mod package;
+mod pipes;
 mod properties;
 mod proxies;
 mod range;

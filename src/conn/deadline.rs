@@ -16,6 +16,9 @@ pub enum Due {
     /// An exchange in which nothing moves (`--idle-timeout`), and a body that is dropped
     /// (`--header-timeout`).
     Idle,
+    /// An exchange that keeps a pipe while nothing moves ([`crate::limits::PIPE_STILL_TIME`]). It ends
+    /// nothing.
+    Pipe,
     /// A reply that takes more than a turn, to its last byte, however steadily the client reads
     /// (`--keep-alive-timeout`). A listing's begins with its request.
     Reply,
@@ -61,6 +64,12 @@ impl Deadline {
         self.due.set(due);
         self.at.set(at);
         at < self.entry.get()
+    }
+
+    /// Whether the sweep has acted on a limit of this kind, and no other is under way.
+    #[must_use]
+    pub fn is_over(&self, due: Due) -> bool {
+        self.due.get() == due && self.at.get() == Moment::NEVER
     }
 
     /// Removes it; its entry stays.

@@ -23,7 +23,13 @@ use std::{
 use strum::EnumDiscriminants;
 
 use crate::{
-    conn::{deadline::Deadline, inbound::Inbound, outbound::Outbound, signal::Signal, step::Next},
+    conn::{
+        deadline::{Deadline, Due},
+        inbound::Inbound,
+        outbound::Outbound,
+        signal::Signal,
+        step::Next,
+    },
     io::{
         clock::{Moment, Reading},
         socket::Transport,
@@ -254,7 +260,8 @@ impl Conn {
         event.map_or(Event::Poked, |()| Event::Readable)
     }
 
-    /// Waits for `ready` in this connection's task, unless the task is stopped.
+    /// Waits for `ready` in this connection's task, unless the task is stopped. Also returns when the limit
+    /// of a pipe ([`Due::Pipe`]) is over.
     ///
     /// # Errors
     /// Why it was stopped.
@@ -265,7 +272,8 @@ impl Conn {
         loop {
             self.check_stop()?;
             let ready = pin!(ready());
-            if self.signal.poked_or(ready).await.is_some() {
+            let poked = self.signal.poked_or(ready).await.is_none();
+            if !poked || self.deadline.is_over(Due::Pipe) {
                 return self.check_stop();
             }
         }

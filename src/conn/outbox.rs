@@ -1,7 +1,8 @@
 //! Bytes to send that the kernel has not taken yet, and their framing.
 //!
 //! Bounded: nothing is received for a sink that has unsent bytes, so there is at most one piece
-//! with its framing: [`crate::limits::COPY_BYTES`], unless the kernel takes less than it had room for.
+//! with its framing, [`crate::limits::COPY_BYTES`] unless the kernel takes less than it had room for, or what
+//! a pipe held.
 
 use std::io::IoSlice;
 

@@ -16,7 +16,7 @@ pub mod source;
 mod splice;
 pub mod waiting;
 
-use std::{cell::Cell, rc::Rc};
+use std::{cell::Cell, rc::Rc, time::Duration};
 
 use smallvec::{SmallVec, smallvec};
 
@@ -28,7 +28,11 @@ use crate::{
         step::{Next, Step, Work, close_behind},
     },
     http::reply::Persistence,
-    io::clock::Reading,
+    io::{
+        clock::{Moment, Reading},
+        pipe::Emptied,
+    },
+    limits,
     model::{
         registry::{ChannelId, Side},
         reply::Reply,
@@ -55,6 +59,10 @@ pub struct Exchange {
     moved: u64,
     /// What the consumers had taken when `--idle-timeout` was over, if nothing moved since.
     taken: Cell<Option<u64>>,
+    /// When `--idle-timeout` is over.
+    idle_until: Cell<Moment>,
+    /// What a pipe was emptied of and the consumer has not taken.
+    emptied: Option<Emptied>,
     /// Declared last so that it is dropped last.
     guard: ChannelGuard,
 }
@@ -120,6 +128,8 @@ impl Exchange {
             stage: Stage::Matched,
             moved: 0,
             taken: Cell::new(None),
+            idle_until: Cell::new(Moment::NEVER),
+            emptied: None,
             guard: ChannelGuard {
                 shard: Rc::clone(shard),
                 channel,
@@ -172,13 +182,13 @@ impl Exchange {
     }
 
     fn plan(&mut self) -> Plan {
-        if self.source.get_pipe(&self.session.shard.pipes) {
+        if self.source.splices(&self.session.shard.pipes) {
             Plan::Splice
         } else if self.source.request.is_whole() {
             Plan::Done
         } else {
-            let to = &self.sinks[0].session.conn.transport;
-            Plan::Copy(self.source.copy_bytes(|| to.room()))
+            let sink = &self.sinks[0];
+            Plan::Copy(self.source.copy_bytes(|| sink.room()))
         }
     }
 
@@ -190,7 +200,7 @@ impl Exchange {
     /// Sends the consumer's head with the payload in hand.
     async fn start(&mut self) -> Result<(), Cause> {
         loop {
-            let more = self.source.get_pipe(&self.session.shard.pipes);
+            let more = self.source.splices(&self.session.shard.pipes);
             let request = &self.source.request;
             let start = Start {
                 head: &request.head,
@@ -222,6 +232,9 @@ impl Exchange {
     /// Counts payload that moves on by `path`.
     fn count(&mut self, path: Path, bytes: u64) {
         self.moved += bytes;
+        if self.moved >= limits::BULK_BYTES {
+            self.sinks.iter_mut().for_each(Sink::deepen);
+        }
         self.session.shard.counters.moved(path, bytes);
     }
 
@@ -233,14 +246,21 @@ impl Exchange {
                 _ => self.progressed(),
             }
         }
+        self.emptied = None;
         Ok(())
     }
 
     /// Something moved: restarts the idle timeout.
     fn progressed(&self) {
-        let idle = self.session.shard.config().timeouts.idle;
         self.taken.set(None);
-        self.session.limit_if(Due::Idle, idle);
+        self.limit_idle(self.session.shard.config().timeouts.idle);
+    }
+
+    /// `--idle-timeout` is over in `limit`; `None` means never.
+    fn limit_idle(&self, limit: Option<Duration>) {
+        let until = self.session.shard.clock.deadline_if(limit);
+        self.idle_until.set(until);
+        self.session.limit_until(Due::Idle, until);
     }
 
     /// `--idle-timeout` is over, during which nothing could be sent: whether a consumer has taken some of
@@ -261,7 +281,7 @@ impl Exchange {
         }
         let goes_on = self.taken.replace(Some(mark)) != Some(mark) && ago < idle;
         if goes_on {
-            self.session.limit(Due::Idle, idle - ago);
+            self.limit_idle(Some(idle - ago));
         }
         goes_on
     }
@@ -272,6 +292,7 @@ impl Exchange {
             return self.source.conn.check_stop();
         }
         self.uncork();
+        self.gave_pipe_back();
         loop {
             match self.source.readable(&self.session.shard).await {
                 Err(Cause::Expired) if self.goes_on() => {}
@@ -280,9 +301,12 @@ impl Exchange {
         }
     }
 
-    /// Waits until the consumer takes more.
+    /// Waits until the consumer takes more, or empties the pipe into the outbox instead.
     async fn writable(&mut self) -> Result<(), Cause> {
         self.uncork();
+        if self.gave_pipe_back() {
+            return Ok(());
+        }
         let transport = &self.sinks[0].session.conn.transport;
         let watch = &self.session.shard.write_watch;
         loop {
@@ -317,7 +341,7 @@ impl Exchange {
 
     fn delivered(mut self) -> (Step, ChannelGuard) {
         self.count_end(Outcome::Delivered);
-        for sink in &self.sinks {
+        for sink in &mut self.sinks {
             let next = sink.finish();
             sink.session.conn.outbound.end_driven();
             sink.session.conn.hand(next);

@@ -14,6 +14,7 @@ use crate::{
         status::Status,
     },
     io::socket::Sent,
+    limits,
     model::{
         reply::Meaning,
         request::ConsumerRequest,
@@ -33,6 +34,8 @@ pub struct Sink {
     announced: Announced,
     /// How far it has come: [`Stage::Matched`] or [`Stage::Moving`].
     stage: Stage,
+    /// The kernel queues more for it than for others ([`limits::UNSENT_BYTES_MAX_BULK`]).
+    is_deep: bool,
 }
 
 /// How far the start of a reply got.
@@ -71,6 +74,34 @@ impl Sink {
             out: Outbox::new(Encoder::new(head.body, want.version)),
             announced: Announced::Close,
             stage: Stage::Matched,
+            is_deep: false,
+        }
+    }
+
+    /// How many bytes the kernel takes at once, or a few more.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.session.conn.transport.room(self.unsent_max())
+    }
+
+    const fn unsent_max(&self) -> usize {
+        if self.is_deep {
+            limits::UNSENT_BYTES_MAX_BULK
+        } else {
+            limits::UNSENT_BYTES_MAX
+        }
+    }
+
+    /// It has taken much: from now on the kernel queues more for it, which takes fewer wakeups.
+    pub fn deepen(&mut self) {
+        self.set_deep(true);
+    }
+
+    fn set_deep(&mut self, is_deep: bool) {
+        if self.is_deep != is_deep {
+            self.is_deep = is_deep;
+            let unsent_max = self.unsent_max();
+            self.session.conn.transport.limit_unsent(unsent_max);
         }
     }
 
@@ -159,9 +190,10 @@ impl Sink {
     /// # Panics
     /// The body is not whole: a fault of the caller.
     #[must_use]
-    pub fn finish(&self) -> Next {
+    pub fn finish(&mut self) -> Next {
         self.out.encoder.end().expect("the decoder came to its end");
         self.unguard();
+        self.set_deep(false);
         self.session.finish(self.announced)
     }
 }

@@ -23,7 +23,7 @@ pub struct Source {
     pub request: Box<ProducerRequest>,
     /// How much is read before the task yields.
     pub budget: Budget,
-    /// The pipe, kept here between two spliced payloads.
+    /// The pipe, while the body flows: one that stands still gives it back.
     pub pipe: Option<Pipe>,
     /// Set while the body flows fast.
     pub low_water: LowWater<Rc<Conn>>,
@@ -108,16 +108,13 @@ impl Source {
         Ok(())
     }
 
-    /// Whether the payload that is known to follow is long enough to be spliced and has a pipe. Gets a
-    /// pipe if needed.
-    pub fn get_pipe(&mut self, pipes: &Pipes) -> bool {
-        if !self.pays_to_splice() || !self.conn.transport.can_splice() {
-            return false;
-        }
-        if self.pipe.is_none() {
-            self.pipe = pipes.get();
-        }
-        self.pipe.is_some()
+    /// Whether the payload that is known to follow is spliced: it is long enough, and there is a pipe for
+    /// it, as far as is known.
+    #[must_use]
+    pub fn splices(&self, pipes: &Pipes) -> bool {
+        self.pays_to_splice()
+            && self.conn.transport.can_splice()
+            && (self.pipe.is_some() || pipes.may_give())
     }
 
     fn pays_to_splice(&self) -> bool {

@@ -7,40 +7,49 @@ use std::rc::Rc;
 
 use super::Exchange;
 use crate::{
-    io::{
-        pipe::{Pipe, Spliced},
-        socket::Received,
-    },
+    conn::deadline::Due,
+    io::{pipe::Spliced, socket::Received},
     limits,
     model::verdict::Cause,
     observe::counters::Path,
 };
 
 impl Exchange {
-    /// Moves all payload that is known to follow through the pipe.
+    /// Moves payload that is known to follow through a pipe: all of it, or until there is no pipe for it.
     pub(super) async fn splice(&mut self) -> Result<(), Cause> {
         if !self.sink().out.encoder.takes_unframed() {
             self.announce_chunk()?;
             self.send_unsent().await?;
         }
-        // Held here, so that a pipe with bytes in it is not kept if this ends early.
-        let mut pipe = self.source.pipe.take().expect("the plan got one");
         self.source.conn.inbound.expect_large(true);
         while self.source.request.decoder.payload_left() > 0 {
             let waits = !self.source.budget.reads_on();
             self.readable().await?;
-            let filled = self.fill(&mut pipe)?;
+            if !self.get_pipe() {
+                return Ok(());
+            }
+            let filled = self.fill()?;
             if filled == 0 && waits {
                 self.copy_unspliced().await?;
             }
             self.source.adjust_low_water();
-            self.drain(&mut pipe).await?;
+            self.drain().await?;
+            if !self.sink().out.is_empty() {
+                return Ok(());
+            }
         }
         if self.source.request.is_whole() {
             self.source.low_water.lift();
         }
-        self.source.pipe = Some(pipe);
         Ok(())
+    }
+
+    /// Whether there is a pipe. Not taken before there is something to move.
+    fn get_pipe(&mut self) -> bool {
+        if self.source.pipe.is_none() {
+            self.source.pipe = self.session.shard.pipes.get();
+        }
+        self.source.pipe.is_some()
     }
 
     /// Sends the head of a chunk with all payload that is known to follow.
@@ -57,8 +66,9 @@ impl Exchange {
 
     /// Fills the pipe with what the producer's socket has, and returns how many bytes that is: 0 also at
     /// the end of the stream, which only a receive can tell from a pause.
-    fn fill(&mut self, pipe: &mut Pipe) -> Result<usize, Cause> {
+    fn fill(&mut self) -> Result<usize, Cause> {
         let source = &mut self.source;
+        let pipe = source.pipe.as_mut().expect("got before");
         let left = source.request.decoder.payload_left();
         let left = usize::try_from(left).unwrap_or(usize::MAX);
         let room = source.budget.bytes().min(left);
@@ -108,11 +118,11 @@ impl Exchange {
         }
     }
 
-    /// Empties the pipe into the consumer's socket.
-    async fn drain(&mut self, pipe: &mut Pipe) -> Result<(), Cause> {
+    /// Empties the pipe into the consumer's socket; what stands still, into the outbox.
+    async fn drain(&mut self) -> Result<(), Cause> {
         let more = self.source.budget.reads_on() && !self.source.request.is_whole();
-        while pipe.held() > 0 {
-            let sink = self.sink();
+        while let Some(pipe) = self.source.pipe.as_mut().filter(|pipe| pipe.held() > 0) {
+            let sink = &mut self.sinks[0];
             match pipe.drain(&sink.session.conn.transport, more) {
                 Spliced::Bytes(bytes) => {
                     sink.out.encoder.passed(bytes as u64);
@@ -124,5 +134,40 @@ impl Exchange {
             }
         }
         Ok(())
+    }
+
+    /// Called before a wait. A pipe whose body has stood still for [`limits::PIPE_STILL_TIME`] is given
+    /// back, and what is in it goes to the outbox. Returns whether it was.
+    pub(super) fn gave_pipe_back(&mut self) -> bool {
+        if self.source.pipe.is_none() {
+            return false;
+        }
+        if self.source.conn.deadline.is_over(Due::Pipe) && self.empty_pipe() {
+            self.session.limit_until(Due::Idle, self.idle_until.get());
+            return true;
+        }
+        let until = self.session.shard.clock.deadline(limits::PIPE_STILL_TIME);
+        if until < self.idle_until.get() {
+            self.session.limit_until(Due::Pipe, until);
+        }
+        false
+    }
+
+    /// Gives the pipe back, unless the shard keeps too much already.
+    fn empty_pipe(&mut self) -> bool {
+        let out = &mut self.sinks[0].out;
+        let Some(pipe) = &mut self.source.pipe else {
+            return false;
+        };
+        if pipe.held() > 0 {
+            let Some(emptied) = pipe.empty() else {
+                return false;
+            };
+            out.encoder.passed(emptied.bytes().len() as u64);
+            out.keep_unsent(emptied.bytes().clone());
+            self.emptied = Some(emptied);
+        }
+        self.source.pipe = None;
+        true
     }
 }

@@ -1,7 +1,8 @@
 //! A shard's pool of pipes for splicing: get, put, kill.
 //!
 //! An empty pipe returns to the pool. A pipe with bytes of a cut body is closed, so that no consumer
-//! receives bytes of another's body.
+//! receives bytes of another's body. A pipe whose body stands still is emptied into memory
+//! ([`Pipe::empty`]), so that others have it.
 
 use std::{
     cell::{Cell, RefCell},
@@ -9,8 +10,9 @@ use std::{
     rc::Rc,
 };
 
+use bytes::Bytes;
 use rustix::{
-    io::Errno,
+    io::{Errno, read},
     pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice},
 };
 
@@ -31,6 +33,8 @@ struct Pool {
     idle: RefCell<Vec<Ends>>,
     /// Pooled and in use.
     count: Cell<usize>,
+    /// Bytes that pipes were emptied of, as long as they are kept.
+    kept: Cell<usize>,
 }
 
 #[derive(Debug)]
@@ -46,6 +50,13 @@ pub struct Pipe {
     /// `Some` until it is dropped.
     ends: Option<Ends>,
     held: usize,
+}
+
+/// What a pipe was emptied of. Counts as kept by the shard until it is dropped.
+#[derive(Debug)]
+pub struct Emptied {
+    pool: Rc<Pool>,
+    bytes: Bytes,
 }
 
 /// The result of a splice.
@@ -70,6 +81,7 @@ impl Pipes {
             refused: Cell::new(false),
             idle: RefCell::default(),
             count: Cell::new(0),
+            kept: Cell::new(0),
         };
         Self {
             pool: Rc::new(pool),
@@ -90,6 +102,12 @@ impl Pipes {
         (limits::PIPE_BYTES / in_use.max(1)).max(limits::SPLICE_BUDGET_BYTES_MIN)
     }
 
+    /// Whether [`Self::get`] may give one, as far as is known.
+    #[must_use]
+    pub fn may_give(&self) -> bool {
+        !self.pool.idle.borrow().is_empty() || self.may_open()
+    }
+
     /// `None` if the limit is reached, if no descriptor is free, or if the kernel gives this user only
     /// pipes that are too small to be faster than a copy (`pipe(7)`, `pipe-user-pages-soft`). The
     /// caller then copies the body.
@@ -107,13 +125,16 @@ impl Pipes {
         })
     }
 
+    fn may_open(&self) -> bool {
+        !self.pool.refused.get() && self.count() < self.pool.pipes_max
+    }
+
     fn open(&self) -> Option<Ends> {
-        let refused = &self.pool.refused;
-        if refused.get() || self.count() >= self.pool.pipes_max {
+        if !self.may_open() {
             return None;
         }
         let ends = make();
-        refused.set(ends.is_none());
+        self.pool.refused.set(ends.is_none());
         self.pool
             .count
             .set(self.count() + usize::from(ends.is_some()));
@@ -178,6 +199,48 @@ impl Pipe {
         }
         spliced
     }
+
+    /// Reads what is in the pipe into memory. `None` if the shard keeps so much already that these bytes
+    /// would exceed [`limits::EMPTIED_BYTES_MAX`]; they stay in the pipe then.
+    ///
+    /// # Panics
+    /// The kernel gives less than was spliced into the pipe.
+    pub fn empty(&mut self) -> Option<Emptied> {
+        let kept = self.pool.kept.get() + self.held;
+        if kept > limits::EMPTIED_BYTES_MAX {
+            return None;
+        }
+        let ends = self.ends.as_ref().expect("taken in drop alone");
+        let mut bytes = vec![0; self.held];
+        while self.held > 0 {
+            let from = bytes.len() - self.held;
+            match read(&ends.read, &mut bytes[from..]) {
+                Ok(0) => unreachable!("the pipe holds more"),
+                Ok(read) => self.held -= read,
+                Err(Errno::INTR) => {}
+                Err(error) => panic!("could not read a pipe that is not empty: {error}"),
+            }
+        }
+        self.pool.kept.set(kept);
+        Some(Emptied {
+            pool: Rc::clone(&self.pool),
+            bytes: bytes.into(),
+        })
+    }
+}
+
+impl Emptied {
+    /// The bytes, in their order.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+impl Drop for Emptied {
+    fn drop(&mut self) {
+        self.pool.kept.set(self.pool.kept.get() - self.bytes.len());
+    }
 }
 
 /// `NONBLOCK` applies to the pipe; the sockets are non-blocking anyway (`splice(2)`).
@@ -199,5 +262,47 @@ impl Drop for Pipe {
             Some(ends) => self.pool.kill(ends),
             None => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::write;
+
+    use super::*;
+
+    const HELD: usize = 40_000;
+
+    /// A pipe with bytes in it.
+    fn held(pipes: &Pipes) -> Pipe {
+        let mut pipe = pipes.get().expect("descriptors are free");
+        let ends = pipe.ends.as_ref().expect("in use");
+        pipe.held = write(&ends.write, &[7; HELD]).expect("a pipe has room");
+        pipe
+    }
+
+    #[test]
+    fn an_emptied_pipe_goes_back_to_the_pool_and_its_bytes_are_kept() {
+        let pipes = Pipes::new(1);
+        let mut pipe = held(&pipes);
+        assert!(!pipes.may_give() && pipes.get().is_none());
+        let emptied = pipe.empty().expect("nothing is kept yet");
+        assert_eq!((&emptied.bytes()[..], pipe.held()), (&[7; HELD][..], 0));
+        drop(pipe);
+        assert!(pipes.may_give());
+        assert_eq!((pipes.count(), pipes.pool.kept.get()), (1, HELD));
+        drop(emptied);
+        assert_eq!(pipes.pool.kept.get(), 0);
+    }
+
+    #[test]
+    fn a_pipe_is_not_emptied_beyond_what_a_shard_may_keep() {
+        let pipes = Pipes::new(1);
+        let mut pipe = held(&pipes);
+        pipes.pool.kept.set(limits::EMPTIED_BYTES_MAX - HELD + 1);
+        assert!(pipe.empty().is_none());
+        assert_eq!(pipe.held(), HELD);
+        pipes.pool.kept.set(limits::EMPTIED_BYTES_MAX - HELD);
+        assert!(pipe.empty().is_some());
     }
 }

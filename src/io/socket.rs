@@ -302,14 +302,23 @@ impl Transport {
         }
     }
 
-    /// How many bytes the kernel takes at once, or a few more.
+    /// Sets how many unsent bytes the kernel queues; a Unix socket queues what its buffer holds.
+    pub fn limit_unsent(&self, bytes_max: usize) {
+        match self.kind {
+            // Fails only on a broken connection.
+            Kind::Tcp => drop(sys::set_unsent_max(self, bytes_max as i32)),
+            Kind::Unix => {}
+        }
+    }
+
+    /// How many bytes the kernel takes at once, or a few more, if it queues `unsent_max` unsent ones.
     #[must_use]
-    pub fn room(&self) -> usize {
+    pub fn room(&self, unsent_max: usize) -> usize {
         let free = sys::send_buffer_free(self);
         match self.kind {
             Kind::Tcp => {
                 let unsent = sys::tcp_peer(self).unsent;
-                free.min(limits::UNSENT_BYTES_MAX.saturating_sub(unsent))
+                free.min(unsent_max.saturating_sub(unsent))
             }
             Kind::Unix => free,
         }

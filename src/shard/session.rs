@@ -188,11 +188,6 @@ impl Session {
         self.limit_until(due, self.shard.clock.deadline(limit));
     }
 
-    /// As [`Self::limit`], where `None` means no limit.
-    pub fn limit_if(&self, due: Due, limit: Option<Duration>) {
-        self.limit_until(due, self.shard.clock.deadline_if(limit));
-    }
-
     /// Puts the connection under a time limit that ends at `until`.
     pub fn limit_until(&self, due: Due, until: Moment) {
         let Self { shard, conn } = self;

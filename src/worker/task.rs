@@ -177,6 +177,7 @@ pub fn expire(session: &Session) {
         Due::Head | Due::KeepAlive => expire_reading(session),
         Due::Wait => waiting::expire(session),
         Due::Idle | Due::Reply | Due::Linger => session.conn.signal.stop(Cause::Expired),
+        Due::Pipe => session.conn.signal.poke(),
     }
 }
 
