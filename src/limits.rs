@@ -155,8 +155,8 @@ pub const CHUNK_HEAD_READ_BYTES: usize = 16;
 /// bodies beyond them are copied: that many at once share the core anyway.
 pub const PIPES_MAX: usize = 32;
 
-/// If descriptors are few, pipes take at most one of this many: a copied body costs twice the CPU, but
-/// a missing connection costs a client.
+/// If descriptors are few, pipes take at most one of this many, and none of those that
+/// [`CONNECTIONS_MIN`] needs: a copied body costs twice the CPU, but a missing connection costs a client.
 pub const PIPES_PART: usize = 4;
 
 /// Size of a pipe, in bytes: as much as the kernel gives an ordinary user
@@ -306,8 +306,9 @@ pub const RESERVED_FILES: usize = 32;
 /// sockets (10 in all), and nearly as many again for more listeners and what a runtime may open.
 pub const RESERVED_FILES_PER_SHARD: usize = 16;
 
-/// Fewest connections that the server starts for. A handful of clients on each side; with fewer it
-/// would refuse nearly every client, and an error at start helps more.
+/// Fewest connections that the limit of open files must allow, or the server does not start. A handful
+/// of clients on each side; with fewer it would refuse nearly every client, and an error at start helps
+/// more.
 pub const CONNECTIONS_MIN: usize = 16;
 
 /// Below this many descriptors the server logs at its start how many connections it can serve. More

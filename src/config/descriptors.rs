@@ -20,8 +20,7 @@ const FILES_PER_PIPE: usize = 2;
 pub struct Descriptors {
     /// The limit of open files.
     pub limit: usize,
-    /// Connections of all shards. Fewer than [`CONNECTIONS_MIN`] if asked for, or at the lowest limits,
-    /// where pipes take up to a quarter.
+    /// Connections of all shards. Fewer than [`CONNECTIONS_MIN`] only if asked for.
     pub connections_max: usize,
     /// Connections beyond `connections_max`, of all shards, that are accepted and receive 503.
     pub over_limit_max: usize,
@@ -75,7 +74,7 @@ impl Descriptors {
         let for_pipes = match wanted {
             Some(wanted) if wanted > left => return Err(TooFew::ForWanted { possible: left }),
             Some(wanted) => left - wanted,
-            None => left / PIPES_PART,
+            None => (left / PIPES_PART).min(left - CONNECTIONS_MIN),
         };
         let pipes_max = (for_pipes / per_pipe_each).min(PIPES_MAX);
         Ok(Self {
@@ -154,7 +153,7 @@ mod tests {
                 };
                 assert_eq!(spent(&descriptors), limit, "{descriptors:?}");
                 assert!(
-                    descriptors.connections_max >= CONNECTIONS_MIN / 2,
+                    descriptors.connections_max >= CONNECTIONS_MIN,
                     "{descriptors:?}"
                 );
             }
@@ -217,7 +216,8 @@ mod tests {
                 panic!("32 descriptors for {shards} shards");
             };
             assert!(Descriptors::share_out(needed - 1, shards, 0, None).is_err());
-            assert!(Descriptors::share_out(needed, shards, 0, None).is_ok());
+            let fewest = Descriptors::share_out(needed, shards, 0, None).expect("enough");
+            assert_eq!(fewest.connections_max, CONNECTIONS_MIN, "{fewest:?}");
         }
     }
 }
