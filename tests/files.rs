@@ -9,6 +9,7 @@ use crate::support::request::{get, post, post_head, request};
 use crate::support::server::{Server, executable_with_descriptors};
 use crate::support::{Side, until};
 use std::io::Write;
+use std::net::TcpListener;
 use std::time::Instant;
 
 /// The most that [`Server::cpu_ticks`] may grow while a request of [`PATIENCE`] times out. A loop
@@ -109,12 +110,54 @@ fn every_announced_connection_is_served_and_the_next_one_receives_503() {
     }
 }
 
+#[test]
+fn with_an_inherited_admin_listener_every_announced_connection_is_served_while_operators_ask() {
+    const DESCRIPTORS: &str = "256";
+    let socket = || {
+        TcpListener::bind("127.0.0.1:0")
+            .expect("a free port")
+            .into()
+    };
+    let sockets = [socket(), socket()];
+    let threads = ["--threads", "2"];
+    let server =
+        Server::start_inheriting_with_descriptors(DESCRIPTORS, &sockets, "admin:web", &threads);
+    drop(sockets);
+    let mut crowd = Vec::from_iter((0..promised(&server)).map(|_| inside(&server)));
+    let newcomers = turn_newcomers_away(&server);
+    let operator = || Connection::open(server.admin_address());
+    let mut operators = Vec::from_iter((0..OPERATORS).map(|_| operator()));
+    operators.iter_mut().for_each(|operator| {
+        metrics(operator);
+    });
+    // The pipes that are not open yet have their descriptors.
+    let pipes = 2 * pipes_of_each_shard(&server);
+    let descriptors = server.descriptors().len() + 2 * pipes;
+    let limit = DESCRIPTORS.parse().expect("a number");
+    assert!(descriptors <= limit, "{descriptors} of {limit}");
+    assert_eq!(lines(&server, "cannot"), 0, "{}", server.stderr());
+    crowd.iter_mut().for_each(|connection| {
+        ask(connection, "/healthz");
+    });
+    drop(newcomers);
+}
+
 /// How many connections the server says that it can serve.
 fn promised(server: &Server) -> usize {
+    figure_before(server, " connections and")
+}
+
+/// How many pipes the server says that each shard has.
+fn pipes_of_each_shard(server: &Server) -> usize {
+    figure_before(server, " of 32 pipes")
+}
+
+/// The number before these words in the log.
+fn figure_before(server: &Server, words: &str) -> usize {
     let said = server.stderr();
-    let (before, _) = said.split_once(" connections and").expect("a figure");
-    let (_, promised) = before.rsplit_once(' ').expect("a figure");
-    promised.parse().expect("a figure")
+    let (before, _) = said.split_once(words).expect("a figure");
+    let (_, figure) = before.rsplit_once(' ').expect("a figure");
+    figure.parse().expect("a figure")
 }
 
 /// Waits until what `look` returns does not change any more.
@@ -140,6 +183,9 @@ fn deliver(producer: &mut Connection, consumer: &mut Connection, body: &'static 
 /// The connections beyond the limit that are answered, at the limits of descriptors below.
 const OVER_LIMIT: usize = 12;
 
+/// Connections of operators at once.
+const OPERATORS: usize = 64;
+
 /// Newcomers to a full server, all at once: each hears 503.
 fn turn_newcomers_away(server: &Server) -> Vec<Connection> {
     let connect = || server.connect_and_send(&request("GET", "/healthz"));
@@ -152,7 +198,6 @@ fn turn_newcomers_away(server: &Server) -> Vec<Connection> {
 
 #[test]
 fn half_closed_consumers_that_take_nothing_need_one_descriptor_each() {
-    const OPERATORS: usize = 64;
     let server = Server::start_with_descriptors("256", &["--admin", "127.0.0.1:0"]);
     let own = server.descriptors().len();
     let pairs = promised(&server) / 2;

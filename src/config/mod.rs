@@ -22,6 +22,10 @@ use crate::{
     limits,
 };
 
+/// The name of an inherited admin listener (`LISTEN_FDNAMES`, `FileDescriptorName=`). All other
+/// inherited sockets are for clients.
+pub const ADMIN_NAME: &str = "admin";
+
 /// The configuration of a server.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -152,7 +156,7 @@ impl Config {
         let shards = cli.threads.map_or_else(machine::allowed_cores, usize::from);
         let open_files = machine::raise_open_files_limit();
         let wanted = cli.max_connections.map(|wanted| wanted as usize);
-        let extra = extra_descriptors(&cli, shards);
+        let extra = extra_descriptors(&cli, &machine::inherited_names(), shards);
         let descriptors =
             Descriptors::share_out(open_files, shards, extra, wanted).map_err(|few| {
                 let described = few.describe(open_files, shards);
@@ -216,18 +220,23 @@ fn check_log(cli: &Cli) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Descriptors of the configured listeners, one in the server and one in every shard, and of operators'
-/// connections.
-fn extra_descriptors(cli: &Cli, shards: usize) -> usize {
-    let operators = match cli.admin {
-        Some(_) => 2 + limits::ADMIN_CONNECTIONS_MAX,
-        None => 0,
+/// Descriptors of the listeners that are configured or inherited, and of operators' connections. A
+/// listener has one in the server; one for clients has one in every shard, one for operators in the first.
+fn extra_descriptors(cli: &Cli, inherited: &[String], shards: usize) -> usize {
+    let inherited_admin = inherited.iter().filter(|name| *name == ADMIN_NAME).count();
+    let admin = inherited_admin + usize::from(cli.admin.is_some());
+    let clients = inherited.len() - inherited_admin + cli.listen.len();
+    let operators = match admin {
+        0 => 0,
+        _ => limits::ADMIN_CONNECTIONS_MAX,
     };
-    operators + cli.listen.len() * (1 + shards)
+    operators + admin * 2 + clients * (1 + shards)
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
     const fn seconds(seconds: u64) -> Duration {
@@ -260,5 +269,23 @@ mod tests {
             keepalive.user_timeout(Some(seconds(900))),
             Some(seconds(900))
         );
+    }
+
+    #[test]
+    fn listeners_and_operators_connections_have_their_descriptors_however_they_are_set() {
+        const OPERATORS: usize = limits::ADMIN_CONNECTIONS_MAX;
+        for (options, inherited, expected) in [
+            (&[][..], &[][..], 0),
+            (&[], &["web"], 5),
+            (&["--listen=127.0.0.1:1"], &["web", "other"], 15),
+            (&["--admin=127.0.0.1:1"], &[], 2 + OPERATORS),
+            (&[], &["admin"], 2 + OPERATORS),
+            (&["--admin=unix:/x"], &["web", "admin"], 9 + OPERATORS),
+        ] {
+            let cli = Cli::parse_from([&["httpipe"], options].concat());
+            let inherited = Vec::from_iter(inherited.iter().map(|&name| name.to_owned()));
+            let extra = extra_descriptors(&cli, &inherited, 4);
+            assert_eq!(extra, expected, "{options:?}, {inherited:?}");
+        }
     }
 }

@@ -38,6 +38,16 @@ pub fn open_files_limit() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
+/// The names of the listening sockets that this process inherits (`sd_listen_fds(3)`). None if a
+/// variable is invalid: [`crate::io::sys::inherited_sockets`] returns that error.
+#[must_use]
+pub fn inherited_names() -> Vec<String> {
+    match sd_notify::listen_fds_with_names() {
+        Ok(found) => found.map(|(_, name)| name).collect(),
+        Err(_) => Vec::new(),
+    }
+}
+
 /// User and system time of all threads of this process (`clock_gettime(2)`).
 #[must_use]
 pub fn cpu_time() -> Duration {

@@ -8,7 +8,7 @@
 use std::{fmt, io, net::SocketAddr, os::fd::OwnedFd, path::Path, thread, time::Instant};
 
 use crate::{
-    config::{Config, HostAndPort, address::Address, host::Host},
+    config::{ADMIN_NAME, Config, HostAndPort, address::Address, host::Host},
     io::{
         bind::{self, BoundTo, PeerDetection},
         socket::Kind,
@@ -19,10 +19,6 @@ use crate::{
     server::socket_file::{Occupied, SocketFile, remove_stale},
     worker::accept::ListenerHandle,
 };
-
-/// The name of an inherited admin listener (`LISTEN_FDNAMES`, `FileDescriptorName=`). All other
-/// inherited sockets are for clients.
-const ADMIN_NAME: &str = "admin";
 
 /// A listening socket.
 #[derive(Debug)]

@@ -152,11 +152,22 @@ impl Server {
     /// most two, with their names as in `LISTEN_FDNAMES`. Two shards unless the options say
     /// otherwise.
     pub fn start_inheriting(sockets: &[OwnedFd], names: &str, options: &[&str]) -> Self {
+        Self::start_inheriting_with_descriptors("", sockets, names, options)
+    }
+
+    /// As [`Self::start_inheriting`], with at most this many file descriptors, if any.
+    pub fn start_inheriting_with_descriptors(
+        descriptors: &str,
+        sockets: &[OwnedFd],
+        names: &str,
+        options: &[&str],
+    ) -> Self {
         // The shell becomes the server, so `LISTEN_PID` is right. It receives the sockets as its
         // standard streams, which a child can inherit without a hand-written fork.
-        let script = "LISTEN_PID=$$ exec \"$@\" 3<&0 4>&1 </dev/null >/dev/null";
+        let script = "[ -z \"$1\" ] || ulimit -n \"$1\"; shift; \
+            LISTEN_PID=$$ exec \"$@\" 3<&0 4>&1 </dev/null >/dev/null";
         let mut shell = in_clean_environment(Command::new("sh"));
-        shell.args(["-c", script, "sh"]);
+        shell.args(["-ec", script, "sh", descriptors]);
         shell.arg(executable().get_program());
         shell.env("LISTEN_FDS", sockets.len().to_string());
         shell.env("LISTEN_FDNAMES", names);
