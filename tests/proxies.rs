@@ -10,7 +10,7 @@ use crate::support::pattern::{assert_same_bytes, pattern};
 use crate::support::proxy::{FORBIDDEN, Heard, KINDS, Kind, PROGRAMS, Program, Proxy, heard};
 use crate::support::request::{chunk, chunked, get, post, post_chunked_head, post_head, request};
 use crate::support::server::Server;
-use crate::support::{FAILURE_BOUND, Side};
+use crate::support::{FAILURE_BOUND, Side, until};
 use serde_json::json;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -828,6 +828,19 @@ fn a_page_from_behind_a_shipped_proxy_may_send_there_and_no_other_page_may() {
         old.reply().assert_status(200);
         assert_eq!(proxy.ask("GET", "/robots.txt").status, 200);
     }
+}
+
+#[test]
+fn the_check_of_haproxys_file_passes_a_node_that_answers_to_localhost_and_named_hosts_alone() {
+    let server = Server::start(&["--allow-host", "localhost,test"]);
+    let _proxy = Proxy::start_shipped(Program::Haproxy, &[(1, server.address())]);
+    let mut asked = 0;
+    let seen = until("a check", || {
+        asked += 1;
+        let seen = server.metrics();
+        (seen.value("httpipe_requests_total") > asked).then_some(seen)
+    });
+    assert_eq!(seen.value("httpipe_refusals_total{kind=\"other_host\"}"), 0);
 }
 
 // ---------------------------------------------------------------- replies and their requests
