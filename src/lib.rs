@@ -100,7 +100,7 @@
 //! | `model/route.rs`, `model/audience.rs` | **Route**: what a request asks for; **Audience**: which routes a listener has |
 //! | `model/request.rs` | requests that are kept: **ProducerRequest**, **ConsumerRequest** |
 //! | `model/refusal.rs`, `model/reply.rs` | **Refusal**: an error response; **Reply**: any of our own |
-//! | `model/verdict.rs` | the failure table: **Cause**, **Stage**, **Ruling** |
+//! | `model/verdict.rs` | the failure table: **Cause**, **Stage**, **Ruling**, **WaitEnd** |
 //! | `config/*.rs` | **Config**, command line, environment, **Address**, **Host**, shares of the **Descriptors** |
 //! | `io/fd.rs`, `io/socket.rs`, `io/listen.rs` | **AsyncFd**, **Transport**, **ListenSocket** |
 //! | `io/bind.rs` | how listening sockets are bound, and what an inherited descriptor is |

@@ -10,7 +10,7 @@ use crate::{
         ConnId, Party, Waiting,
         step::{Next, close_behind},
     },
-    http::{encode::Framing, reply::Persistence},
+    http::reply::Persistence,
     io::socket::Peer,
     limits,
     model::{
@@ -18,7 +18,7 @@ use crate::{
         registry::{ChannelId, Registry, Side},
         reply::Reply,
         request::{ConsumerRequest, ProducerRequest},
-        verdict::{Cause, Close, Fate, Stage, rule},
+        verdict::{Cause, Close, WaitEnd, rule_waiting},
     },
     shard::{Shard, session::Session},
 };
@@ -108,30 +108,29 @@ pub fn leave(session: &Session) {
     }
 }
 
-/// Takes a waiting request out of its queue and answers it with the ruling on `cause`. No-op if it does
-/// not wait.
-pub fn turn_away(session: &Session, cause: Cause) {
-    turn_away_as(session, |_, _| cause);
+/// Takes a waiting request out of its queue and answers it. No-op if it does not wait.
+pub fn turn_away(session: &Session, end: WaitEnd) {
+    turn_away_as(session, |_, _| end);
 }
 
 /// As [`turn_away`], for a request that has waited as long as it may.
 pub fn expire(session: &Session) {
     turn_away_as(session, |registry, waiting| {
         match registry.driver(waiting.channel) {
-            Some(_) => Cause::StayedBusy,
-            None => Cause::Expired,
+            Some(_) => WaitEnd::StayedBusy,
+            None => WaitEnd::Expired,
         }
     });
 }
 
-fn turn_away_as(session: &Session, why: impl FnOnce(&Registry<ConnId>, &Waiting) -> Cause) {
+fn turn_away_as(session: &Session, why: impl FnOnce(&Registry<ConnId>, &Waiting) -> WaitEnd) {
     let Session { shard, conn } = session;
     if let Some(waiting) = conn.take_waiting() {
         let mut registry = shard.registry.borrow_mut();
-        let cause = why(&registry, &waiting);
+        let end = why(&registry, &waiting);
         registry.leave(waiting.channel, waiting.party.side(), waiting.place);
         drop(registry);
-        answer_waiting(session, waiting.party, cause);
+        answer_waiting(session, waiting.party, end);
     }
 }
 
@@ -189,7 +188,7 @@ impl Evicted {
     async fn tell(mut self, shard: &Rc<Shard>, told: &mut usize) {
         while let Some((session, party)) = self.0.front_mut() {
             if let Some(party) = party.take() {
-                answer_waiting(session, party, Cause::Deleted);
+                answer_waiting(session, party, WaitEnd::Deleted);
             }
             // Not held while other tasks run: the connection may go to another shard.
             self.0.pop_front();
@@ -211,18 +210,12 @@ impl Drop for Evicted {
 }
 
 /// Answers a request that was taken out of its queue.
-fn answer_waiting(session: &Session, party: Party, cause: Cause) {
-    // Nothing was sent, so the framing does not matter.
-    let ruling = rule(cause, Stage::Waiting, Framing::Length);
-    match (party, ruling.producer, ruling.consumer) {
-        (Party::Producer(mut request), Fate::Hears(refusal), _) => {
-            session.answer(refuse_producer(session, &mut request, &refusal));
-        }
-        (Party::Consumer(want), _, Fate::Hears(refusal)) => {
-            session.answer(Reply::refuse(want.persistence, &refusal));
-        }
-        _ => unreachable!("a waiting request hears a refusal"),
-    }
+fn answer_waiting(session: &Session, party: Party, end: WaitEnd) {
+    let refusal = rule_waiting(end);
+    session.answer(match party {
+        Party::Producer(mut request) => refuse_producer(session, &mut request, &refusal),
+        Party::Consumer(want) => Reply::refuse(want.persistence, &refusal),
+    });
 }
 
 /// The refusal of a producer's request; the connection can only go on if its body was read whole.

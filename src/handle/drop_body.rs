@@ -77,7 +77,6 @@ fn refusal(cause: Cause) -> Refusal {
         | Cause::ConsumerStalled
         | Cause::CutUnseen
         | Cause::Deleted
-        | Cause::Panicked
-        | Cause::StayedBusy => unreachable!("no exchange is under way"),
+        | Cause::Panicked => unreachable!("no exchange is under way"),
     }
 }

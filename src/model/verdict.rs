@@ -10,7 +10,20 @@ use crate::{
     model::refusal::Refusal,
 };
 
-/// Why a waiting request or an exchange ends early.
+/// Why a request stops waiting for its counterpart, unless its client left: then it gets no reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter)]
+pub enum WaitEnd {
+    /// `--request-timeout` has expired.
+    Expired,
+    /// The same, and another exchange holds the channel.
+    StayedBusy,
+    /// `DELETE` of the channel or its namespace.
+    Deleted,
+    /// The server shuts down.
+    Drained,
+}
+
+/// Why an exchange ends early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// The producer closed, half-closed or reset before the end of its body, or its host vanished.
@@ -25,22 +38,17 @@ pub enum Cause {
     CutUnseen,
     /// `DELETE` of the channel or its namespace.
     Deleted,
-    /// A time limit has expired: `--request-timeout` in the queue, `--idle-timeout` in an exchange.
+    /// `--idle-timeout` has expired.
     Expired,
-    /// `--request-timeout` has expired, and another exchange holds the channel.
-    StayedBusy,
-    /// The server shuts down: immediately for a waiting request, after `--drain-timeout` for an
-    /// exchange.
+    /// The server shuts down, and `--drain-timeout` has expired.
     Drained,
     /// The task that drives the exchange panicked.
     Panicked,
 }
 
-/// The progress of a request when the cause occurs.
+/// The progress of an exchange when the cause occurs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter)]
 pub enum Stage {
-    /// The request is in its channel's queue.
-    Waiting,
     /// Both sides are matched; nothing was sent to the consumer.
     Matched,
     /// The start of the reply was sent to the consumer.
@@ -103,33 +111,27 @@ pub struct Ruling {
     pub consumer: Fate,
 }
 
-/// Rules on `cause` at `stage`. `framing` is the framing towards the consumer. A waiting request has
-/// no counterpart: ignore the other side's fate then.
+/// The response to a request that stops waiting, of either side: `wait-over`, `busy-wait-over`,
+/// `deleted-waiting`, `drain-waiting`.
+#[must_use]
+pub const fn rule_waiting(end: WaitEnd) -> Refusal {
+    match end {
+        WaitEnd::Expired => Refusal::WAITED_TOO_LONG,
+        WaitEnd::StayedBusy => Refusal::CHANNEL_STAYED_BUSY,
+        WaitEnd::Deleted => Refusal::DELETED,
+        WaitEnd::Drained => Refusal::DRAINING,
+    }
+}
+
+/// Rules on `cause` at `stage` of an exchange. `framing` is the framing towards the consumer.
 ///
 /// # Panics
 /// The cause is impossible at that stage: a bug of the caller.
 #[must_use]
 pub const fn rule(cause: Cause, stage: Stage, framing: Framing) -> Ruling {
     match stage {
-        Stage::Waiting => while_waiting(cause),
         Stage::Matched => before_first_byte(cause),
         Stage::Moving => midway(cause, framing),
-    }
-}
-
-/// `wait-over`, `busy-wait-over`, `left-waiting`, `deleted-waiting`, `drain-waiting`.
-const fn while_waiting(cause: Cause) -> Ruling {
-    match cause {
-        Cause::Expired => both(Outcome::Idle, Refusal::WAITED_TOO_LONG),
-        Cause::StayedBusy => both(Outcome::Idle, Refusal::CHANNEL_STAYED_BUSY),
-        Cause::Deleted => both(Outcome::Deleted, Refusal::DELETED),
-        Cause::Drained => both(Outcome::Drained, Refusal::DRAINING),
-        Cause::ProducerLeft | Cause::ConsumerLeft => {
-            ruling(Outcome::ProducerLeft, Fate::Left, Fate::Left)
-        }
-        Cause::BadBody(_) | Cause::ConsumerStalled | Cause::CutUnseen | Cause::Panicked => {
-            panic!("impossible without an exchange")
-        }
     }
 }
 
@@ -157,7 +159,6 @@ const fn before_first_byte(cause: Cause) -> Ruling {
         Cause::Expired => ruling(Outcome::Idle, Hears(Refusal::STALLED), WaitsOn),
         Cause::Drained => both(Outcome::Drained, Refusal::DRAINED),
         Cause::Panicked => ruling(Outcome::Panicked, Left, Cut(Close::Now)),
-        Cause::StayedBusy => panic!("an exchange does not wait for its channel"),
     }
 }
 
@@ -173,7 +174,6 @@ const fn midway(cause: Cause, framing: Framing) -> Ruling {
         Cause::Drained => (Outcome::Drained, Refusal::DRAINED),
         Cause::Panicked => return ruling(Outcome::Panicked, Fate::Left, Fate::Cut(cut(framing))),
         Cause::CutUnseen => panic!("such a body is never sent"),
-        Cause::StayedBusy => panic!("an exchange does not wait for its channel"),
     };
     ruling(outcome, Fate::Hears(refusal), Fate::Cut(cut(framing)))
 }
@@ -205,9 +205,9 @@ mod tests {
 
     use Cause::{
         BadBody, ConsumerLeft, ConsumerStalled, CutUnseen, Deleted, Drained, Expired, Panicked,
-        ProducerLeft, StayedBusy,
+        ProducerLeft,
     };
-    use Stage::{Matched, Moving, Waiting};
+    use Stage::{Matched, Moving};
     use strum::IntoEnumIterator;
 
     use super::*;
@@ -227,7 +227,6 @@ mod tests {
         name: &'static str,
         stage: Stage,
         cause: Cause,
-        /// Unused for a waiting request: there is no exchange.
         outcome: &'static str,
         producer: &'static str,
         consumer: &'static str,
@@ -251,14 +250,7 @@ mod tests {
     }
 
     #[rustfmt::skip]
-    static TABLE: [Row; 23] = [
-        row("wait-over", (Waiting, Expired), "idle", "408 request_timeout", "408 request_timeout"),
-        row("busy-wait-over", (Waiting, StayedBusy), "idle", "408 request_timeout", "408 request_timeout"),
-        row("left-waiting", (Waiting, ProducerLeft), "producer_left", "left", "left"),
-        row("left-waiting", (Waiting, ConsumerLeft), "producer_left", "left", "left"),
-        row("deleted-waiting", (Waiting, Deleted), "deleted", "410 deleted", "410 deleted"),
-        row("drain-waiting", (Waiting, Drained), "drained", "503 draining, closes", "503 draining, closes"),
-
+    static TABLE: [Row; 17] = [
         row("deleted-before", (Matched, Deleted), "deleted", "410 deleted", "410 deleted"),
         row("consumer-left-before", (Matched, ConsumerLeft), "consumer_left", "waits on", "left"),
         row("producer-left-before", (Matched, ProducerLeft), "producer_left", "400 body_cut, closes", "waits on"),
@@ -279,20 +271,19 @@ mod tests {
         row(NO_ROW, (Moving, Panicked), "panicked", "left", "cut"),
     ];
 
-    /// The first four need an exchange; a body whose cut would not show is never sent; an exchange has
-    /// its channel.
-    const IMPOSSIBLE: [(Stage, Cause); 7] = [
-        (Waiting, BAD_BODY),
-        (Waiting, ConsumerStalled),
-        (Waiting, CutUnseen),
-        (Waiting, Panicked),
-        (Moving, CutUnseen),
-        (Matched, StayedBusy),
-        (Moving, StayedBusy),
+    /// What either side of a row receives that has no exchange.
+    const WAITING: [(&str, WaitEnd, &str); 4] = [
+        ("wait-over", WaitEnd::Expired, "408 request_timeout"),
+        ("busy-wait-over", WaitEnd::StayedBusy, "408 request_timeout"),
+        ("deleted-waiting", WaitEnd::Deleted, "410 deleted"),
+        ("drain-waiting", WaitEnd::Drained, "503 draining, closes"),
     ];
 
+    /// A body whose cut would not show is never sent.
+    const IMPOSSIBLE: [(Stage, Cause); 1] = [(Moving, CutUnseen)];
+
     /// One of each. A new cause does not compile until it is added here.
-    fn causes() -> [Cause; 10] {
+    fn causes() -> [Cause; 9] {
         const fn next(cause: Cause) -> Cause {
             match cause {
                 ProducerLeft => BAD_BODY,
@@ -303,12 +294,11 @@ mod tests {
                 Deleted => Expired,
                 Expired => Drained,
                 Drained => Panicked,
-                Panicked => StayedBusy,
-                StayedBusy => ProducerLeft,
+                Panicked => ProducerLeft,
             }
         }
-        let mut cause = StayedBusy;
-        let causes = [(); 10].map(|()| {
+        let mut cause = Panicked;
+        let causes = [(); 9].map(|()| {
             cause = next(cause);
             cause
         });
@@ -346,10 +336,7 @@ mod tests {
     fn said(fate: Fate, stage: Stage, framing: Framing) -> String {
         match fate {
             Fate::WaitsOn => "waits on".to_owned(),
-            Fate::Hears(refusal) => {
-                let closes = if refusal.closes { ", closes" } else { "" };
-                format!("{} {}{closes}", refusal.status.code(), refusal.kind.label())
-            }
+            Fate::Hears(refusal) => shown(refusal),
             Fate::Left => "left".to_owned(),
             Fate::Cut(close) if stage == Moving => {
                 let resets = close == Close::Now;
@@ -359,6 +346,12 @@ mod tests {
             Fate::Cut(Close::Linger) => "closes, no reply".to_owned(),
             Fate::Cut(Close::Now) => "closes at once, no reply".to_owned(),
         }
+    }
+
+    /// A refusal in the notation of the table.
+    fn shown(refusal: Refusal) -> String {
+        let closes = if refusal.closes { ", closes" } else { "" };
+        format!("{} {}{closes}", refusal.status.code(), refusal.kind.label())
     }
 
     /// Every possible ruling.
@@ -407,6 +400,15 @@ mod tests {
                 row.consumer,
                 "{case}"
             );
+        }
+    }
+
+    #[test]
+    fn a_request_that_stops_waiting_is_refused_as_the_table_says() {
+        let ends = WAITING.map(|(_, end, _)| end);
+        assert!(WaitEnd::iter().eq(ends), "one is missing");
+        for (name, end, expected) in WAITING {
+            assert_eq!(shown(rule_waiting(end)), expected, "{name}");
         }
     }
 
@@ -461,10 +463,6 @@ mod tests {
                     received.push(refusal.text);
                 }
             }
-            for framing in Framing::iter() {
-                let waiting = catch_unwind(|| rule(BadBody(error), Waiting, framing));
-                assert!(waiting.is_err(), "{error:?}");
-            }
         }
         received.dedup();
         assert_eq!(received, texts);
@@ -516,14 +514,6 @@ mod tests {
     }
 
     #[test]
-    fn a_waiting_request_never_waits_on() {
-        for (row, _, ruling) in rulings().filter(|(row, ..)| row.stage == Waiting) {
-            assert_ne!(ruling.producer, Fate::WaitsOn, "{:?}", row.cause);
-            assert_ne!(ruling.consumer, Fate::WaitsOn, "{:?}", row.cause);
-        }
-    }
-
-    #[test]
     fn a_body_that_ends_with_the_connection_is_cut_by_a_reset_and_no_other_is() {
         for (row, framing, ruling) in rulings().filter(|(row, ..)| row.stage == Moving) {
             let resets = ruling.consumer == Fate::Cut(Close::Now);
@@ -537,9 +527,7 @@ mod tests {
             let at_fault = match row.cause {
                 ProducerLeft | BadBody(_) => [ruling.producer].to_vec(),
                 ConsumerLeft | ConsumerStalled | CutUnseen => [ruling.consumer].to_vec(),
-                Deleted | Drained | Panicked | StayedBusy => {
-                    [ruling.producer, ruling.consumer].to_vec()
-                }
+                Deleted | Drained | Panicked => [ruling.producer, ruling.consumer].to_vec(),
                 // A stalled consumer has the cause `ConsumerStalled`.
                 Expired => [ruling.producer].to_vec(),
             };
@@ -557,10 +545,16 @@ mod tests {
             };
             assert!(agree(row.producer, producer), "{name}: {producer}");
             assert!(agree(row.consumer, consumer), "{name}: {consumer}");
-            match row.stage {
-                Waiting => assert_eq!(*outcome, "–", "{name}"),
-                Matched | Moving => assert_eq!(*outcome, format!("`{}`", row.outcome), "{name}"),
-            }
+            assert_eq!(*outcome, format!("`{}`", row.outcome), "{name}");
+        }
+        for (name, _, said) in WAITING {
+            let found = contract.iter().find(|[row, ..]| *row == name);
+            let Some([_, producer, consumer, outcome]) = found else {
+                panic!("the contract has no row {name}")
+            };
+            assert!(agree(said, producer), "{name}: {producer}");
+            assert!(agree(said, consumer), "{name}: {consumer}");
+            assert_eq!(*outcome, "–", "{name}");
         }
     }
 
@@ -576,7 +570,7 @@ mod tests {
             }
             // A consumer that left does not see the cut.
             _ if said == "cut" => ["cut", "–"].contains(&cell),
-            _ if said == "left" => ["–", "leaves its queue, no reply"].contains(&cell),
+            _ if said == "left" => cell == "–",
             _ if said == "waits on" => cell == "waits on, at the front of its queue",
             _ => cell == said,
         }
@@ -587,11 +581,10 @@ mod tests {
         let (code, _) = SOURCE
             .split_once("#[cfg(test)]")
             .expect("code before tests");
-        for (function, stage) in [
-            ("while_waiting", Waiting),
-            ("before_first_byte", Matched),
-            ("midway", Moving),
-        ] {
+        let waiting = WAITING.map(|(name, ..)| name).to_vec();
+        let named = rows_named_above(code, "rule_waiting");
+        assert_eq!(sorted(named), sorted(waiting));
+        for (function, stage) in [("before_first_byte", Matched), ("midway", Moving)] {
             let named = rows_named_above(code, function);
             let rows = TABLE.iter().filter(|row| row.stage == stage);
             let mut expected =

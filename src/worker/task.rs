@@ -22,7 +22,7 @@ use crate::{
         refusal::Refusal,
         reply::Reply,
         request::Request,
-        verdict::{Cause, Close},
+        verdict::{Cause, Close, WaitEnd},
     },
     observe::log,
     shard::{
@@ -205,7 +205,7 @@ pub fn drain(session: &Session) {
     let conn = &session.conn;
     match conn.doing() {
         Doing::Reading if !conn.transport.is_readable() => conn.hand(Next::Close(Close::Now)),
-        Doing::Waiting => waiting::turn_away(session, Cause::Drained),
+        Doing::Waiting => waiting::turn_away(session, WaitEnd::Drained),
         _ => {}
     }
 }

@@ -363,7 +363,7 @@ impl Server {
             Cause::Deleted => self.ledger.meetings[&exchange.name].deleted.is_some(),
             Cause::Expired | Cause::ConsumerStalled => producer.expired.get(),
             Cause::Drained => self.drained,
-            Cause::Panicked | Cause::StayedBusy => false,
+            Cause::Panicked => false,
         }
     }
 

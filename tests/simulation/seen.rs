@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use httpipe::testing::http::chunked::ChunkedError;
-use httpipe::testing::model::verdict::{Cause, Stage};
+use httpipe::testing::model::verdict::{Cause, Stage, WaitEnd};
 use strum::{EnumIter, IntoEnumIterator};
 
-/// What has to happen at least once, besides every cause at every stage where it can come up.
+/// What has to happen at least once, besides every end of a wait, and every cause at every stage
+/// where it can come up.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, EnumIter)]
 pub enum Event {
     Waited,
@@ -44,25 +45,17 @@ pub enum Event {
     DeletedInBacklog,
     DeletedNamespace,
     LeftWhileEvicted,
+    LeftWhileWaiting,
     PanickedWhileWaiting,
 }
 
-/// Only an exchange comes to the first four; a body whose cut would not show is never begun; an exchange
-/// has its channel.
-const IMPOSSIBLE: [(Stage, Cause); 7] = [
-    (Stage::Waiting, BAD_BODY),
-    (Stage::Waiting, Cause::ConsumerStalled),
-    (Stage::Waiting, Cause::CutUnseen),
-    (Stage::Waiting, Cause::Panicked),
-    (Stage::Moving, Cause::CutUnseen),
-    (Stage::Matched, Cause::StayedBusy),
-    (Stage::Moving, Cause::StayedBusy),
-];
+/// A body whose cut would not show is never begun.
+const IMPOSSIBLE: [(Stage, Cause); 1] = [(Stage::Moving, Cause::CutUnseen)];
 
 /// Stands for every error of the chunked coding.
 pub const BAD_BODY: Cause = Cause::BadBody(ChunkedError::Size);
 
-const CAUSES: [Cause; 10] = [
+const CAUSES: [Cause; 9] = [
     Cause::ProducerLeft,
     BAD_BODY,
     Cause::ConsumerLeft,
@@ -70,7 +63,6 @@ const CAUSES: [Cause; 10] = [
     Cause::CutUnseen,
     Cause::Deleted,
     Cause::Expired,
-    Cause::StayedBusy,
     Cause::Drained,
     Cause::Panicked,
 ];
@@ -80,6 +72,7 @@ pub struct Seen {
     /// How often each came up.
     events: RefCell<BTreeMap<Event, usize>>,
     rulings: RefCell<Vec<(Stage, Cause)>>,
+    wait_ends: RefCell<Vec<WaitEnd>>,
 }
 
 impl Seen {
@@ -94,6 +87,13 @@ impl Seen {
         }
     }
 
+    pub fn ruled_waiting(&self, end: WaitEnd) {
+        let mut ends = self.wait_ends.borrow_mut();
+        if !ends.contains(&end) {
+            ends.push(end);
+        }
+    }
+
     pub fn print(&self) {
         println!("{:?}", self.events.borrow());
     }
@@ -103,6 +103,9 @@ impl Seen {
         let missed = Event::iter().filter(|event| !events.contains_key(event));
         let missed = Vec::from_iter(missed);
         assert!(missed.is_empty(), "the simulation never came to {missed:?}");
+        for end in WaitEnd::iter() {
+            assert!(self.wait_ends.borrow().contains(&end), "{end:?}");
+        }
         for stage in Stage::iter() {
             for cause in CAUSES {
                 let ruled = rulings.contains(&(stage, cause));

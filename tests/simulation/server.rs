@@ -5,12 +5,11 @@ use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::task::Poll;
 
-use httpipe::testing::http::encode::Framing;
 use httpipe::testing::limits;
 use httpipe::testing::model::{
     refusal::Refusal,
     registry::{ChannelId, Registry, Side},
-    verdict::{Cause, Fate, Stage, rule},
+    verdict::{Cause, WaitEnd, rule_waiting},
 };
 
 use slab::Slab;
@@ -127,11 +126,7 @@ impl Server {
     fn leave(&mut self, conn: &Rc<Conn>) {
         let (channel, place) = conn.take_waiting().expect("it waits");
         assert_eq!(self.registry.leave(channel, conn.side(), place), conn.id);
-        let cause = match conn.side() {
-            Side::Producer => Cause::ProducerLeft,
-            Side::Consumer => Cause::ConsumerLeft,
-        };
-        assert_eq!(self.rule_waiting(conn, cause), Fate::Left);
+        self.seen.saw(Event::LeftWhileWaiting);
         self.ledger.hears(conn, End::Closed);
     }
 
@@ -198,42 +193,30 @@ impl Server {
         Next::Wait
     }
 
-    /// What becomes of a request that waits.
-    fn rule_waiting(&self, conn: &Conn, cause: Cause) -> Fate {
-        self.seen.ruled(Stage::Waiting, cause);
-        let ruling = rule(cause, Stage::Waiting, Framing::Length);
-        match conn.side() {
-            Side::Producer => ruling.producer,
-            Side::Consumer => ruling.consumer,
-        }
-    }
-
     /// The connection's time limit is over.
     pub fn expire(&mut self, conn: &Rc<Conn>) {
         if conn.is_waiting() {
             let channel = conn.channel().expect("it waits");
-            let cause = match self.registry.driver(channel) {
-                Some(_) => Cause::StayedBusy,
-                None => Cause::Expired,
+            let end = match self.registry.driver(channel) {
+                Some(_) => WaitEnd::StayedBusy,
+                None => WaitEnd::Expired,
             };
-            self.turn_away(conn, cause);
+            self.turn_away(conn, end);
         } else if conn.work.borrow().is_some() {
             conn.stop(Cause::Expired);
         }
     }
 
-    fn turn_away(&mut self, conn: &Rc<Conn>, cause: Cause) {
+    fn turn_away(&mut self, conn: &Rc<Conn>, end: WaitEnd) {
         let (channel, place) = conn.take_waiting().expect("it waits");
         assert_eq!(self.registry.leave(channel, conn.side(), place), conn.id);
-        self.answer_waiting(conn, cause);
+        self.answer_waiting(conn, end);
     }
 
     /// Answers a request that was taken out of its queue.
-    fn answer_waiting(&mut self, conn: &Rc<Conn>, cause: Cause) {
-        let Fate::Hears(refusal) = self.rule_waiting(conn, cause) else {
-            unreachable!("a waiting request hears a refusal")
-        };
-        let next = self.refuse(conn, &refusal);
+    fn answer_waiting(&mut self, conn: &Rc<Conn>, end: WaitEnd) {
+        self.seen.ruled_waiting(end);
+        let next = self.refuse(conn, &rule_waiting(end));
         conn.hand(next);
     }
 
@@ -272,7 +255,7 @@ impl Server {
     pub fn tell_evicted(&mut self) {
         for _ in 0..limits::SENT_AWAY_AT_ONCE {
             if let Some(conn) = self.evicted.pop_front() {
-                self.answer_waiting(&conn, Cause::Deleted);
+                self.answer_waiting(&conn, WaitEnd::Deleted);
             }
         }
     }
@@ -288,7 +271,7 @@ impl Server {
         self.sweep_from = some.last().map_or(0, |conn| conn.id as usize + 1);
         for conn in some {
             if conn.is_waiting() {
-                self.turn_away(&conn, Cause::Drained);
+                self.turn_away(&conn, WaitEnd::Drained);
             } else if conn.is_reading() {
                 conn.hand(Next::Close);
             } else if conn.is_working() && self.drained {
