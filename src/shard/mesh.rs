@@ -4,8 +4,10 @@
 //! shard gives its share without asking another one, and asks for shares when it is asked for a
 //! document, so waits cannot form a cycle. The lock is taken between requests, never on the data path.
 //!
-//! The mailboxes are bounded by `--max-connections`: a handover holds a connection, and a connection
-//! asks one question at a time.
+//! The mailboxes are bounded. A connection is handed over, or asks one question and closes no earlier than
+//! all answers are there. So a mailbox holds at most one message of each other shard for each connection,
+//! of clients (`--max-connections`) and of operators ([`crate::limits::ADMIN_CONNECTIONS_MAX`]), and the
+//! drain's.
 
 use std::{io, mem, os::fd::OwnedFd, sync::Mutex};
 
