@@ -132,7 +132,7 @@
 //! - What is decided for another connection is handed to it (`Conn::hand`); no task waits for another
 //!   one, except for the answers of other shards to a question: the desk's documents, which are made of
 //!   shares, and shares, which each shard gives without asking another.
-//! - A handler returns a reply; `Session::say` sends it.
+//! - A handler returns a reply; `Session::send` sends it.
 //! - Every bound is in `limits.rs`, every `unsafe` in `io/sys.rs`.
 
 mod config;

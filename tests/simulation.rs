@@ -62,7 +62,7 @@ fn hash(name: usize) -> u64 {
 }
 
 #[test]
-fn everybody_hears_one_end_and_the_right_one_whatever_happens_meanwhile() {
+fn everybody_receives_one_end_and_the_right_one_whatever_happens_meanwhile() {
     let steps = from_env("HTTPIPE_SIM_STEPS").unwrap_or(STEPS);
     let seeds = from_env("HTTPIPE_SEED").map_or(SEEDS, |seed| seed..seed + 1);
     // A server drains once a seed, whatever the steps: these are known to show everything.

@@ -375,7 +375,7 @@ impl Exchange {
             Fate::WaitsOn => {
                 waiting::wait_on(session, self.guard.channel, Party::Consumer(*want));
             }
-            Fate::Hears(refusal) => session.answer(Reply::refuse(want.persistence, &refusal)),
+            Fate::Refused(refusal) => session.answer(Reply::refuse(want.persistence, &refusal)),
             Fate::Left => {
                 let close = close_behind(session.conn.transport.peer());
                 session.conn.hand(Next::Close(close));
@@ -399,7 +399,7 @@ impl Exchange {
                 waiting::wait_on(&session, guard.channel, Party::Producer(request));
                 Step::WAIT
             }
-            Fate::Hears(refusal) => {
+            Fate::Refused(refusal) => {
                 Step::Reply(waiting::refuse_producer(&session, &mut request, &refusal))
             }
             Fate::Left => Step::close(close_behind(session.conn.transport.peer())),

@@ -96,7 +96,7 @@ pub enum Fate {
     /// It waits on, at the front of its queue.
     WaitsOn,
     /// It receives this error response.
-    Hears(Refusal),
+    Refused(Refusal),
     /// It left: its connection ends without a reply.
     Left,
     /// Its connection ends before the body's end.
@@ -139,24 +139,24 @@ pub const fn rule(cause: Cause, stage: Stage, framing: Framing) -> Ruling {
 /// `deleted-before`, `producer-stalled-before`, `drain-over-before`: nothing is lost yet, so a side that
 /// is not at fault waits on, unless the channel is deleted, the drain is over or the server panicked.
 const fn before_first_byte(cause: Cause) -> Ruling {
-    use Fate::{Cut, Hears, Left, WaitsOn};
+    use Fate::{Cut, Left, Refused, WaitsOn};
     match cause {
         Cause::ProducerLeft => {
             let refusal = Refusal::BODY_CUT;
-            ruling(Outcome::ProducerLeft, Hears(refusal), WaitsOn)
+            ruling(Outcome::ProducerLeft, Refused(refusal), WaitsOn)
         }
         Cause::BadBody(error) => {
             let refusal = Refusal::bad_body(error);
-            ruling(Outcome::ProducerLeft, Hears(refusal), WaitsOn)
+            ruling(Outcome::ProducerLeft, Refused(refusal), WaitsOn)
         }
         Cause::ConsumerLeft => ruling(Outcome::ConsumerLeft, WaitsOn, Left),
         Cause::ConsumerStalled => ruling(Outcome::Idle, WaitsOn, Cut(Close::Linger)),
         Cause::CutUnseen => {
             let refusal = Refusal::CUT_UNSEEN;
-            ruling(Outcome::ConsumerLeft, WaitsOn, Hears(refusal))
+            ruling(Outcome::ConsumerLeft, WaitsOn, Refused(refusal))
         }
         Cause::Deleted => both(Outcome::Deleted, Refusal::DELETED),
-        Cause::Expired => ruling(Outcome::Idle, Hears(Refusal::STALLED), WaitsOn),
+        Cause::Expired => ruling(Outcome::Idle, Refused(Refusal::STALLED), WaitsOn),
         Cause::Drained => both(Outcome::Drained, Refusal::DRAINED),
         Cause::Panicked => ruling(Outcome::Panicked, Left, Cut(Close::Now)),
     }
@@ -175,7 +175,7 @@ const fn midway(cause: Cause, framing: Framing) -> Ruling {
         Cause::Panicked => return ruling(Outcome::Panicked, Fate::Left, Fate::Cut(cut(framing))),
         Cause::CutUnseen => panic!("such a body is never sent"),
     };
-    ruling(outcome, Fate::Hears(refusal), Fate::Cut(cut(framing)))
+    ruling(outcome, Fate::Refused(refusal), Fate::Cut(cut(framing)))
 }
 
 /// How the consumer sees the cut. If the framing shows it, the stream ends normally, so that earlier
@@ -188,7 +188,7 @@ const fn cut(framing: Framing) -> Close {
 }
 
 const fn both(outcome: Outcome, refusal: Refusal) -> Ruling {
-    ruling(outcome, Fate::Hears(refusal), Fate::Hears(refusal))
+    ruling(outcome, Fate::Refused(refusal), Fate::Refused(refusal))
 }
 
 const fn ruling(outcome: Outcome, producer: Fate, consumer: Fate) -> Ruling {
@@ -336,7 +336,7 @@ mod tests {
     fn said(fate: Fate, stage: Stage, framing: Framing) -> String {
         match fate {
             Fate::WaitsOn => "waits on".to_owned(),
-            Fate::Hears(refusal) => shown(refusal),
+            Fate::Refused(refusal) => shown(refusal),
             Fate::Left => "left".to_owned(),
             Fate::Cut(close) if stage == Moving => {
                 let resets = close == Close::Now;
@@ -454,7 +454,7 @@ mod tests {
                     let like_any_other = rule(BAD_BODY, stage, framing);
                     assert_eq!(ruling.outcome, like_any_other.outcome);
                     assert_eq!(ruling.consumer, like_any_other.consumer);
-                    let Fate::Hears(refusal) = ruling.producer else {
+                    let Fate::Refused(refusal) = ruling.producer else {
                         panic!("{error:?}, {stage:?}: {ruling:?}")
                     };
                     let expected = "400 bad_body, closes";
@@ -473,7 +473,7 @@ mod tests {
         for (row, _, ruling) in rulings() {
             assert_ne!(ruling.outcome, Outcome::Delivered, "{:?}", row.cause);
             for fate in [ruling.producer, ruling.consumer] {
-                if let Fate::Hears(refusal) = fate {
+                if let Fate::Refused(refusal) = fate {
                     assert!(refusal.status.number() >= 400, "{:?}", row.cause);
                 }
             }
@@ -507,7 +507,7 @@ mod tests {
             let cut = matches!(ruling.consumer, Fate::Cut(_));
             assert!(cut, "{:?}", row.cause);
             match ruling.producer {
-                Fate::Hears(refusal) => assert!(refusal.closes, "{:?}", row.cause),
+                Fate::Refused(refusal) => assert!(refusal.closes, "{:?}", row.cause),
                 fate => assert_eq!(fate, Fate::Left, "{:?}", row.cause),
             }
         }

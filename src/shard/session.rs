@@ -1,6 +1,6 @@
 //! A connection of a shard, and the replies to it.
 //!
-//! [`Session::say`] is the one place that sends a reply of the server's own, counts it, writes it to
+//! [`Session::send`] is the one place that sends a reply of the server's own, counts it, writes it to
 //! the access log, and decides how the connection goes on. Handlers return a [`Reply`] and send
 //! nothing themselves. A reply for another connection is sent at once by the task that decided it
 //! ([`Session::answer`]); that connection's task is woken only if there is something left for it to do.
@@ -49,20 +49,20 @@ impl Session {
     #[inline]
     pub fn settle(&self, step: Step) -> Next {
         match step {
-            Step::Reply(reply) => self.say(reply),
+            Step::Reply(reply) => self.send(reply),
             Step::Next(next) => next,
         }
     }
 
     /// Answers the connection's request from another task than its own.
     pub fn answer(&self, reply: Reply) {
-        self.conn.hand(self.say(reply));
+        self.conn.hand(self.send(reply));
     }
 
     /// Sends `reply`, counts and logs it, and returns what the connection does next. What the kernel
     /// does not take at once, and a long body, is sent by the connection's own task.
     #[must_use]
-    pub fn say(&self, reply: Reply) -> Next {
+    pub fn send(&self, reply: Reply) -> Next {
         let announced = self.announce(reply.asked, reply.closes);
         self.note(&reply);
         self.conn.outbound.note_sent();
@@ -70,7 +70,7 @@ impl Session {
         self.write(&mut out, &reply, announced);
         let sent = match self.conn.transport.send(&out, false) {
             Sent::Bytes(sent) => sent,
-            Sent::PeerGone => return self.unheard(),
+            Sent::PeerGone => return self.client_left(),
         };
         if sent == out.len() && !reply.has_long_body() {
             return self.finish(announced);
@@ -140,11 +140,11 @@ impl Session {
     /// The request in hand is not answered: its time is over, or the server's is.
     #[must_use]
     pub fn cut(&self) -> Step {
-        Step::Next(self.unheard())
+        Step::Next(self.client_left())
     }
 
     /// The client left before the reply was sent, or was sent it for too long.
-    fn unheard(&self) -> Next {
+    fn client_left(&self) -> Next {
         self.conn.line.left();
         Next::Close(Close::Now)
     }
@@ -229,12 +229,12 @@ impl Session {
             let writable = pin!(shard.write_watch.writable(&conn.transport));
             let poked = conn.signal.poked_or(writable).await.is_none();
             if poked && conn.signal.take_stop().is_some() {
-                return Err(self.unheard());
+                return Err(self.client_left());
             }
             let part = &bytes[sent..bytes.len().min(sent + limits::COPY_BYTES)];
             match conn.transport.send(part, false) {
                 Sent::Bytes(more) => sent += more,
-                Sent::PeerGone => return Err(self.unheard()),
+                Sent::PeerGone => return Err(self.client_left()),
             }
         }
         Ok(())

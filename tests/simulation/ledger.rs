@@ -12,7 +12,7 @@ use super::client::{Ticket, Unit, body};
 use super::conn::{Conn, Id};
 use super::{NAMES, hash};
 
-/// The one thing that a request hears.
+/// The one way in which a request ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
     /// A reply of the server's own.
@@ -185,8 +185,8 @@ impl Ledger {
         evicted
     }
 
-    /// The request hears how it ended; never a second time.
-    pub fn hears(&mut self, conn: &Conn, end: End) {
+    /// The request has ended; never a second time.
+    pub fn ended(&mut self, conn: &Conn, end: End) {
         let entry = self.entry_mut(conn.id);
         let before = entry.stands;
         assert!(
@@ -205,7 +205,7 @@ impl Ledger {
         }
     }
 
-    /// A consumer hears `end` and was sent `got`.
+    /// A consumer receives `end` and was sent `got`.
     fn check_got(&self, name: usize, got: &[Unit], end: End) {
         let expected = self.meetings.get(&name).map(|meeting| {
             let producer = self.entry(meeting.producer);

@@ -98,7 +98,7 @@ impl Server {
                 }
                 Met::Delivered(next) => {
                     consumer.hand(next);
-                    Some(self.say(conn, 200, false))
+                    Some(self.send(conn, 200, false))
                 }
                 Met::UnderWay(exchange) => Some(Next::Work(exchange)),
             }
@@ -113,8 +113,8 @@ impl Server {
                     Some(Next::Close)
                 }
                 Met::Delivered(next) => {
-                    let said = self.say(&producer, 200, false);
-                    producer.hand(said);
+                    let answered = self.send(&producer, 200, false);
+                    producer.hand(answered);
                     Some(next)
                 }
                 Met::UnderWay(exchange) => {
@@ -165,7 +165,7 @@ impl Server {
                 }
                 Met::Delivered(next) => {
                     consumer.hand(next);
-                    let next = self.say(&producer, 200, false);
+                    let next = self.send(&producer, 200, false);
                     producer.hand(next);
                 }
                 Met::UnderWay(exchange) => producer.hand(Next::Work(exchange)),
@@ -189,7 +189,7 @@ impl Server {
             panic!("{id} is in a queue and does not wait");
         }
         if conn.client.has_left() {
-            self.ledger.hears(&conn, End::Closed);
+            self.ledger.ended(&conn, End::Closed);
             conn.hand(Next::Close);
             return None;
         }
@@ -213,7 +213,7 @@ impl Server {
             }
             Ok(Started::All) => {
                 self.seen.saw(Event::DeliveredAtOnce);
-                self.ledger.hears(consumer, End::Whole);
+                self.ledger.ended(consumer, End::Whole);
                 self.ledger.parts(name, Stage::Moving, None);
                 Met::Delivered(self.finish(consumer, flow.framing == Framing::Close))
             }
@@ -255,12 +255,12 @@ impl Server {
             ..
         } = &*exchange.flow;
         self.saw_delivery(producer, consumer);
-        self.ledger.hears(consumer, End::Whole);
+        self.ledger.ended(consumer, End::Whole);
         let next = self.finish(consumer, *framing == Framing::Close);
         consumer.outbound.end_driven();
         consumer.hand(next);
         self.end(exchange, stage.get(), None);
-        self.say(producer, 200, false)
+        self.send(producer, 200, false)
     }
 
     fn saw_delivery(&self, producer: &Conn, consumer: &Conn) {
@@ -298,7 +298,7 @@ impl Server {
                 self.wait_on(producer, exchange.channel);
                 None
             }
-            Fate::Hears(refusal) => Some(refusal),
+            Fate::Refused(refusal) => Some(refusal),
             fate => unreachable!("a producer's {fate:?}"),
         };
         self.end(exchange, stage, Some(cause));
@@ -310,13 +310,13 @@ impl Server {
         let consumer = &flow.consumer;
         match fate {
             Fate::WaitsOn => self.wait_on(consumer, exchange.channel),
-            Fate::Hears(refusal) => {
+            Fate::Refused(refusal) => {
                 let next = self.refuse(consumer, &refusal);
                 consumer.hand(next);
             }
             Fate::Left => {
                 assert!(consumer.client.has_left());
-                self.ledger.hears(consumer, End::Closed);
+                self.ledger.ended(consumer, End::Closed);
                 consumer.hand(Next::Close);
             }
             Fate::Cut(close) => {
@@ -327,7 +327,7 @@ impl Server {
                 assert!(!started || by_reset == needs_reset, "{:?}", flow.framing);
                 assert!(!started || flow.shows_cut());
                 self.ledger
-                    .hears(consumer, if started { End::Cut } else { End::Closed });
+                    .ended(consumer, if started { End::Cut } else { End::Closed });
                 consumer.hand(Next::Close);
             }
         }

@@ -127,7 +127,7 @@ impl Server {
         let (channel, place) = conn.take_waiting().expect("it waits");
         assert_eq!(self.registry.leave(channel, conn.side(), place), conn.id);
         self.seen.saw(Event::LeftWhileWaiting);
-        self.ledger.hears(conn, End::Closed);
+        self.ledger.ended(conn, End::Closed);
     }
 
     fn drive(&mut self, conn: &Rc<Conn>, mut exchange: Exchange) -> Poll<Next> {
@@ -149,7 +149,7 @@ impl Server {
                 "{} is closed without a word",
                 conn.id
             );
-            self.ledger.hears(conn, End::Closed);
+            self.ledger.ended(conn, End::Closed);
         }
         self.conns.remove(conn.id as usize);
         self.ledger.closes(conn.id);
@@ -164,7 +164,7 @@ impl Server {
             let (channel, place) = conn.take_waiting().expect("it waits");
             self.registry.leave(channel, conn.side(), place);
         }
-        self.ledger.hears(conn, End::Closed);
+        self.ledger.ended(conn, End::Closed);
         self.conns.remove(conn.id as usize);
         self.ledger.closes(conn.id);
     }
@@ -172,12 +172,12 @@ impl Server {
     /// Says `refusal`.
     pub fn refuse(&mut self, conn: &Rc<Conn>, refusal: &Refusal) -> Next {
         let unread = conn.side() == Side::Producer && !conn.request.borrow().is_whole;
-        self.say(conn, refusal.status.number(), refusal.closes || unread)
+        self.send(conn, refusal.status.number(), refusal.closes || unread)
     }
 
     /// Says a reply of the server's own; a client that left does not hear it.
-    pub fn say(&mut self, conn: &Rc<Conn>, status: u16, closes: bool) -> Next {
-        self.ledger.hears(conn, End::Reply(status));
+    pub fn send(&mut self, conn: &Rc<Conn>, status: u16, closes: bool) -> Next {
+        self.ledger.ended(conn, End::Reply(status));
         if conn.client.refuses() {
             return Next::Close;
         }
