@@ -316,7 +316,7 @@ fn bodies_of_all_sizes_and_framings_pass_between_both_kinds_of_socket() {
                 let mut producer = mixed.connect(producer);
                 let sending = match coded {
                     false => post(&name, body),
-                    true => [post_chunked_head(&name), chunked(body, 300_000)].concat(),
+                    true => [post_chunked_head(&name), chunked(body, 1 << 20)].concat(),
                 };
                 std::thread::scope(|scope| {
                     scope.spawn(|| {
