@@ -7,6 +7,7 @@ use crate::support::proxy::lasting_port;
 use crate::support::request::{get, post, request};
 use crate::support::server::{executable, executable_with_file_bytes};
 use crate::support::{FAILURE_BOUND, until, within_bound};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -124,9 +125,15 @@ fn every_line_for_a_full_disk_is_counted_and_the_server_goes_on() {
 #[test]
 fn every_line_behind_a_closed_pipe_is_counted_and_the_server_goes_on() {
     let (reader, writer) = pipe().expect("a pipe");
-    let server = Unread::start(writer);
+    let server = Unread::start(writer.try_clone().expect("a descriptor"));
     server.flood(REQUESTS);
     read_lines(reader, REQUESTS);
+    // A program that another test is about to start may have the reader until its `exec`.
+    until("the pipe to be closed", || {
+        let mut fds = [PollFd::new(&writer, PollFlags::empty())];
+        poll(&mut fds, Some(&Timespec::default())).expect("a poll");
+        fds[0].revents().contains(PollFlags::ERR).then_some(())
+    });
     server.flood(REQUESTS);
     server.until_all_lost(REQUESTS);
     server.assert_serving();
