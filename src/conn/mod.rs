@@ -23,13 +23,7 @@ use std::{
 use strum::EnumDiscriminants;
 
 use crate::{
-    conn::{
-        deadline::{Deadline, Due},
-        inbound::Inbound,
-        outbound::Outbound,
-        signal::Signal,
-        step::Next,
-    },
+    conn::{deadline::Deadline, inbound::Inbound, outbound::Outbound, signal::Signal, step::Next},
     io::{
         clock::{Moment, Reading},
         socket::Transport,
@@ -260,23 +254,19 @@ impl Conn {
         event.map_or(Event::Poked, |()| Event::Readable)
     }
 
-    /// Waits for `ready` in this connection's task, unless the task is stopped. Also returns when the limit
-    /// of a pipe ([`Due::Pipe`]) is over.
+    /// Waits for `ready` in this connection's task, unless the task is stopped. A poke ends the wait too: the
+    /// caller tries what it waited for, and waits again.
     ///
     /// # Errors
     /// Why it was stopped.
     pub async fn ready_or_stopped<F: Future<Output = ()>>(
         &self,
-        ready: impl Fn() -> F,
+        ready: impl FnOnce() -> F,
     ) -> Result<(), Cause> {
-        loop {
-            self.check_stop()?;
-            let ready = pin!(ready());
-            let poked = self.signal.poked_or(ready).await.is_none();
-            if !poked || self.deadline.is_over(Due::Pipe) {
-                return self.check_stop();
-            }
-        }
+        self.check_stop()?;
+        let ready = pin!(ready());
+        self.signal.poked_or(ready).await;
+        self.check_stop()
     }
 
     /// Waits for `future` in this connection's task, unless the task is stopped. Takes a pinned

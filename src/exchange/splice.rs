@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::Exchange;
 use crate::{
     conn::deadline::Due,
-    io::{pipe::Spliced, socket::Received},
+    io::{clock::Moment, pipe::Spliced, socket::Received},
     limits,
     model::verdict::Cause,
     observe::counters::Path,
@@ -142,15 +142,16 @@ impl Exchange {
         if self.source.pipe.is_none() {
             return false;
         }
-        if self.source.conn.deadline.is_over(Due::Pipe) && self.empty_pipe() {
-            self.session.limit_until(Due::Idle, self.idle_until.get());
-            return true;
-        }
-        let until = self.session.shard.clock.deadline(limits::PIPE_STILL_TIME);
-        if until < self.idle_until.get() {
-            self.session.limit_until(Due::Pipe, until);
-        }
-        false
+        let idle = self.idle_until.get();
+        let gave = self.source.conn.deadline.is_over(Due::Pipe) && self.empty_pipe();
+        let (due, until) = if gave {
+            (Due::Idle, idle)
+        } else {
+            let still = self.session.shard.clock.deadline(limits::PIPE_STILL_TIME);
+            first_limit(still, idle)
+        };
+        self.session.limit_until(due, until);
+        gave
     }
 
     /// Gives the pipe back, unless the shard keeps too much already.
@@ -169,5 +170,34 @@ impl Exchange {
         }
         self.source.pipe = None;
         true
+    }
+}
+
+/// Of an exchange that keeps its pipe until `still` and may stand still until `idle`.
+fn first_limit(still: Moment, idle: Moment) -> (Due, Moment) {
+    if still < idle {
+        (Due::Pipe, still)
+    } else {
+        (Due::Idle, idle)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_pipe_that_is_kept_never_takes_the_limit_of_its_exchange_away() {
+        const STILL: Moment = Moment::BEGINNING.after(Duration::from_secs(2));
+        for (idle, expected) in [
+            (Moment::NEVER, (Due::Pipe, STILL)),
+            (STILL.after(Duration::from_millis(1)), (Due::Pipe, STILL)),
+            (STILL, (Due::Idle, STILL)),
+            (Moment::BEGINNING, (Due::Idle, Moment::BEGINNING)),
+        ] {
+            assert_eq!(first_limit(STILL, idle), expected);
+        }
     }
 }
