@@ -181,7 +181,7 @@ impl Exchange {
         }
     }
 
-    fn plan(&mut self) -> Plan {
+    fn plan(&self) -> Plan {
         if self.source.splices(&self.session.shard.pipes) {
             Plan::Splice
         } else if self.source.request.is_whole() {

@@ -34,8 +34,8 @@ pub struct Sink {
     announced: Announced,
     /// How far it has come: [`Stage::Matched`] or [`Stage::Moving`].
     stage: Stage,
-    /// The kernel queues more for it than for others ([`limits::UNSENT_BYTES_MAX_BULK`]).
-    is_deep: bool,
+    /// How many unsent bytes the kernel queues for it.
+    unsent_max: usize,
 }
 
 /// How far the start of a reply got.
@@ -74,34 +74,25 @@ impl Sink {
             out: Outbox::new(Encoder::new(head.body, want.version)),
             announced: Announced::Close,
             stage: Stage::Matched,
-            is_deep: false,
+            unsent_max: limits::UNSENT_BYTES_MAX,
         }
     }
 
     /// How many bytes the kernel takes at once, or a few more.
     #[must_use]
     pub fn room(&self) -> usize {
-        self.session.conn.transport.room(self.unsent_max())
-    }
-
-    const fn unsent_max(&self) -> usize {
-        if self.is_deep {
-            limits::UNSENT_BYTES_MAX_BULK
-        } else {
-            limits::UNSENT_BYTES_MAX
-        }
+        self.session.conn.transport.room(self.unsent_max)
     }
 
     /// It has taken much: from now on the kernel queues more for it, which takes fewer wakeups.
     pub fn deepen(&mut self) {
-        self.set_deep(true);
+        self.limit_unsent(limits::UNSENT_BYTES_MAX_BULK);
     }
 
-    fn set_deep(&mut self, is_deep: bool) {
-        if self.is_deep != is_deep {
-            self.is_deep = is_deep;
-            let unsent_max = self.unsent_max();
-            self.session.conn.transport.limit_unsent(unsent_max);
+    fn limit_unsent(&mut self, bytes_max: usize) {
+        if self.unsent_max != bytes_max {
+            self.unsent_max = bytes_max;
+            self.session.conn.transport.limit_unsent(bytes_max);
         }
     }
 
@@ -193,7 +184,7 @@ impl Sink {
     pub fn finish(&mut self) -> Next {
         self.out.encoder.end().expect("the decoder came to its end");
         self.unguard();
-        self.set_deep(false);
+        self.limit_unsent(limits::UNSENT_BYTES_MAX);
         self.session.finish(self.announced)
     }
 }
