@@ -1,8 +1,8 @@
 //! Bytes to send that the kernel has not taken yet, and their framing.
 //!
-//! Bounded: nothing is received for a sink that has unsent bytes, so there is at most one piece
-//! with its framing, [`crate::limits::COPY_BYTES`] unless the kernel takes less than it had room for, or what
-//! a pipe held.
+//! Bounded: nothing is received for a sink that has unsent bytes. So there is at most one piece with its
+//! framing ([`crate::limits::COPY_BYTES`], more only if the kernel takes less than it had room for), or
+//! what a pipe was emptied of.
 
 use std::io::IoSlice;
 

@@ -12,8 +12,8 @@ use crate::servers::nginx;
 use crate::servers::running::Running;
 use crate::system::{executable, machine};
 
-/// Runs the row, from starting the servers to stopping them; not if a program is missing. A contestant that fails is recorded in the
-/// outcome and takes no further turns; the others continue.
+/// Runs the row, from starting the servers to stopping them; not if a program is missing. A contestant
+/// that fails is recorded in the outcome and takes no further turns; the others continue.
 pub fn run(row: &'static Row, arena: &Arena) -> Outcome {
     eprintln!("{}: {}", row.name, row.work);
     let mut outcome = Outcome {
