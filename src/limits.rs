@@ -80,8 +80,8 @@ pub const COPY_BYTES: usize = 64 * 1024;
 
 /// Most bytes received at once while a body is copied: the size of a shard's buffer.
 ///
-/// 1 GiB in chunks of 64 KiB, CPU seconds a GiB at 64, 128, 256 and 512 KiB: 0.65, 0.52, 0.39, 0.36 under
-/// reno and 1.06, 0.92, 0.69, 0.58 under BBR; medians of 5. A core's second cache level had 1 MiB.
+/// 1 GiB in chunks of 64 KiB, CPU seconds a GiB at 64, 128, 256 and 512 KiB: 0.26, 0.23, 0.23, 0.22 under
+/// reno and 0.62, 0.45, 0.42, 0.28 under BBR; medians of 7. A core's second cache level had 2 MiB.
 pub const COPY_BYTES_MAX: usize = 512 * 1024;
 
 /// Bytes of a TCP connection that wait in the kernel's send buffer before it calls the socket full
@@ -91,8 +91,8 @@ pub const UNSENT_BYTES_MAX: usize = 512 * 1024;
 
 /// As [`UNSENT_BYTES_MAX`], for the rest of a body of which [`BULK_BYTES`] have moved.
 ///
-/// 1 GiB with a length, CPU seconds with 512 KiB, 1, 2 and 4 MiB, and without a bound: 0.083, 0.063,
-/// 0.055, 0.056 and 0.052 under reno; 0.34, 0.31, 0.29, 0.28 and 0.26 under BBR; medians of 9 to 21.
+/// 1 GiB with a length, CPU seconds with 512 KiB, 1 MiB, 2 MiB, and without a bound: 0.054, 0.045, 0.044
+/// and 0.044 under reno; 0.30, 0.31, 0.29 and 0.27 under BBR; medians of 15.
 pub const UNSENT_BYTES_MAX_BULK: usize = 2 * 1024 * 1024;
 
 /// A consumer that was sent so much of a body, in bytes, reads it: for one that takes nothing there is less
@@ -114,19 +114,27 @@ pub const LINGER_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 /// Shortest payload that is spliced, in bytes; less is copied.
 ///
-/// CPU seconds a GiB, spliced and copied, medians of 5 under reno: 0.93 and 1.30 in bodies of 32 KiB, of
-/// which half comes with the head; 0.57 and 0.69 in bodies of 64 KiB; 0.34 and 0.51 in bodies of 128 KiB.
-/// Under BBR 0.85 and 1.18, 0.71 and 0.81, 0.40 and 0.71.
+/// CPU seconds a GiB, spliced and copied, medians of 7 under reno: 0.54 and 0.72 in bodies of 32 KiB, of
+/// which half comes with the head; 0.29 and 0.45 in bodies of 64 KiB; 0.18 and 0.40 in bodies of 128 KiB.
+/// Under BBR, medians of 11: 0.54 and 0.72, 0.38 and 0.46, 0.24 and 0.36.
 pub const SPLICE_BYTES_MIN: u64 = 16 * 1024;
 
-/// Smallest chunk that is spliced, in bytes; smaller ones are copied, many at a time. A spliced chunk
+/// Smallest chunk that is spliced, in KiB; smaller ones are copied, many at a time. A spliced chunk
 /// takes two system calls for its head, and two for each piece of it.
 ///
-/// CPU seconds a GiB and GiB/s, spliced and copied, medians of 5. In chunks of 64 KiB under reno 0.32 at
-/// 2.0 and 0.32 at 2.3, under BBR 0.99 at 0.9 and 0.43 at 1.3; of 256 KiB 0.22 at 2.3 and 0.31 at 2.7,
-/// 0.64 at 1.2 and 0.46 at 1.5; of 512 KiB 0.18 at 2.6 and 0.35 at 2.5, 0.60 at 1.2 and 0.53 at 1.4; of
-/// 4 MiB 0.14 at 2.9 and 0.39 at 2.1, 0.51 at 1.3 and 0.57 at 1.4.
-pub const SPLICE_CHUNK_BYTES_MIN: u64 = 512 * 1024;
+/// CPU seconds a GiB and GiB/s, spliced and copied, medians of 9. In chunks of 64 KiB under reno 0.10 at
+/// 3.9 and 0.21 at 4.3, under BBR 0.52 at 1.2 and 0.31 at 1.9; of 256 KiB 0.06 at 4.5 and 0.20 at 4.4,
+/// 0.42 at 1.4 and 0.39 at 1.9; of 512 KiB 0.06 at 5.1 and 0.21 at 4.3, 0.40 at 1.5 and 0.38 at 2.0; of
+/// 4 MiB 0.04 at 4.9 and 0.17 at 4.1, 0.33 at 1.6 and 0.40 at 1.8.
+pub const SPLICE_CHUNK_KIB_MIN: u16 = 512;
+
+/// As [`SPLICE_CHUNK_KIB_MIN`], while the body flows fast to a consumer whose TCP does not pace. Many
+/// programs send chunks of 64 KiB, some with their framing.
+///
+/// It saves half of the server's CPU at a sender that never pauses, a fifth at Node and Python, which write
+/// one chunk at a time. On loopback those two then reach 0.95 and 0.66 of the throughput, because the
+/// producer and the consumer spend more: the pages that a spliced body is in go cold.
+pub const SPLICE_FAST_CHUNK_KIB_MIN: u16 = 60;
 
 /// Fewest bytes that an exchange may splice in one turn, however many exchanges are under way.
 ///
@@ -387,7 +395,9 @@ const _: () = assert!(HEAD_READ_BYTES_BEFORE_LARGE <= HEAD_READ_BYTES);
 /// What a shard's buffer holds is sent in one piece.
 const _: () = assert!(COPY_BYTES <= PIPE_BYTES_MIN);
 const _: () = assert!(SPLICE_BYTES_MIN as usize <= COPY_BYTES);
-const _: () = assert!(COPY_BYTES <= COPY_BYTES_MAX && SPLICE_BYTES_MIN <= SPLICE_CHUNK_BYTES_MIN);
+const _: () = assert!(
+    COPY_BYTES <= COPY_BYTES_MAX && SPLICE_BYTES_MIN <= 1024 * SPLICE_FAST_CHUNK_KIB_MIN as u64
+);
 /// A fast flow that is copied reaches its mark.
 const _: () = assert!(LOW_WATER_BYTES <= COPY_BYTES_MAX);
 const _: () = assert!(SPLICE_BUDGET_BYTES_MIN <= PIPE_BYTES && PIPE_BYTES_MIN <= PIPE_BYTES);

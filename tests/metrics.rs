@@ -83,24 +83,39 @@ fn a_large_body_is_copied_where_splicing_is_off() {
     assert!(moved(&server, "copied") > 7 << 20);
 }
 
+/// One whole exchange of `body` in chunks of `chunk_bytes`.
+fn exchange_chunks(server: &Server, body: &[u8], chunk_bytes: usize) {
+    let mut consumer = server.consumer_waiting("count/chunks", 1);
+    let mut producer = server.connect_and_send(&post_chunked_head("count/chunks"));
+    let received = producer.send_while(chunked(body, chunk_bytes), || consumer.reply());
+    assert_same_bytes(&received.body, body);
+    producer.reply().assert_status(200);
+}
+
 #[test]
 fn a_large_chunk_is_spliced() {
     let server = Server::start(&[]);
-    let mut consumer = server.consumer_waiting("splice/chunks", 1);
-    let body = pattern(1, 4 << 20);
-    std::thread::scope(|scope| {
-        let producer = scope.spawn(|| {
-            let mut producer = server.connect_and_send(&post_chunked_head("splice/chunks"));
-            producer.send(chunked(body, 1 << 20));
-            producer.reply()
-        });
-        assert_same_bytes(&consumer.reply().body, body);
-        producer
-            .join()
-            .expect("the producer is served")
-            .assert_status(200);
-    });
+    exchange_chunks(&server, pattern(1, 4 << 20), 1 << 20);
     assert!(moved(&server, "spliced") > 3 << 20);
+}
+
+/// A congestion control that sends at a pace of its own takes spliced chunks of this size more slowly
+/// than copied ones.
+#[test]
+fn chunks_of_64_kib_are_spliced_while_they_flow_fast_unless_the_tcp_paces() {
+    let control = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control");
+    let paces = control.expect("a file of the kernel").starts_with("bbr");
+    let server = Server::start(&[]);
+    let exchange = || exchange_chunks(&server, pattern(1, 32 << 20), 64 << 10);
+    if paces {
+        exchange();
+        assert_eq!(moved(&server, "spliced"), 0);
+    } else {
+        until("chunks to flow fast", || {
+            exchange();
+            (moved(&server, "spliced") > 1 << 20).then_some(())
+        });
+    }
 }
 
 #[test]

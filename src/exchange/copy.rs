@@ -42,7 +42,7 @@ impl Exchange {
         let request = &mut self.source.request;
         let reframed = reframe(&mut request.decoder, encoder, received).map_err(Cause::BadBody)?;
         request.keep_rest(&received[reframed.rest..]);
-        let splices = self.source.splices(&self.session.shard.pipes);
+        let splices = self.splices();
         self.count(Path::Copied, reframed.payload as u64);
         self.send_reframed(&reframed, &received[reframed.piece.clone()], splices)?;
         let framing = received.len() - reframed.payload;

@@ -182,7 +182,7 @@ impl Exchange {
     }
 
     fn plan(&self) -> Plan {
-        if self.source.splices(&self.session.shard.pipes) {
+        if self.splices() {
             Plan::Splice
         } else if self.source.request.is_whole() {
             Plan::Done
@@ -190,6 +190,12 @@ impl Exchange {
             let sink = &self.sinks[0];
             Plan::Copy(self.source.copy_bytes(|| sink.room()))
         }
+    }
+
+    /// Whether the payload that is known to follow is spliced.
+    fn splices(&self) -> bool {
+        let paced = || self.sinks[0].is_paced();
+        self.source.splices(&self.session.shard.pipes, paced)
     }
 
     /// The one consumer.
@@ -200,7 +206,7 @@ impl Exchange {
     /// Sends the consumer's head with the payload in hand.
     async fn start(&mut self) -> Result<(), Cause> {
         loop {
-            let more = self.source.splices(&self.session.shard.pipes);
+            let more = self.splices();
             let request = &self.source.request;
             let start = Start {
                 head: &request.head,

@@ -1,5 +1,7 @@
 //! A consumer's side of an exchange: where the body goes.
 
+use std::cell::OnceCell;
+
 use bytes::Bytes;
 
 use crate::{
@@ -36,6 +38,8 @@ pub struct Sink {
     stage: Stage,
     /// How many unsent bytes the kernel queues for it.
     unsent_max: usize,
+    /// Whether its TCP paces, once that was asked for.
+    paced: OnceCell<bool>,
 }
 
 /// How far the start of a reply got.
@@ -75,7 +79,16 @@ impl Sink {
             announced: Announced::Close,
             stage: Stage::Matched,
             unsent_max: limits::UNSENT_BYTES_MAX,
+            paced: OnceCell::new(),
         }
+    }
+
+    /// Whether its TCP sends at a pace of its own.
+    #[must_use]
+    pub fn is_paced(&self) -> bool {
+        *self
+            .paced
+            .get_or_init(|| self.session.conn.transport.is_paced())
     }
 
     /// How many bytes the kernel takes at once, or a few more.

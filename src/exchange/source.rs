@@ -109,21 +109,27 @@ impl Source {
     }
 
     /// Whether the payload that is known to follow is spliced: it is long enough, and there is a pipe for
-    /// it, as far as is known.
+    /// it, as far as is known. `paced`: whether the consumer's TCP paces, asked for if that matters.
     #[must_use]
-    pub fn splices(&self, pipes: &Pipes) -> bool {
-        self.pays_to_splice()
+    pub fn splices(&self, pipes: &Pipes, paced: impl FnOnce() -> bool) -> bool {
+        self.pays_to_splice(paced)
             && self.conn.transport.can_splice()
             && (self.pipe.is_some() || pipes.may_give())
     }
 
-    fn pays_to_splice(&self) -> bool {
+    fn pays_to_splice(&self, paced: impl FnOnce() -> bool) -> bool {
         let decoder = &self.request.decoder;
-        let is_large = match decoder {
+        if decoder.payload_left() < limits::SPLICE_BYTES_MIN {
+            return false;
+        }
+        match decoder {
             BodyDecoder::Length(_) => true,
-            BodyDecoder::Chunked(decoder) => decoder.is_chunk_large(),
-        };
-        is_large && decoder.payload_left() >= limits::SPLICE_BYTES_MIN
+            BodyDecoder::Chunked(decoder) => match decoder.chunk_kib() {
+                limits::SPLICE_CHUNK_KIB_MIN.. => true,
+                limits::SPLICE_FAST_CHUNK_KIB_MIN.. => self.low_water.is_set() && !paced(),
+                _ => false,
+            },
+        }
     }
 
     /// Most bytes to receive at once into the shard's buffer; `room`: how many the consumer's socket

@@ -5,9 +5,7 @@
 //! splices it without reading it), never read past the end of the body, and accept CRLF only as the end
 //! of a line.
 
-use crate::limits::{
-    CHUNK_LINE_BYTES_MAX, SPLICE_CHUNK_BYTES_MIN, TRAILER_BYTES_MAX, TRAILER_FIELDS_MAX,
-};
+use crate::limits::{CHUNK_LINE_BYTES_MAX, TRAILER_BYTES_MAX, TRAILER_FIELDS_MAX};
 
 /// Decodes one body incrementally. State only: 16 bytes, `Copy`.
 #[derive(Clone, Copy, Debug)]
@@ -21,8 +19,8 @@ pub struct ChunkedDecoder {
     section_bytes: u16,
     /// In the size line: the size read so far. In the payload: bytes not yet reported.
     left: u64,
-    /// The last chunk that has begun is worth splicing.
-    large: bool,
+    /// As [`Self::chunk_kib`].
+    chunk_kib: u16,
 }
 
 const _: () = assert!(
@@ -102,7 +100,7 @@ impl ChunkedDecoder {
             trailer_fields: 0,
             section_bytes: 0,
             left: 0,
-            large: false,
+            chunk_kib: 0,
         }
     }
 
@@ -158,10 +156,11 @@ impl ChunkedDecoder {
         }
     }
 
-    /// Whether the last chunk that has begun has at least [`SPLICE_CHUNK_BYTES_MIN`] bytes.
+    /// Length of the last chunk that has begun, in KiB of payload, rounded down: 0 before the first one,
+    /// at most [`u16::MAX`].
     #[must_use]
-    pub const fn is_chunk_large(&self) -> bool {
-        self.large
+    pub const fn chunk_kib(&self) -> u16 {
+        self.chunk_kib
     }
 
     /// Records that the caller moved `bytes` of payload without decoding them.
@@ -251,7 +250,7 @@ impl ChunkedDecoder {
     /// The trailer section follows the last chunk, whose size is 0.
     fn after_line(&mut self) -> State {
         if self.left > 0 {
-            self.large = self.left >= SPLICE_CHUNK_BYTES_MIN;
+            self.chunk_kib = u16::try_from(self.left / 1024).unwrap_or(u16::MAX);
             return State::Payload;
         }
         self.section_bytes = 0;

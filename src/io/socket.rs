@@ -302,6 +302,15 @@ impl Transport {
         }
     }
 
+    /// Whether the congestion control sends at a pace of its own, as BBR does (`TCP_CONGESTION`, `tcp(7)`).
+    #[must_use]
+    pub fn is_paced(&self) -> bool {
+        match self.kind {
+            Kind::Tcp => sockopt::tcp_congestion(self).is_ok_and(|name| name.starts_with("bbr")),
+            Kind::Unix => false,
+        }
+    }
+
     /// Sets how many unsent bytes the kernel queues; a Unix socket queues what its buffer holds.
     pub fn limit_unsent(&self, bytes_max: usize) {
         match self.kind {
