@@ -146,7 +146,11 @@ impl Source {
         if wanted <= limits::COPY_BYTES || self.budget.received < limits::COPY_BYTES {
             return wanted.min(limits::COPY_BYTES);
         }
-        wanted.min(room().clamp(limits::COPY_BYTES, limits::COPY_BYTES_MAX))
+        let most = self
+            .budget
+            .bytes
+            .clamp(limits::COPY_BYTES, limits::COPY_BYTES_MAX);
+        wanted.min(room().clamp(limits::COPY_BYTES, most))
     }
 
     /// Sets or lifts the low-water mark by how fast the flow is.
