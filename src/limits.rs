@@ -119,22 +119,21 @@ pub const LINGER_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// Under BBR, medians of 11: 0.54 and 0.72, 0.38 and 0.46, 0.24 and 0.36.
 pub const SPLICE_BYTES_MIN: u64 = 16 * 1024;
 
-/// Smallest chunk that is spliced, in KiB; smaller ones are copied, many at a time. A spliced chunk
-/// takes two system calls for its head, and two for each piece of it.
+/// Smallest chunk that is spliced, in KiB; smaller ones are copied, many at a time. A spliced chunk takes
+/// two system calls for its head, and two for each piece of it.
 ///
-/// CPU seconds a GiB and GiB/s, spliced and copied, medians of 9. In chunks of 64 KiB under reno 0.10 at
-/// 3.9 and 0.21 at 4.3, under BBR 0.52 at 1.2 and 0.31 at 1.9; of 256 KiB 0.06 at 4.5 and 0.20 at 4.4,
-/// 0.42 at 1.4 and 0.39 at 1.9; of 512 KiB 0.06 at 5.1 and 0.21 at 4.3, 0.40 at 1.5 and 0.38 at 2.0; of
-/// 4 MiB 0.04 at 4.9 and 0.17 at 4.1, 0.33 at 1.6 and 0.40 at 1.8.
-pub const SPLICE_CHUNK_KIB_MIN: u16 = 512;
+/// Many programs send chunks of 64 KiB, some with their framing. 1 GiB of them under reno, CPU seconds and
+/// GiB/s, spliced and copied, medians of 5: 0.13 at 3.5 and 0.25 at 3.8 from a sender that never pauses;
+/// 0.16 at 1.4 and 0.23 at 1.5 from Node; 0.14 at 2.2 and 0.17 at 3.3 from Python. On loopback a spliced
+/// body costs its producer and consumer more, because its pages go cold.
+pub const SPLICE_CHUNK_KIB_MIN: u16 = 60;
 
-/// As [`SPLICE_CHUNK_KIB_MIN`], while the body flows fast to a consumer whose TCP does not pace. Many
-/// programs send chunks of 64 KiB, some with their framing.
+/// As [`SPLICE_CHUNK_KIB_MIN`], for a consumer whose TCP paces, as BBR does.
 ///
-/// It saves half of the server's CPU at a sender that never pauses, a fifth at Node and Python, which write
-/// one chunk at a time. On loopback those two then reach 0.95 and 0.66 of the throughput, because the
-/// producer and the consumer spend more: the pages that a spliced body is in go cold.
-pub const SPLICE_FAST_CHUNK_KIB_MIN: u16 = 60;
+/// CPU seconds a GiB and GiB/s under BBR, spliced and copied, medians of 9: in chunks of 64 KiB 0.52 at 1.2
+/// and 0.31 at 1.9; of 256 KiB 0.42 at 1.4 and 0.39 at 1.9; of 512 KiB 0.40 at 1.5 and 0.38 at 2.0; of 4 MiB
+/// 0.33 at 1.6 and 0.40 at 1.8.
+pub const SPLICE_PACED_CHUNK_KIB_MIN: u16 = 512;
 
 /// Fewest bytes that an exchange may splice in one turn, however many exchanges are under way.
 ///
@@ -395,9 +394,8 @@ const _: () = assert!(HEAD_READ_BYTES_BEFORE_LARGE <= HEAD_READ_BYTES);
 /// What a shard's buffer holds is sent in one piece.
 const _: () = assert!(COPY_BYTES <= PIPE_BYTES_MIN);
 const _: () = assert!(SPLICE_BYTES_MIN as usize <= COPY_BYTES);
-const _: () = assert!(
-    COPY_BYTES <= COPY_BYTES_MAX && SPLICE_BYTES_MIN <= 1024 * SPLICE_FAST_CHUNK_KIB_MIN as u64
-);
+const _: () =
+    assert!(COPY_BYTES <= COPY_BYTES_MAX && SPLICE_BYTES_MIN <= 1024 * SPLICE_CHUNK_KIB_MIN as u64);
 /// A fast flow that is copied reaches its mark.
 const _: () = assert!(LOW_WATER_BYTES <= COPY_BYTES_MAX);
 const _: () = assert!(SPLICE_BUDGET_BYTES_MIN <= PIPE_BYTES && PIPE_BYTES_MIN <= PIPE_BYTES);

@@ -125,8 +125,8 @@ impl Source {
         match decoder {
             BodyDecoder::Length(_) => true,
             BodyDecoder::Chunked(decoder) => match decoder.chunk_kib() {
-                limits::SPLICE_CHUNK_KIB_MIN.. => true,
-                limits::SPLICE_FAST_CHUNK_KIB_MIN.. => self.low_water.is_set() && !paced(),
+                limits::SPLICE_PACED_CHUNK_KIB_MIN.. => true,
+                limits::SPLICE_CHUNK_KIB_MIN.. => !paced(),
                 _ => false,
             },
         }

@@ -80,12 +80,6 @@ impl<S: AsFd> LowWater<S> {
         }
     }
 
-    /// Whether the flow is fast.
-    #[must_use]
-    pub const fn is_set(&self) -> bool {
-        self.set.is_some()
-    }
-
     /// Call it after bytes were received from `socket`, `received` of them since the last wait; `left`
     /// follow. Sets the mark if the flow is fast, lifts it near the end.
     pub fn adjust(&mut self, socket: impl FnOnce() -> S, received: usize, left: u64) {
