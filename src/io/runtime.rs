@@ -35,10 +35,10 @@ impl fmt::Display for RingRefused {
                  io_uring_enter and io_uring_register (Docker's default has none)"
             }
             Some(Errno::NOSYS) => {
-                "it needs Linux 5.11 or newer, and a sandbox that passes io_uring on"
+                "it needs Linux 5.10 or newer, and a sandbox that passes io_uring on"
             }
             Some(Errno::NOMEM) => "raise the limit of locked memory (ulimit -l)",
-            _ => "it needs Linux 5.11 or newer",
+            _ => "it needs Linux 5.10 or newer",
         };
         write!(f, "this kernel refuses io_uring ({}); {advice}", self.0)
     }
@@ -194,7 +194,7 @@ mod tests {
         let kernels: [(&str, &[Ring], Ring); 3] = [
             ("6.1", &[Deferred, Cooperative, Plain], Deferred),
             ("5.19", &[Cooperative, Plain], Cooperative),
-            ("5.11", &[Plain], Plain),
+            ("5.10", &[Plain], Plain),
         ];
         for (kernel, known, expected) in kernels {
             let (ring, built) = Ring::best(kernel_with(known)).expect("a plain ring");
