@@ -353,7 +353,8 @@ pub const LISTINGS_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Connections, or waiting requests, of all shards that are a peak; each shard has an equal share of
 /// them. After a peak the heap gives its free memory back. Each may have held a head and a part of a
-/// body, 32 KiB in all, so at most 8 MiB stay without a peak.
+/// body, 32 KiB in all, so at most 8 MiB stay without a peak. What is left of a peak when it is over
+/// counts as one however few they are, so a crowd that goes slowly leaves no more than one that goes at once.
 pub const PEAK_MIN: usize = 256;
 
 /// Rounds of the sweep for which a number has to be low before a peak is over: a second.
