@@ -110,6 +110,7 @@ impl ChannelGuard {
 impl Exchange {
     /// Marks the exchange as under way. The producer's task is to drive it: [`Self::into_work`].
     /// `go_on` is called when it is over.
+    #[inline(always)]
     fn begin(
         channel: ChannelId,
         producer: &Session,
@@ -142,22 +143,28 @@ impl Exchange {
         exchange
     }
 
-    fn into_work(self) -> Work {
-        Box::pin(self.drive())
-    }
-
-    async fn drive(mut self) -> Step {
-        let result = self.run().await;
-        self.uncork();
-        let session = self.session.clone();
-        let (step, guard) = match result {
-            Ok(()) => self.delivered(),
-            Err(cause) => self.conclude(cause),
-        };
-        // Reply before the channel matches the requests that wait for the end of this exchange.
-        let next = session.settle(step);
-        drop(guard);
-        Step::Next(next)
+    /// The exchange as work of its producer's task. A block, because an `async fn` that takes `self` keeps
+    /// room for it twice and moves it.
+    #[inline(always)]
+    fn into_work(mut self) -> Work {
+        Box::pin(async move {
+            let result = self.run().await;
+            self.uncork();
+            // Reply before the channel matches the requests that wait for the end of this exchange.
+            Step::Next(match result {
+                Ok(()) => {
+                    let delivered = self.delivered();
+                    self.session.settle(delivered)
+                }
+                Err(cause) => {
+                    let session = self.session.clone();
+                    let (step, guard) = self.conclude(cause);
+                    let next = session.settle(step);
+                    drop(guard);
+                    next
+                }
+            })
+        })
     }
 
     async fn run(&mut self) -> Result<(), Cause> {
@@ -259,7 +266,11 @@ impl Exchange {
     /// Something moved: restarts the idle timeout.
     fn progressed(&self) {
         self.taken.set(None);
-        self.limit_idle(self.session.shard.config().timeouts.idle);
+        let limit = self.session.shard.config().timeouts.idle;
+        // Where there is none, only the limit of a kept pipe has to be lifted.
+        if limit.is_some() || self.session.conn.deadline.due() != Due::Idle {
+            self.limit_idle(limit);
+        }
     }
 
     /// `--idle-timeout` is over in `limit`; `None` means never.
@@ -345,7 +356,7 @@ impl Exchange {
         }
     }
 
-    fn delivered(mut self) -> (Step, ChannelGuard) {
+    fn delivered(&mut self) -> Step {
         self.count_end(Outcome::Delivered);
         for sink in &mut self.sinks {
             let next = sink.finish();
@@ -354,8 +365,7 @@ impl Exchange {
         }
         let request = &mut self.source.request;
         self.source.conn.inbound.keep_unread(request.take_rest());
-        let reply = Reply::delivered(Persistence::of(&request.head));
-        (Step::Reply(reply), self.guard)
+        Step::Reply(Reply::delivered(Persistence::of(&request.head)))
     }
 
     /// Applies the ruling on `cause`.
