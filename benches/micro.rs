@@ -19,10 +19,11 @@ use httpipe::testing::{
     http::{chunked::ChunkedDecoder, head, method::Method},
     io::eventfd,
     model::{
+        admission::Limits,
         audience::Audience,
         key::KeyHasher,
         queue::Place,
-        registry::{Arrival, ChannelId, Limits, Registry, Side},
+        registry::{Arrival, ChannelId, Registry, Side},
         route,
     },
     shard::mesh::{Mesh, Message, Question, Subject},

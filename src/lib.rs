@@ -95,6 +95,7 @@
 //! | `observe/escape.rs` | characters that a line of the log must not contain |
 //! | `observe/process.rs`, `observe/throttle.rs` | the process, throttled lines |
 //! | `model/registry.rs`, `model/channel.rs` | **Registry**: the channels that one shard owns |
+//! | `model/admission.rs` | **Limits** of a registry, and which of them refused a request |
 //! | `model/queue.rs`, `model/key.rs` | **Queue** of one side of a channel; **Key** and its hash |
 //! | `model/namespaces.rs`, `model/names.rs` | **Namespaces**: the channels of each; **Names**, packed for a listing |
 //! | `model/route.rs`, `model/audience.rs` | **Route**: what a request asks for; **Audience**: which routes a listener has |
@@ -174,7 +175,7 @@ pub mod testing {
     }
     pub mod model {
         pub use crate::model::{
-            audience, key, names, queue, refusal, registry, request, route, verdict,
+            admission, audience, key, names, queue, refusal, registry, request, route, verdict,
         };
     }
     pub mod shard {

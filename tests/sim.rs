@@ -12,8 +12,9 @@ use std::str::FromStr;
 
 use fastrand::Rng;
 use httpipe::testing::model::{
+    admission::{Full, Limits},
     queue::Place,
-    registry::{Arrival, ChannelId, Full, Limits, Match, Registry, Side},
+    registry::{Arrival, ChannelId, Match, Registry, Side},
 };
 
 const SEEDS: Range<u64> = 1..8;

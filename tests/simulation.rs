@@ -21,7 +21,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use fastrand::Rng;
-use httpipe::testing::model::registry::{Limits, Side};
+use httpipe::testing::model::{admission::Limits, registry::Side};
 
 use super::sim::{TellOnPanic, from_env};
 

@@ -1,6 +1,7 @@
 //! The decisions of the server, without a socket, a clock or a runtime: which requests wait on which
 //! channel, what a request asks for, and how each failure is answered. Pure.
 
+pub mod admission;
 pub mod audience;
 pub mod channel;
 pub mod key;

@@ -7,7 +7,7 @@ use strum::{EnumCount, EnumIter, IntoStaticStr};
 use crate::{
     http::{browser::Unasked, chunked::ChunkedError, head_error::HeadError, status::Status},
     model::{
-        registry::Full,
+        admission::Full,
         route::{Allow, RouteError},
     },
 };

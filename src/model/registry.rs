@@ -28,6 +28,7 @@ use smallvec::{SmallVec, smallvec};
 
 pub use crate::model::channel::{ChannelId, Side};
 use crate::model::{
+    admission::{Full, Limits},
     channel::{Busy, Channel},
     namespaces::Namespaces,
     queue::{Place, Places, Queue},
@@ -48,28 +49,6 @@ pub enum Arrival<W> {
     Matches(Match<W>),
     /// It waits at this place, for [`Registry::leave`]. The place is spent when the waiter is matched.
     Waits(Place),
-}
-
-/// The limits of a registry.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limits {
-    /// Channels in use on this shard.
-    pub channels_max: usize,
-    /// Requests waiting on this shard, all channels and both sides.
-    pub waiting_max: usize,
-    /// Requests waiting on one channel, both sides.
-    pub waiting_per_channel_max: usize,
-}
-
-/// The limit that refused a request. The client receives 503 (RFC 9110 §15.6.4).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Full {
-    /// [`Limits::channels_max`] channels are in use.
-    Channels,
-    /// [`Limits::waiting_max`] requests wait on this shard.
-    Waiting,
-    /// [`Limits::waiting_per_channel_max`] requests wait on this channel.
-    WaitingOnChannel,
 }
 
 /// All channels that one shard owns. `W` is the shard's id of a waiter.

@@ -30,8 +30,9 @@ use crate::{
     },
     limits,
     model::{
+        admission::Limits,
         audience::Audience,
-        registry::{Limits, Registry, Side},
+        registry::{Registry, Side},
     },
     observe::{
         counters::{Counters, Gauges, Snapshot},
