@@ -354,7 +354,7 @@ pub const LISTINGS_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Connections, or waiting requests, of all shards that are a peak; each shard has an equal share of
 /// them. After a peak the heap gives its free memory back. Each may have held a head and a part of a
 /// body, 32 KiB in all, so at most 8 MiB stay without a peak. What is left of a peak when it is over
-/// counts as one however few they are, so a crowd that goes slowly leaves no more than one that goes at once.
+/// counts as one however few they are: a crowd may take long to go.
 pub const PEAK_MIN: usize = 256;
 
 /// Rounds of the sweep for which a number has to be low before a peak is over: a second.
@@ -397,6 +397,7 @@ const _: () = assert!(COPY_BYTES <= PIPE_BYTES_MIN);
 const _: () = assert!(SPLICE_BYTES_MIN as usize <= COPY_BYTES);
 const _: () =
     assert!(COPY_BYTES <= COPY_BYTES_MAX && SPLICE_BYTES_MIN <= 1024 * SPLICE_CHUNK_KIB_MIN as u64);
+const _: () = assert!(SPLICE_CHUNK_KIB_MIN <= SPLICE_PACED_CHUNK_KIB_MIN);
 /// A fast flow that is copied reaches its mark.
 const _: () = assert!(LOW_WATER_BYTES <= COPY_BYTES_MAX);
 const _: () = assert!(SPLICE_BUDGET_BYTES_MIN <= PIPE_BYTES && PIPE_BYTES_MIN <= PIPE_BYTES);

@@ -122,7 +122,7 @@ pub struct Cli {
     pub log_names: Names,
 
     /// Copy all bodies instead of splicing large ones. For producers on this machine that send files
-    /// with sendfile(2) and change them after their 200; costs 1.2 to 4.5 times the CPU for large bodies
+    /// with sendfile(2) and change them after their 200; costs 1.2 to 5 times the CPU for large bodies
     #[arg(long, env = "NO_SPLICE", value_parser = BoolishValueParser::new())]
     pub no_splice: bool,
 

@@ -109,7 +109,7 @@ impl ChannelGuard {
 
 impl Exchange {
     /// Marks the exchange as under way. The producer's task is to drive it: [`Self::into_work`].
-    /// `go_on` is called when it is over.
+    /// `go_on` is called when it is over. Inlined, because it is moved otherwise.
     #[inline(always)]
     fn begin(
         channel: ChannelId,
